@@ -1,0 +1,106 @@
+"""The only checks of dtype, shape, finiteness and contiguity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.errors import ShapeError
+
+MAX_DIM = 65_536
+
+
+def as_matrix(values, name="matrix"):
+    """Return `values` as a C-contiguous float32 matrix with finite values.
+
+    Parameters
+    ----------
+    values : array_like, shape (n, d)
+        Any real dtype; copied only where needed.
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, d), float32
+
+    Raises
+    ------
+    ShapeError
+        If it is not two-dimensional, has no column, is not of real numbers, or holds a
+        NaN or an infinity (or a float64 too large for float32).
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ShapeError(f"{name} has the wrong shape", expected="(rows, dim) with dim >= 1", found=array.shape)
+    if array.shape[1] > MAX_DIM:
+        raise ShapeError(f"{name} is too wide", expected=f"dim <= {MAX_DIM}", found=array.shape[1])
+    if array.dtype.kind not in "fiu":
+        raise ShapeError(f"{name} does not hold real numbers", expected="float32", found=array.dtype)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    row = first_nonfinite(array)
+    if row >= 0:
+        raise ShapeError(
+            f"{name} holds a NaN or an infinity", expected="finite float32 values", found=f"row {row}",
+            hint="Drop or zero such rows first; reading a file offers --nonfinite drop or zero.",
+        )
+    return array
+
+
+def first_nonfinite(matrix):
+    """Return the first row of `matrix` that holds a NaN or an infinity, or -1."""
+    for start in range(0, len(matrix), 65_536):
+        block = matrix[start : start + 65_536]
+        # A sum is finite unless a value is not (or, rarely, the sum itself overflows): look closer then.
+        if not np.isfinite(block.sum(dtype=np.float64)):
+            bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+            if bad.size:
+                return start + int(bad[0])
+    return -1
+
+
+def narrowest_uint(maximum):
+    """Return the smallest unsigned dtype that holds `maximum`."""
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        if maximum <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.uint64)
+
+
+def unit_rows(matrix):
+    """Return the rows of `matrix` at length 1; a zero row stays zero.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (n, d), float32
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, d), float32
+    """
+    norms = row_norms(matrix)
+    norms[norms == 0] = 1
+    return matrix / norms[:, None]
+
+
+def row_norms(matrix):
+    """Return the Euclidean length of each row, shape (n,), float32."""
+    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32))
+
+
+def stable_product(matrix, basis):
+    """Return ``matrix @ basis`` with each row's bits independent of the rows beside it.
+
+    BLAS picks its order of summation by the shape of the whole product, so a row decoded alone
+    would differ in the last bit from the same row decoded with others. This order is fixed.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (k, c), float32
+    basis : numpy.ndarray, shape (c, d), float32
+
+    Returns
+    -------
+    numpy.ndarray, shape (k, d), float32
+    """
+    return np.einsum("ij,jk->ik", matrix, basis)
