@@ -1,0 +1,51 @@
+"""The best few columns for each query, over tiles of products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.kernels import FAST, kernel
+
+# Scores are finite here, and only with nnan does the compiler turn a maximum into SIMD.
+_FINITE = FAST | {"nnan"}
+_RUN = 64  # columns passed over at once if none of them is good enough
+
+
+@kernel(fastmath=_FINITE)
+def keep_top(products, terms, signs, first, top_scores, top_ids):
+    """Let a tile compete for the best k columns of each query; ties go to what was there, then to the lower column.
+
+    products (w, c) float32 holds the scores of w words; query i scores ``sum(signs[t] * products[terms[i, t]])``,
+    terms (q, t) int64, signs (t,) float32. top_scores (q, k) float32 and top_ids (q, k) int64 are sorted, best
+    first, and get ``first + column``; empty places hold a score below any other.
+    """
+    columns = products.shape[1]
+    k = top_scores.shape[1]
+    row = np.empty(columns, np.float32)
+    for i in range(terms.shape[0]):
+        row[:] = 0
+        for t in range(terms.shape[1]):
+            product = products[terms[i, t]]
+            sign = signs[t]
+            for j in range(columns):
+                row[j] += sign * product[j]
+        best = top_scores[i]
+        ids = top_ids[i]
+        for start in range(0, columns, _RUN):
+            run = row[start : start + _RUN]
+            highest = np.float32(-3e38)
+            for j in range(len(run)):
+                value = run[j]
+                highest = value if value > highest else highest
+            if highest <= best[k - 1]:
+                continue
+            for j in range(len(run)):
+                value = run[j]
+                if value > best[k - 1]:
+                    place = k - 1
+                    while place > 0 and value > best[place - 1]:
+                        best[place] = best[place - 1]
+                        ids[place] = ids[place - 1]
+                        place -= 1
+                    best[place] = value
+                    ids[place] = first + start + j

@@ -1,0 +1,205 @@
+"""What a method is: a frozen dataclass of parameters that implements one of three protocols.
+
+A table of vectors costs about rows x columns x bits. A row step stores fewer vectors, a column
+step fewer numbers a vector, a codec fewer bits a number. Parameters are fields made by `param`,
+so that the registry can parse, print, check and document them without knowing the method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from embshrink.errors import FormatError
+
+State = dict[str, np.ndarray]
+Codes = dict[str, np.ndarray]
+Plan = dict[str, tuple]  # section name -> (dtype, shape)
+
+
+def param(default, help, *, choices=None, low=None, high=None):
+    """Declare a parameter of a method.
+
+    Parameters
+    ----------
+    default : object
+        None means: chosen from the table's shape when the step is resolved.
+    help : str
+        One line; printed by ``embshrink methods``.
+    choices : tuple, optional
+        The values allowed.
+    low, high : number, optional
+        The range allowed, ends included.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def no_progress(stage, done, total):
+    """Ignore what is reported: the default of every `progress` parameter."""
+
+
+@dataclasses.dataclass
+class Context:
+    """What a step may use beside the matrix.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray, shape (n,), float64
+        Relative frequency of each row, summing to 1.
+    rng : numpy.random.Generator
+        This step's own, so that a step's result does not depend on the steps beside it.
+    protected : numpy.ndarray of int
+        Rows that a row step must keep as they are.
+    progress : callable
+        ``progress(stage, done, total)``.
+    """
+
+    weights: np.ndarray
+    rng: np.random.Generator
+    protected: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    progress: Callable = no_progress
+
+
+@dataclasses.dataclass
+class RowMap:
+    """Which stored row answers for which word.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape (n,), int64
+        Row of each word; -1 for a word that is dropped.
+    count : int
+        How many rows there are.
+    owners : numpy.ndarray, shape (count,), int64, or None
+        The word whose own vector a row is; None where rows are nobody's own (centroids).
+    scale : numpy.ndarray, shape (n,), float32, or None
+        Word vector = scale * row; None for 1.
+    """
+
+    rows: np.ndarray
+    count: int
+    owners: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    @classmethod
+    def identity(cls, n):
+        """Return the map of n words that each have their own row."""
+        ids = np.arange(n)
+        return cls(ids, n, ids)
+
+    @property
+    def is_identity(self):
+        """Whether word i has row i, its own, unscaled."""
+        return (self.scale is None and self.owners is not None and self.count == len(self.rows)
+                and np.array_equal(self.rows, np.arange(self.count)))
+
+    def then(self, after):
+        """Return the map that applies `after` to this map's rows."""
+        dropped = self.rows < 0
+        rows = np.where(dropped, -1, after.rows[np.where(dropped, 0, self.rows)])
+        scale = self.scale
+        if after.scale is not None:
+            inner = after.scale[np.where(dropped, 0, self.rows)]
+            scale = inner if scale is None else scale * inner
+        owners = None
+        if self.owners is not None and after.owners is not None:
+            owners = self.owners[after.owners]
+        return RowMap(rows, after.count, owners, scale)
+
+    def without_dropped(self):
+        """Return the map of the words that stay, their ids closed up."""
+        kept = np.flatnonzero(self.rows >= 0)
+        if len(kept) == len(self.rows):
+            return self
+        new_id = np.full(len(self.rows), -1)
+        new_id[kept] = np.arange(len(kept))
+        return RowMap(
+            self.rows[kept], self.count, None if self.owners is None else new_id[self.owners],
+            None if self.scale is None else self.scale[kept],
+        )
+
+
+@runtime_checkable
+class RowStep(Protocol):
+    """A method that stores fewer rows. ``axis = "rows"``."""
+
+    def resolve(self, n, d):
+        """Return this step with every None filled in for a table of n rows and d columns."""
+
+    def reduce(self, matrix, context) -> tuple[RowMap, np.ndarray]:
+        """Return the map and the rows that are stored, (count, d) float32."""
+
+    def plan(self, n, d) -> tuple[int, Plan]:
+        """Return how many rows stay at most, and the sections a scale needs (or none)."""
+
+
+@runtime_checkable
+class ColumnStep(Protocol):
+    """A method that stores fewer numbers a row. ``axis = "columns"``."""
+
+    def resolve(self, n, d):
+        """Return this step with every None filled in for a table of n rows and d columns."""
+
+    def fit(self, matrix, context) -> State:
+        """Return the small arrays that `apply` and `invert` need."""
+
+    def apply(self, matrix, state) -> np.ndarray:
+        """Map (n, d) to (n, c) float32."""
+
+    def invert(self, matrix, state) -> np.ndarray:
+        """Map (k, c) back to (k, d) float32, with numpy alone."""
+
+    def plan(self, n, d) -> tuple[int, Plan]:
+        """Return c and the state's sections."""
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """A method that stores fewer bits a number. ``axis = "bits"``."""
+
+    def resolve(self, n, d):
+        """Return this step with every None filled in for a table of n rows and d columns."""
+
+    def fit(self, matrix, context) -> State:
+        """Return the small arrays that coding needs: codebooks, scales, a basis."""
+
+    def encode(self, matrix, state, context) -> Codes:
+        """Return what is stored of each row, for a matrix (n, c)."""
+
+    def decode(self, codes, state, rows) -> np.ndarray:
+        """Return rows (k,) as (k, c) float32; with numpy alone where k is small."""
+
+    def check(self, codes, state, n, c):
+        """Raise FormatError unless arrays from a file fit each other and n rows of c columns.
+
+        Called at open with the sections unread: shapes and dtypes only, and the state's values.
+        """
+
+    def check_codes(self, codes, state):
+        """Raise FormatError if a stored code is out of range; reads everything."""
+
+    def plan(self, n, c) -> Plan:
+        """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``."""
+
+    def with_bits(self, bits, c):
+        """Return this codec set to spend at most `bits` a row of c columns."""
+
+
+def expect(name, array, dtype, shape):
+    """Raise FormatError unless `array` has this dtype and shape; None in `shape` allows any length."""
+    if array is None:
+        raise FormatError(f"section {name} is missing")
+    if array.dtype != dtype or len(array.shape) != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, array.shape)
+    ):
+        raise FormatError(f"section {name} has the wrong type or shape", expected=f"{np.dtype(dtype)} {shape}",
+                          found=f"{array.dtype} {array.shape}")
+
+
+def expect_finite(name, array):
+    """Raise FormatError if `array` holds a NaN or an infinity."""
+    if not np.isfinite(array).all():
+        raise FormatError(f"section {name} holds a NaN or an infinity")

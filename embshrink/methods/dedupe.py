@@ -1,0 +1,35 @@
+"""dedupe: words whose vectors are equal to the last bit share one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from embshrink.methods.base import RowMap
+
+
+@dataclass(frozen=True)
+class Dedupe:
+    """Store each distinct vector once. Nothing is lost.
+
+    Rows keep the order of their first words. Vectors are compared by their bits, so 0.0 and
+    -0.0 differ.
+    """
+
+    axis: ClassVar[str] = "rows"
+    source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors, in frequency order"
+
+    def resolve(self, n, d):
+        return self
+
+    def plan(self, n, d):
+        return n, {}
+
+    def reduce(self, matrix, context):
+        as_bytes = np.ascontiguousarray(matrix).view(np.dtype((np.void, matrix.shape[1] * 4))).ravel()
+        _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
+        owners = np.sort(first)
+        rank = np.searchsorted(owners, first)
+        return RowMap(rank[inverse.ravel()], len(owners), owners=owners), np.ascontiguousarray(matrix[owners])

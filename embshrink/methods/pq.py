@@ -1,0 +1,218 @@
+"""pq: product quantization. Vectors are cut into short parts, and each part is replaced by the nearest centroid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from embshrink import clustering
+from embshrink.arrays import stable_product
+from embshrink.errors import FormatError, StepError
+from embshrink.methods.base import expect, expect_finite, param
+from embshrink.parallel import map_blocks
+
+POINTS_PER_CENTROID = 256
+LEAST_SAMPLE = 65_536
+OPQ_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class PQ:
+    """Cut each vector into `subspaces` parts and store, for each part, which centroid is nearest.
+
+    Parts may be of unequal length (the first ones are longer by one), so any dim will do. A
+    code takes 4 bits up to 16 centroids, 8 up to 256, else 16.
+
+    Notes
+    -----
+    Jegou, Douze and Schmid, TPAMI 33 (2011). ``rotate="pca"`` is the parametric solution of Ge, He,
+    Ke and Sun, "Optimized Product Quantization" (TPAMI 36, 2014, section 3.3): principal axes dealt
+    out so that the parts' variance products are balanced. ``rotate="opq"`` is their non-parametric
+    solution (section 3.2), begun there. The word-vector literature knows pq as basis embedding
+    (Shi and Yu, Interspeech 2018).
+    """
+
+    axis: ClassVar[str] = "bits"
+    source: ClassVar[str] = "Jégou et al. 2011; OPQ: Ge et al. 2014; basis embedding: Shi & Yu 2018"
+
+    subspaces: int | None = param(None, "parts a vector is cut into; half the columns by default", low=1)
+    centroids: int = param(256, "centroids a part; a code takes 4, 8 or 16 bits", low=1, high=65_536)
+    rotate: str = param("none", "turn the space first", choices=("none", "pca", "opq"))
+    iterations: int = param(25, "k-means rounds at most", low=1, high=1000)
+    sample: int | None = param(None, "rows to train on; 256 a centroid, at least 65,536, by default", low=1)
+
+    def resolve(self, n, d):
+        subspaces = max(1, d // 2) if self.subspaces is None else self.subspaces
+        if subspaces > d:
+            raise StepError("pq cannot cut a vector into more parts than it has numbers",
+                            expected=f"subspaces <= {d}", found=subspaces)
+        centroids = min(self.centroids, n)
+        sample = self.sample or max(LEAST_SAMPLE, POINTS_PER_CENTROID * centroids)
+        return replace(self, subspaces=subspaces, centroids=centroids, sample=max(centroids, min(sample, n)))
+
+    def with_bits(self, bits, c):
+        width = self._code_bits()
+        subspaces = min(c, int(bits // width))
+        if subspaces < 1:
+            raise StepError("pq cannot spend so few bits a word", expected=f">= {width}", found=bits)
+        return replace(self, subspaces=subspaces)
+
+    def _code_bits(self):
+        return 4 if self.centroids <= 16 else 8 if self.centroids <= 256 else 16
+
+    def plan(self, n, c):
+        bits = self._code_bits()
+        codes = {4: (np.uint8, -(-self.subspaces // 2)), 8: (np.uint8, self.subspaces),
+                 16: (np.uint16, self.subspaces)}
+        dtype, width = codes[bits]
+        plan = {"state.codebook": (np.dtype(np.float32), (self.centroids, c))}
+        if self.rotate != "none":
+            plan["state.rotation"] = (np.dtype(np.float32), (c, c))
+        return {**plan, "codes.codes": (np.dtype(dtype), (n, width))}
+
+    def _bounds(self, c):
+        """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
+        widths = [len(part) for part in np.array_split(np.arange(c), self.subspaces)]
+        ends = np.cumsum(widths)
+        return list(zip((ends - widths).tolist(), ends.tolist()))
+
+    def fit(self, matrix, context):
+        n, c = matrix.shape
+        rows = np.sort(context.rng.choice(n, self.sample, replace=False))
+        sample = matrix[rows]
+        state = {}
+        if self.rotate != "none":
+            axes = _balanced_axes(sample, self._bounds(c))
+            state["rotation"] = np.ascontiguousarray(axes.T)  # as decoding needs it
+            sample = sample @ axes
+        state["codebook"] = self._train(sample, "k-means++", context)
+        if self.rotate == "opq":
+            state = self._optimise_rotation(matrix[rows], state, context)
+        return state
+
+    def _train(self, sample, start, context):
+        """Return the codebook of each part's k-means, begun by k-means++ or at the codebook `start`."""
+        bounds = self._bounds(sample.shape[1])
+        codebook = np.empty((self.centroids, sample.shape[1]), np.float32)
+        seeds = context.rng.integers(2**63, size=len(bounds))
+
+        def train(first, last):
+            for m in range(first, last):
+                part = slice(*bounds[m])
+                codebook[:, part], _ = clustering.kmeans(
+                    np.ascontiguousarray(sample[:, part]), self.centroids, np.random.default_rng(seeds[m]),
+                    init=start if isinstance(start, str) else start[:, part], iterations=self.iterations)
+
+        done = 0
+
+        def report(count):
+            nonlocal done
+            done += count
+            context.progress("training pq", done, len(bounds))
+
+        map_blocks(train, len(bounds), 1, report)
+        return codebook
+
+    def _optimise_rotation(self, sample, state, context):
+        """Alternate between rounding to the codebook and turning the space towards what it is rounded to."""
+        bounds = self._bounds(sample.shape[1])
+        rotation, codebook = state["rotation"].T, state["codebook"].copy()
+        for done in range(OPQ_ROUNDS):
+            turned = sample @ rotation
+            rounded = np.empty_like(turned)
+
+            def improve(first, last, turned=turned, rounded=rounded):
+                for m in range(first, last):
+                    start, stop = bounds[m]
+                    part = np.ascontiguousarray(turned[:, start:stop])
+                    book = np.ascontiguousarray(codebook[:, start:stop])
+                    labels = clustering.nearest_centroids(part, book)
+                    sums, counts = clustering.cluster_sums(part, labels, len(book))
+                    filled = counts > 0
+                    book[filled] = sums[filled] / counts[filled, None]
+                    codebook[:, start:stop] = book
+                    rounded[:, start:stop] = book[labels]
+
+            map_blocks(improve, len(bounds), 1)
+            left, _, right = np.linalg.svd(sample.T.astype(np.float64) @ rounded)
+            rotation = (left @ right).astype(np.float32)
+            context.progress("training opq", done + 1, OPQ_ROUNDS)
+        codebook = self._train(sample @ rotation, codebook, context)
+        return {"rotation": np.ascontiguousarray(rotation.T), "codebook": codebook}
+
+    def encode(self, matrix, state, context):
+        n, c = matrix.shape
+        bounds, codebook = self._bounds(c), state["codebook"]
+        labels = np.empty((n, self.subspaces), np.uint8 if self.centroids <= 256 else np.uint16)
+        size = 65_536
+        for start in range(0, n, size):
+            block = matrix[start : start + size]
+            if "rotation" in state:
+                block = block @ state["rotation"].T
+            for m, (first, last) in enumerate(bounds):
+                book = np.ascontiguousarray(codebook[:, first:last])
+                part = np.ascontiguousarray(block[:, first:last])
+                labels[start : start + size, m] = clustering.nearest_centroids(part, book)
+            context.progress("encoding", min(start + size, n), n)
+        return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
+
+    def decode(self, codes, state, rows):
+        labels = codes["codes"][rows]
+        if self._code_bits() == 4:
+            labels = unpack_nibbles(labels, self.subspaces)
+        codebook = state["codebook"]
+        c = codebook.shape[1]
+        part_of_column = np.repeat(np.arange(self.subspaces), [stop - start for start, stop in self._bounds(c)])
+        decoded = codebook[labels[:, part_of_column], np.arange(c)]
+        return stable_product(decoded, state["rotation"]) if "rotation" in state else decoded
+
+    def check(self, codes, state, n, c):
+        if self.subspaces is None or not 1 <= self.subspaces <= c:
+            raise FormatError("pq has an impossible number of subspaces", expected=f"1 to {c}", found=self.subspaces)
+        given = {**{f"codes.{name}": part for name, part in codes.items()},
+                 **{f"state.{name}": part for name, part in state.items()}}
+        for name, (dtype, shape) in self.plan(n, c).items():
+            expect(name, given.get(name), dtype, shape)
+        for name, array in state.items():
+            expect_finite(f"state.{name}", array)
+
+    def check_codes(self, codes, state):
+        labels = np.asarray(codes["codes"])
+        if self._code_bits() == 4:
+            labels = unpack_nibbles(labels, self.subspaces)
+        if labels.size and int(labels.max()) >= len(state["codebook"]):
+            raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
+                              found=int(labels.max()))
+
+
+def pack_nibbles(labels):
+    """Pack (n, m) values below 16 into (n, ceil(m / 2)) bytes: the first half low, the second half high."""
+    half = -(-labels.shape[1] // 2)
+    packed = labels[:, :half].copy()
+    packed[:, : labels.shape[1] - half] |= labels[:, half:] << 4
+    return packed
+
+
+def unpack_nibbles(packed, m):
+    """Return the (n, m) values that `pack_nibbles` packed."""
+    half = packed.shape[1]
+    return np.concatenate([packed & 15, packed[:, : m - half] >> 4], axis=1)
+
+
+def _balanced_axes(sample, bounds):
+    """Return the principal axes of `sample`, (c, c), dealt to parts so that their variance products are level."""
+    centred = sample - sample.mean(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    order = np.argsort(-values, kind="stable")
+    logs = np.log(np.maximum(values[order], values.max() * 1e-9 + 1e-300))
+    room = [stop - start for start, stop in bounds]
+    parts = [[] for _ in bounds]
+    product = np.zeros(len(bounds))
+    for axis, value in zip(order, logs - logs.min()):
+        free = [m for m in range(len(bounds)) if len(parts[m]) < room[m]]
+        m = min(free, key=lambda m: (product[m], m))
+        parts[m].append(axis)
+        product[m] += value
+    return np.ascontiguousarray(vectors[:, [axis for part in parts for axis in part]], dtype=np.float32)

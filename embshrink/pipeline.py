@@ -1,0 +1,259 @@
+"""Steps over a matrix: shrink it, say what the result needs, bring rows back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink import registry
+from embshrink.arrays import narrowest_uint
+from embshrink.errors import FormatError
+from embshrink.methods.base import Context, RowMap, expect, expect_finite, no_progress
+
+LOSSLESS = "cast:dtype=float32"
+
+
+def zipf_weights(n):
+    """Return the weights of n words that are sorted by frequency: ``1 / (rank + 2.7)``, summing to 1.
+
+    Zipf's law as Mandelbrot corrected it. Vector files have no counts, and nearly all are sorted.
+    """
+    weights = 1 / (np.arange(n) + 2.7)
+    return weights / weights.sum()
+
+
+@dataclass
+class Stored:
+    """A shrunk table: everything a file keeps of the vectors.
+
+    Parameters
+    ----------
+    steps : list
+        The steps, resolved; the last one is the codec.
+    dim : int
+        Length of a vector as the user sees it.
+    row_map : RowMap
+        From words to rows.
+    columns : list of (step, state)
+        Column steps in order.
+    codec : object
+    state, codes : dict of str to array_like
+        The codec's.
+    """
+
+    steps: list
+    dim: int
+    row_map: RowMap
+    columns: list
+    codec: object
+    state: dict
+    codes: dict
+
+    def decode(self, rows):
+        """Return stored rows as vectors.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray of int, shape (k,)
+
+        Returns
+        -------
+        numpy.ndarray, shape (k, dim), float32
+
+        Raises
+        ------
+        FormatError
+            If a code points outside its codebook: the file was made or damaged with intent.
+        """
+        try:
+            matrix = self.codec.decode(self.codes, self.state, rows)
+        except IndexError as error:
+            raise FormatError("a code points outside its codebook", hint="Get the file again.") from error
+        for step, state in reversed(self.columns):
+            matrix = step.invert(matrix, state)
+        return matrix
+
+    def sections(self):
+        """Return the arrays a file keeps, by section name."""
+        sections = {}
+        if not self.row_map.is_identity:
+            sections["map.rows"] = self.row_map.rows.astype(narrowest_uint(max(self.row_map.count - 1, 0)))
+            if self.row_map.scale is not None:
+                sections["map.scale"] = self.row_map.scale.astype(np.float16)
+            if self.row_map.owners is not None and not _first_words(self.row_map):
+                sections["map.owners"] = self.row_map.owners.astype(np.uint32)
+        for index, (_, state) in enumerate(self.columns):
+            sections.update({f"columns.{index}.{name}": array for name, array in state.items()})
+        sections.update({f"state.{name}": array for name, array in self.state.items()})
+        sections.update({f"codes.{name}": array for name, array in self.codes.items()})
+        return sections
+
+
+def _first_words(row_map):
+    """Whether each row's owner is the first word that has it: then owners need not be stored."""
+    _, first = np.unique(row_map.rows, return_index=True)
+    return np.array_equal(first, row_map.owners)
+
+
+def _with_codec(steps):
+    """Return the steps with a codec at the end: the lossless one where none is given."""
+    steps = registry.as_steps(steps)
+    if not steps or steps[-1].axis != "bits":
+        steps.append(registry.parse(LOSSLESS))
+    return steps
+
+
+def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, progress=no_progress):
+    """Run steps over a matrix.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (rows, d), float32
+    steps : list of str or step
+        Rows, then columns, then at most one of bits; without one of bits, float32 is stored.
+    row_map : RowMap, optional
+        From words to the rows of `matrix`, where the table was already shrunk; identity by default.
+    weights : numpy.ndarray, shape (n words,), optional
+        Relative frequencies; Zipf's law by rank by default.
+    protected : sequence of int
+        Ids of words a row step must keep.
+    seed : int
+        Same input, steps and seed give the same result at any number of threads.
+    progress : callable
+
+    Returns
+    -------
+    stored : Stored
+        Its row map is over the words that are still there.
+    row_map : RowMap
+        Over all words; the rows of those that were dropped (`prune:min_similarity`) are -1.
+    """
+    row_map = RowMap.identity(len(matrix)) if row_map is None else row_map
+    weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
+    dim = matrix.shape[1]
+    resolved, columns = [], []
+    for index, step in enumerate(_with_codec(steps)):
+        step = step.resolve(*matrix.shape)
+        resolved.append(step)
+        present = row_map.rows >= 0
+        context = Context(
+            weights=np.bincount(row_map.rows[present], weights[present], minlength=len(matrix)),
+            rng=np.random.default_rng([seed, index]),
+            protected=np.unique(row_map.rows[np.asarray(protected, np.int64)]),
+            progress=progress,
+        )
+        if step.axis == "rows":
+            reduced, matrix = step.reduce(matrix, context)
+            row_map = row_map.then(reduced)
+        elif step.axis == "columns":
+            state = step.fit(matrix, context)
+            matrix = step.apply(matrix, state)
+            columns.append((step, state))
+        else:
+            state = step.fit(matrix, context)
+            codes = step.encode(matrix, state, context)
+    remaining = row_map.without_dropped()
+    return Stored(resolved, dim, remaining, columns, resolved[-1], state, codes), row_map
+
+
+def plan(n, d, steps, *, row_map=None):
+    """Return the steps resolved and the sections they would make, without any work.
+
+    Parameters
+    ----------
+    n, d : int
+        Words and dim.
+    steps : list of str or step
+    row_map : RowMap, optional
+        As for `shrink`.
+
+    Returns
+    -------
+    steps : list
+    sections : dict of str to (dtype, shape)
+        For methods of fixed size exactly what is written; `dedupe`, and `prune` with
+        `min_similarity`, may come out smaller.
+    """
+    rows = n if row_map is None else row_map.count
+    width, mapped, scaled = d, row_map is not None and not row_map.is_identity, False
+    scaled = row_map is not None and row_map.scale is not None
+    sections, resolved, columns = {}, [], {}
+    for step in _with_codec(steps):
+        step = step.resolve(rows, width)
+        resolved.append(step)
+        if step.axis == "rows":
+            before, (rows, extra) = rows, step.plan(rows, width)
+            mapped |= rows < before or bool(extra) or not getattr(step, "owned", True)
+            scaled |= bool(extra)
+        elif step.axis == "columns":
+            index = sum(1 for part in resolved if part.axis == "columns") - 1
+            width, state = step.plan(rows, width)
+            columns.update({f"columns.{index}.{name}": part for name, part in state.items()})
+        else:
+            codec = step.plan(rows, width)
+    if mapped:
+        sections["map.rows"] = (narrowest_uint(max(rows - 1, 0)), (n,))
+        if scaled:
+            sections["map.scale"] = (np.dtype(np.float16), (n,))
+    return resolved, {**sections, **columns, **codec}
+
+
+def restore(steps, n, dim, rows, owned, groups):
+    """Return the `Stored` that a file's header and sections describe.
+
+    Parameters
+    ----------
+    steps : list of str
+    n, dim, rows : int
+        Words, length of a vector, stored rows.
+    owned : bool
+        Whether rows are some word's own.
+    groups : callable
+        ``groups(prefix)`` gives the sections below a prefix.
+
+    Raises
+    ------
+    FormatError
+        If the sections do not fit the steps.
+    """
+    from embshrink.errors import StepError
+
+    try:
+        steps = registry.as_steps(steps)
+    except StepError as error:
+        raise FormatError(f"the header's steps cannot be read: {error}",
+                          hint="The file may need a newer embshrink: pip install -U embshrink") from error
+    if not steps or steps[-1].axis != "bits":
+        raise FormatError("the header's steps do not end in a codec", found=[registry.format(s) for s in steps])
+    row_map = _restore_map(groups("map"), n, rows, owned)
+    width, columns = dim, []
+    for index, step in enumerate(step for step in steps if step.axis == "columns"):
+        parts, state = groups(f"columns.{index}"), {}
+        width, planned = step.plan(rows, width)
+        for name, (dtype, shape) in planned.items():
+            expect(f"columns.{index}.{name}", parts.get(name), dtype, shape)
+            state[name] = np.asarray(parts[name])
+            expect_finite(f"columns.{index}.{name}", state[name])
+        columns.append((step, state))
+    codec = steps[-1]
+    state = {name: np.asarray(part) for name, part in groups("state").items()}
+    codes = groups("codes")
+    codec.check(codes, state, rows, width)
+    planned = codec.plan(rows, width)  # a section that the steps do not call for must not change what is decoded
+    state = {name: part for name, part in state.items() if f"state.{name}" in planned}
+    codes = {name: part for name, part in codes.items() if f"codes.{name}" in planned}
+    return Stored(steps, dim, row_map, columns, codec, state, codes)
+
+
+def _restore_map(parts, n, rows, owned):
+    if not parts:
+        if n != rows or not owned:
+            raise FormatError("section map.rows is missing", expected=f"{n} words on {rows} rows")
+        return None
+    expect("map.rows", parts.get("rows"), narrowest_uint(max(rows - 1, 0)), (n,))
+    if "scale" in parts:
+        expect("map.scale", parts["scale"], np.float16, (n,))
+    if "owners" in parts:
+        expect("map.owners", parts["owners"], np.uint32, (rows,))
+    return RowMap(parts["rows"], rows, parts.get("owners"), parts.get("scale"))

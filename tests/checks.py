@@ -1,0 +1,71 @@
+"""Checks that every registered method must pass; test_methods.py runs them through the registry."""
+
+import numpy as np
+
+from embshrink import compress, load, parallel, registry
+from embshrink.compression import open_table, plan_file
+
+# Settings each method is tried with, beside its defaults. A method that is not here is tried with its defaults.
+SETTINGS = {
+    "prune": ["prune:keep=50", "prune:keep=1", "prune:keep=100000", "prune:keep=60,norms=true"],
+    "kmeans": ["kmeans:centroids=20", "kmeans:centroids=20,norms=true", "kmeans:centroids=15,spherical=true",
+               "kmeans:centroids=15,spherical=true,norms=true", "kmeans:centroids=9,init=random"],
+    "pq": ["pq:subspaces=1", "pq:subspaces=3", "pq:subspaces=10,centroids=16", "pq:subspaces=3,centroids=5",
+           "pq:subspaces=4,centroids=300", "pq:subspaces=3,centroids=16,rotate=pca", "pq:subspaces=4,rotate=opq",
+           "pq:subspaces=2,sample=50,centroids=32"],
+    "cast": ["cast:dtype=float32"],
+}
+
+UNKNOWN_SIZE = {"dedupe"}  # depends on the values
+
+
+def all_settings():
+    return [text for name in registry.METHODS for text in [name, *SETTINGS.get(name, [])]]
+
+
+def check_string_round_trip(text):
+    step = registry.parse(text)
+    assert registry.parse(registry.format(step)) == step
+    resolved = step.resolve(400, 10)
+    assert registry.parse(registry.format(resolved)) == resolved
+    assert resolved.resolve(400, 10) == resolved  # what a file says is final
+
+
+def check_file(text, vectors, path):
+    """Write, reopen, verify; single, batch and whole decoding agree to the last bit; the plan was right."""
+    report = compress(vectors, path, [text], force=True)
+    planned = plan_file(open_table(vectors), [text])
+    assert planned[0] == report.steps
+    assert report.target_bytes == path.stat().st_size
+    if text in UNKNOWN_SIZE:
+        assert planned[1] >= report.target_bytes - 64
+    else:
+        assert planned[1] == report.target_bytes
+    with load(path, verify="full") as emb:
+        assert list(emb.words) == list(vectors.words)
+        whole = np.asarray(emb.vectors)
+        assert whole.shape == vectors.matrix.shape
+        assert whole.dtype == np.float32
+        ids = np.random.default_rng(0).permutation(len(emb))[:60]
+        assert np.array_equal(emb.decode_ids(ids), whole[ids])
+        assert all(np.array_equal(emb[vectors.words[int(i)]], whole[i]) for i in ids)
+        rows = np.arange(emb.n_rows)
+        assert np.array_equal(emb.decode_rows(rows[::7]), emb.decode_rows(rows)[::7])
+    return whole
+
+
+def check_deterministic(text, vectors, folder):
+    """Same input, step and seed: the same bytes at 1, 2 and 3 threads; another seed may differ."""
+    contents = set()
+    for threads in (1, 2, 3):
+        parallel.set_threads(threads)
+        target = folder / f"threads-{threads}.ems"
+        compress(vectors, target, [text], seed=7, measure=False)
+        contents.add(target.read_bytes())
+    assert len(contents) == 1
+
+
+def check_inputs_untouched(text, vectors, path):
+    before = vectors.matrix.copy()
+    compress(vectors, path, [text], force=True, measure=False)
+    assert np.array_equal(vectors.matrix, before)

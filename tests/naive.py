@@ -1,0 +1,68 @@
+"""The slow, obvious twin of every kernel."""
+
+import numpy as np
+
+
+def best_targets(matrix, targets, offsets=None):
+    scores = matrix.astype(np.float64) @ targets.T.astype(np.float64)
+    if offsets is not None:
+        scores = scores + offsets
+    return scores.argmax(axis=1), scores.max(axis=1)
+
+
+def squared_distances(matrix, centroids):
+    return ((matrix[:, None, :].astype(np.float64) - centroids[None]) ** 2).sum(axis=2)
+
+
+def lloyd(matrix, centroids, iterations):
+    """Lloyd's iterations; an empty cluster gets the worst served row."""
+    centroids = centroids.astype(np.float32).copy()
+    labels = None
+    for iteration in range(iterations + 1):
+        distances = squared_distances(matrix, centroids)
+        new = distances.argmin(axis=1)
+        if iteration == iterations or (
+            labels is not None and np.array_equal(new, labels) and len(np.unique(labels)) == len(centroids)
+        ):
+            return centroids, new
+        labels = new
+        empty = [c for c in range(len(centroids)) if not (labels == c).any()]
+        worst = np.argsort(-distances.min(axis=1), kind="stable")
+        for c in range(len(centroids)):
+            if c not in empty:
+                centroids[c] = matrix[labels == c].mean(axis=0, dtype=np.float64)
+        for c, row in zip(empty, worst):
+            centroids[c] = matrix[row]
+    return None
+
+
+def choose_plus_plus(points, uniforms):
+    chosen = [int(uniforms[0] * len(points))]
+    for c, uniform in enumerate(uniforms[1:], start=1):
+        gaps = squared_distances(points, points[chosen]).min(axis=1)
+        if gaps.sum() == 0:
+            chosen.append(c)
+            continue
+        passed = np.cumsum(gaps)
+        chosen.append(int(np.flatnonzero((passed > uniform * passed[-1]) & (gaps > 0))[0]))
+    return chosen
+
+
+def prune(matrix, keep):
+    """Return the kept row of each word, by exhaustive search."""
+    units = matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-30)
+    rows = list(range(keep))
+    for i in range(keep, len(matrix)):
+        rows.append(int(np.argmax(units[:keep] @ units[i])))
+    return np.array(rows)
+
+
+def pq_bounds(columns, subspaces):
+    return [(part[0], part[-1] + 1) for part in np.array_split(np.arange(columns), subspaces)]
+
+
+def pq_decode(labels, codebook, subspaces):
+    bounds = pq_bounds(codebook.shape[1], subspaces)
+    return np.stack([
+        np.concatenate([codebook[code, start:stop] for code, (start, stop) in zip(row, bounds)]) for row in labels
+    ])
