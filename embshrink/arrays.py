@@ -52,7 +52,9 @@ def first_nonfinite(matrix):
     for start in range(0, len(matrix), 65_536):
         block = matrix[start : start + 65_536]
         # A sum is finite unless a value is not (or, rarely, the sum itself overflows): look closer then.
-        if not np.isfinite(block.sum(dtype=np.float64)):
+        with np.errstate(invalid="ignore"):  # inf - inf, or a signalling NaN
+            total = block.sum(dtype=np.float64)
+        if not np.isfinite(total):
             bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
             if bad.size:
                 return start + int(bad[0])

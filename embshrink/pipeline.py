@@ -137,8 +137,10 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
         step = step.resolve(*matrix.shape)
         resolved.append(step)
         present = row_map.rows >= 0
+        leading = np.zeros(len(matrix))
+        np.maximum.at(leading, row_map.rows[present], weights[present])
         context = Context(
-            weights=np.bincount(row_map.rows[present], weights[present], minlength=len(matrix)),
+            weights=np.bincount(row_map.rows[present], weights[present], minlength=len(matrix)), leading=leading,
             rng=np.random.default_rng([seed, index]),
             protected=np.unique(row_map.rows[np.asarray(protected, np.int64)]),
             progress=progress,

@@ -31,7 +31,7 @@ def to_text(word):
 
 
 class Words(Sequence):
-    r"""Distinct words in memory, by id.
+    """Distinct words in memory, by id.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ class Words(Sequence):
 
     Examples
     --------
-    >>> words = Words(["the", "of", "caf\u00e9"])
+    >>> words = Words(["the", "of", "café"])
     >>> words.find("of"), words.find("nothing"), words[2]
-    (1, -1, 'caf\u00e9')
+    (1, -1, 'café')
     """
 
     def __init__(self, words):

@@ -48,7 +48,7 @@ def test_zero_and_equal_rows(name, tmp_path):
 
 
 def context(n, protected=()):
-    return Context(np.full(n, 1 / n), np.random.default_rng(0), np.array(protected, np.int64))
+    return Context(np.full(n, 1 / n), np.random.default_rng(0), protected=np.array(protected, np.int64))
 
 
 # ---------------------------------------------------------------- prune
@@ -76,7 +76,7 @@ def test_prune_takes_the_lowest_id_on_a_tie():
 def test_prune_keeps_the_most_frequent_and_the_protected():
     matrix = np.eye(6, dtype=np.float32)
     weights = np.array([0.1, 0.3, 0.2, 0.1, 0.25, 0.05])
-    row_map, _ = registry.parse("prune:keep=3").reduce(matrix, Context(weights, None, np.array([5])))
+    row_map, _ = registry.parse("prune:keep=3").reduce(matrix, Context(weights, None, protected=np.array([5])))
     assert row_map.owners.tolist() == [1, 4, 5]
 
 

@@ -84,7 +84,7 @@ def _eisel_lemire(mantissa, power):
     if low <= _ONE and -4 <= power <= 23 and bits & _THREE == _ONE and bits << shift == high:
         bits -= _ONE  # exactly halfway: to even, which is down here
     bits = (bits + (bits & _ONE)) >> _ONE
-    return math.ldexp(float(np.int64(bits)), exponent)
+    return math.ldexp(float(np.int64(bits)), int(exponent))
 
 
 @kernel

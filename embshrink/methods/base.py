@@ -48,9 +48,11 @@ class Context:
     Parameters
     ----------
     weights : numpy.ndarray, shape (n,), float64
-        Relative frequency of each row, summing to 1.
+        Relative frequency of each row, summing to 1: of all words that share it.
     rng : numpy.random.Generator
         This step's own, so that a step's result does not depend on the steps beside it.
+    leading : numpy.ndarray, shape (n,), float64, or None
+        Relative frequency of each row's most frequent word; None where that is `weights`.
     protected : numpy.ndarray of int
         Rows that a row step must keep as they are.
     progress : callable
@@ -59,6 +61,7 @@ class Context:
 
     weights: np.ndarray
     rng: np.random.Generator
+    leading: np.ndarray | None = None
     protected: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     progress: Callable = no_progress
 

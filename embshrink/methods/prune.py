@@ -75,7 +75,8 @@ class Prune:
         if len(protected) > self.keep:
             raise ShapeError("more words are protected than may be kept", expected=f"<= {self.keep}",
                              found=len(protected), hint="Raise keep, or protect fewer words.")
-        order = np.argsort(-context.weights, kind="stable")
+        frequency = context.weights if context.leading is None else context.leading
+        order = np.argsort(-frequency, kind="stable")
         free = order[~np.isin(order, protected)][: self.keep - len(protected)]
         kept = np.concatenate([protected, free])
         zeros = np.flatnonzero(~matrix.any(axis=1))

@@ -1,0 +1,422 @@
+"""The main job: read, shrink, write, verify, and say what was lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import embshrink
+from embshrink import pipeline, registry
+from embshrink.arrays import unit_rows
+from embshrink.container import atomic_write, check_target, plan_container, write_container
+from embshrink.errors import ShapeError, SourceError, StepError
+from embshrink.methods.base import RowMap, no_progress
+from embshrink.reader import Embeddings, as_embeddings, is_ems, load
+from embshrink.vectors import WordVectors
+from embshrink.vocab import encode_plain, plan_plain, to_bytes
+
+CHECKED_ROWS = 1000
+
+
+@dataclass
+class Table:
+    """Word vectors ready to be shrunk: words, rows, and the map between them where rows are shared.
+
+    Parameters
+    ----------
+    words : Words or PlainWords
+    matrix : numpy.ndarray, shape (rows, d), float32
+    row_map : RowMap
+    source : dict
+        Provenance for the header.
+    warnings : list of str
+        What reading noticed.
+    embeddings : Embeddings
+        The same vectors, to compare with.
+    """
+
+    words: object
+    matrix: np.ndarray
+    row_map: RowMap
+    source: dict
+    warnings: list
+    embeddings: Embeddings
+
+
+def open_table(source, options=None, *, progress=no_progress):
+    """Read what is to be shrunk.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or WordVectors
+        Any file `embshrink.read_vectors` reads. An ``.ems`` file keeps its row map: words that share a row
+        go on sharing it, and only the stored rows are decoded.
+    options : embshrink.ReadOptions, optional
+    progress : callable
+
+    Returns
+    -------
+    Table
+    """
+    if not isinstance(source, WordVectors):
+        if source != "-" and is_ems(source) and getattr(options, "format", None) in (None, "ems"):
+            return _open_ems(source)
+        from embshrink.formats import ReadOptions, read_vectors
+
+        source = read_vectors(source, options or ReadOptions(), progress=progress)
+    if not len(source):
+        raise SourceError("there are no vectors in it", path=source.source.get("name"))
+    return Table(source.words, source.matrix, RowMap.identity(len(source)), source.source, source.warnings,
+                 as_embeddings(source))
+
+
+def _open_ems(path):
+    emb = load(path, verify="full")
+    rows = np.arange(len(emb)) if emb.row_map is None else emb.row_map.astype(np.int64)
+    matrix = np.empty((emb.n_rows, emb.vector_size), np.float32)
+    for start in range(0, emb.n_rows, 65_536):
+        matrix[start : start + 65_536] = emb.decode_rows(np.arange(start, min(start + 65_536, emb.n_rows)))
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    before = {key: emb.info()[key] for key in ("steps", "seed", "source", "writer")}
+    size = emb.info()["bytes"]
+    source = {"name": os.path.basename(path), "size": size, "sha256": digest, "format": "ems", **before}
+    return Table(emb.words, matrix, RowMap(rows, emb.n_rows, emb.owners(), emb.scale), source, [], emb)
+
+
+@dataclass
+class Report:
+    """What `compress` did, and what was lost.
+
+    Attributes
+    ----------
+    target : str
+    steps : list of str
+        As they ran, every choice filled in.
+    words, rows, dim : int
+    dropped : int
+        Words of the source that are no longer there.
+    source_bytes, target_bytes : int
+        Whole files; the source as it was given.
+    parts : dict of str to int
+        Where the target's bytes go.
+    bits_per_word : float
+        For the vectors, every table counted; words not counted.
+    loss : dict or None
+        ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source.
+    seconds : dict of str to float
+    warnings : list of str
+    """
+
+    target: str
+    steps: list
+    words: int
+    rows: int
+    dim: int
+    dropped: int
+    source_bytes: int | None
+    target_bytes: int
+    parts: dict
+    bits_per_word: float
+    loss: dict | None = None
+    seconds: dict = field(default_factory=dict)
+    warnings: list = field(default_factory=list)
+
+    @property
+    def ratio(self):
+        """Source bytes / whole output file, words included."""
+        return self.source_bytes / self.target_bytes if self.source_bytes else None
+
+    def as_dict(self):
+        """Return everything as a JSON-able dict."""
+        return {**dataclasses.asdict(self), "ratio": self.ratio}
+
+
+def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=(), remap=None, force=False,
+             options=None, measure=True, progress=no_progress):
+    """Shrink word vectors into an ``.ems`` file.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or WordVectors
+        A word2vec, GloVe or fastText text file, a word2vec binary, an ``.ems`` file, compressed or not; ``-``
+        for standard input.
+    target : str or os.PathLike
+        Appears whole, verified, or not at all.
+    steps : str, step, or list of these
+        For instance ``["prune:keep=50000", "pq:subspaces=25"]``.
+    seed : int
+        Same input, steps and seed give the same bytes, at any number of threads.
+    bits : float, optional
+        Set the bits step to spend at most so many bits a row.
+    size : int, optional
+        Set the bits step so that the whole file takes at most so many bytes.
+    keep_words : iterable of str or bytes
+        Words whose own vectors a row step must keep.
+    remap : str or os.PathLike, optional
+        Write which word answers with whose vector: JSON if the name ends in ``.json``, else tab-separated.
+    force : bool
+        Replace existing outputs.
+    options : embshrink.ReadOptions, optional
+    measure : bool
+        Say what was lost; takes a second or more on large tables.
+    progress : callable
+        ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    SourceError, StepError, ShapeError, TargetError
+        Nothing is written then, and an existing target is as it was.
+    """
+    steps = registry.as_steps(steps)
+    if bits is not None and size is not None:
+        raise StepError("bits and size are both given", hint="Give one of them.")
+    check_target(target, force)
+    if remap is not None:
+        check_target(remap, force)
+    clock = _Clock()
+    table = open_table(source, options, progress=progress)
+    clock.lap("read")
+    warnings = list(table.warnings)
+    protected = _protected_ids(table, keep_words, warnings)
+    if bits is not None:
+        steps = _with_bits(table, steps, bits)
+    if size is not None:
+        steps = _with_size(table, steps, size, seed)
+    stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, protected=protected, seed=seed,
+                                       progress=progress)
+    clock.lap("shrink")
+    if remap is not None and full_map.owners is None:
+        raise StepError("there is no remap to report: centroids belong to no word",
+                        hint="A remap comes from prune or dedupe without kmeans.")
+    kept = np.flatnonzero(full_map.rows >= 0)
+    words = table.words if len(kept) == len(table.words) else table.words.take(kept)
+    header = _header(table, stored.steps, seed, len(words), stored.row_map, protected)
+    sections = {f"words.{name}": part for name, part in encode_plain(words).items()}
+    sections.update(stored.sections())
+    total = write_container(target, header, sections, force=force, check=lambda path: _verify(path, stored, words))
+    clock.lap("write and verify")
+    if remap is not None:
+        write_remap(remap, table, full_map, force=force)
+    emb = load(target)
+    loss = measure_loss(emb, table.embeddings, progress=progress) if measure else None
+    clock.lap("measure")
+    info = emb.info()
+    emb.close()
+    return Report(
+        target=os.fspath(target), steps=header["steps"], words=len(words), rows=stored.row_map.count, dim=stored.dim,
+        dropped=len(table.words) - len(words), source_bytes=table.source.get("size"), target_bytes=total,
+        parts=group_parts(info["sections"], total), bits_per_word=info["bits_per_word"], loss=loss,
+        seconds=clock.laps, warnings=warnings,
+    )
+
+
+class _Clock:
+    def __init__(self):
+        self.laps = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
+
+
+def _protected_ids(table, keep_words, warnings):
+    keep_words = list(dict.fromkeys(to_bytes(word) for word in keep_words))
+    ids = [table.words.find(word) for word in keep_words]
+    missing = [word.decode("utf-8", "replace") for word, index in zip(keep_words, ids) if index < 0]
+    if missing:
+        warnings.append(f"{len(missing):,} of {len(keep_words):,} words to keep are not in the source: "
+                        f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
+    return np.array([index for index in ids if index >= 0], dtype=np.int64)
+
+
+def _header(table, steps, seed, n, row_map, protected):
+    header = {
+        "dim": table.matrix.shape[1], "words": n, "rows": row_map.count, "owned": row_map.owners is not None,
+        "vocabulary": "plain", "steps": [registry.format(step) for step in steps], "seed": seed,
+        "source": table.source, "writer": f"embshrink {embshrink.__version__}",
+    }
+    if len(protected):
+        header["protected"] = {"words": len(protected),
+                               "sha256": hashlib.sha256(np.sort(protected).astype("<u8").tobytes()).hexdigest()}
+    return header
+
+
+def _verify(path, stored, words):
+    """Reopen what was written, check all of it, and compare some rows with memory, bit for bit."""
+    with load(path, verify="full") as emb:
+        rows = np.unique(np.linspace(0, stored.row_map.count - 1, CHECKED_ROWS).astype(np.int64))
+        if emb.words.raw != words.raw or not np.array_equal(emb.decode_rows(rows), stored.decode(rows)):
+            raise ShapeError("the file does not read back as it was written", path=path,
+                             hint="This is a fault of embshrink or of the machine's memory; please report it.")
+
+
+def _with_bits(table, steps, bits):
+    width = _width(table, steps)
+    if not steps or steps[-1].axis != "bits":
+        raise StepError("bits needs a bits step to set", hint="Add pq, or another of: embshrink methods")
+    return [*steps[:-1], steps[-1].with_bits(bits, width)]
+
+
+def _width(table, steps):
+    resolved, _ = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map)
+    width = table.matrix.shape[1]
+    for step in resolved:
+        if step.axis == "columns":
+            width, _ = step.plan(table.row_map.count, width)
+    return width
+
+
+def _with_size(table, steps, size, seed):
+    """Return the steps with the bits step at the most bits a row that keep the file within `size` bytes."""
+
+    def total(bits):
+        try:
+            candidate = _with_bits(table, steps, bits)
+            return plan_file(table, candidate, seed)[1], candidate
+        except StepError:
+            return None, None
+
+    low, high = 0, 32 * table.matrix.shape[1]
+    best = None
+    if steps and steps[-1].axis == "bits":
+        while high - low > 1:
+            middle = (low + high) // 2
+            needed, candidate = total(middle)
+            if needed is None or needed <= size:
+                low, best = middle, candidate or best
+            else:
+                high = middle
+    else:
+        _with_bits(table, steps, 1)
+    if best is None:
+        least = next(needed for needed, _ in map(total, range(1, 32 * table.matrix.shape[1] + 1)) if needed)
+        raise StepError("the file cannot be made so small by this method", expected=f">= {least:,} bytes",
+                        found=f"{size:,}", hint="Prune first, or use fewer centroids.")
+    return best
+
+
+def plan_file(table, steps, seed=0):
+    """Return what the file would take, without any work.
+
+    Parameters
+    ----------
+    table : Table
+    steps : list of str or step
+    seed : int
+
+    Returns
+    -------
+    steps : list of str
+        Every choice filled in.
+    total : int
+        Bytes of the whole file. Steps that may drop or merge words or rows (`dedupe`, and `prune` with
+        `min_similarity`) can come out smaller.
+    parts : dict of str to int
+        Bytes of each section, padding included.
+    bits_per_word : float
+    """
+    n, d = len(table.words), table.matrix.shape[1]
+    steps, planned = pipeline.plan(n, d, steps, row_map=table.row_map)
+    raw = table.words.raw
+    sections = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
+    sections = {**{f"words.{name}": part for name, part in sections.items()}, **planned}
+    owned = table.row_map.owners is not None and all(getattr(step, "owned", True) for step in steps)
+    row_map = RowMap(table.row_map.rows, _rows(planned), table.row_map.owners if owned else None)
+    total, parts = plan_container(_header(table, steps, seed, n, row_map, ()), sections)
+    vectors = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+                  for dtype, shape in planned.values())
+    return [registry.format(step) for step in steps], total, parts, 8 * vectors / n
+
+
+def _rows(planned):
+    return max(shape[0] for name, (_, shape) in planned.items() if name.startswith("codes."))
+
+
+def group_parts(sections, total):
+    """Return where a file's bytes go, in the four kinds a person asks for."""
+    kinds = {"words": 0, "row map": 0, "codebooks": 0, "codes": 0}
+    prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes"}
+    for name, size in sections.items():
+        kinds[prefix[name.split(".")[0]]] += size
+    return {**kinds, "header, checksums, padding": total - sum(kinds.values())}
+
+
+def measure_loss(emb, baseline, *, queries=500, progress=no_progress):
+    """Return what was lost between two tables over their common words, as a dict.
+
+    Parameters
+    ----------
+    emb, baseline : Embeddings
+    queries : int
+        How many words the neighbour overlap is averaged over.
+    """
+    from embshrink import evaluation
+
+    progress("measuring", 0, 2)
+    reconstruction = evaluation.reconstruction(emb, baseline)
+    progress("measuring", 1, 2)
+    overlap = None  # a single word has no neighbours
+    if reconstruction.words > 1:
+        overlap = evaluation.neighbour_overlap(emb, baseline, queries=queries).overlap
+    progress("measuring", 2, 2)
+    return {
+        "relative_error": reconstruction.relative_error, "mean_cosine": reconstruction.mean_cosine,
+        "cosine_p1": reconstruction.cosine_p1, "overlap_at_10": overlap,
+    }
+
+
+def write_remap(path, table, full_map, *, force=False):
+    """Write which words lost their own vector, whose they answer with, and how near that is.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        JSON (a list of objects) if it ends in ``.json``; else tab-separated with a header line. Tabs, line ends and
+        backslashes inside words are escaped there as in JSON.
+    table : Table
+    full_map : RowMap
+        Over all words of the table, with owners.
+    force : bool
+    """
+    moved = np.flatnonzero(full_map.rows != np.arange(len(full_map.rows)))
+    moved = moved[(full_map.rows[moved] < 0) | (full_map.owners[np.maximum(full_map.rows[moved], 0)] != moved)]
+    entries = []
+    for start in range(0, len(moved), 65_536):
+        ids = moved[start : start + 65_536]
+        rows = full_map.rows[ids]
+        gone = rows < 0
+        owners = full_map.owners[np.maximum(rows, 0)]
+        own = unit_rows(table.embeddings.decode_ids(ids))
+        cosines = np.einsum("ij,ij->i", own, unit_rows(table.embeddings.decode_ids(owners)))
+        names = zip(ids.tolist(), owners.tolist(), cosines.tolist(), gone.tolist())
+        for index, owner, cosine, dropped in names:
+            entries.append((table.words[index], None if dropped else table.words[owner],
+                            None if dropped else round(min(1.0, max(-1.0, cosine)), 6)))
+    with atomic_write(path, force=force) as file:
+        if os.fspath(path).endswith(".json"):
+            listed = [dict(zip(("word", "kept", "similarity"), entry)) for entry in entries]
+            file.write(json.dumps(listed, indent=0).encode("ascii"))
+        else:
+            file.write(b"word\tkept\tsimilarity\n")
+            for word, kept, cosine in entries:
+                line = f"{_tsv(word)}\t{_tsv(kept or '')}\t{'' if cosine is None else format(cosine, '.6f')}\n"
+                file.write(line.encode("utf-8", "surrogateescape"))
+
+
+def _tsv(text):
+    for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(plain, escaped)
+    return text

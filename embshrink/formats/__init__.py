@@ -1,0 +1,207 @@
+"""Foreign formats: found by content, read to `WordVectors`, written from words and blocks of rows.
+
+One file per format; a format is one line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink.errors import EmbshrinkError, ShapeError, SourceError
+from embshrink.vectors import WordVectors
+from embshrink.vocab import Words
+
+# name: module, function that reads, function that writes
+FORMATS = {
+    "text": ("embshrink.formats.text", "read", "write"),
+    "word2vec-text": ("embshrink.formats.text", "read", "write_with_header"),
+    "word2vec": ("embshrink.formats.word2vec", "read", "write"),
+    "gensim": ("embshrink.formats.gensim", "read", None),
+    "ems": ("embshrink.formats.ems", "read", None),
+}
+
+_CHOICES = {
+    "format": (None, *FORMATS),
+    "header": ("auto", "yes", "no"),
+    "nonfinite": ("error", "drop", "zero"),
+    "duplicates": ("first", "error"),
+    "row_newline": ("auto", "yes", "no"),
+}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a source; the defaults refuse what would silently give wrong vectors.
+
+    Parameters
+    ----------
+    format : str, optional
+        A name in `FORMATS`; found by content if not given. "gensim" unpickles, which runs code
+        from the file, and so is never chosen by itself.
+    header : {"auto", "yes", "no"}
+        Whether a text file's first line is a header. "auto": if it is two whole numbers and the
+        second is the dimension of line 2.
+    nonfinite : {"error", "drop", "zero"}
+        What to do with a row that holds a NaN, an infinity, or a number too large for float32:
+        refuse the file, leave the row out, put 0 for the number.
+    duplicates : {"first", "error"}
+        Keep the first row of each word, or refuse the file.
+    allow_truncated : bool
+        Take a file that ends early.
+    skip_bad_rows : int
+        Leave up to so many malformed rows of a text file out.
+    strict : bool
+        Take a row of text that has one number too many for an error, not for a word with a space.
+    row_newline : {"auto", "yes", "no"}
+        Whether a newline follows each row of a word2vec binary file.
+    limit : int, optional
+        Read the first so many rows.
+    expect_rows : int, optional
+        Refuse a file with another number of rows.
+    member : str, optional
+        The file to read from a zip archive.
+    max_expanded : int
+        Refuse compressed content of more bytes than this.
+
+    Raises
+    ------
+    EmbshrinkError
+        If a value is not possible.
+    """
+
+    format: str | None = None
+    header: str = "auto"
+    nonfinite: str = "error"
+    duplicates: str = "first"
+    allow_truncated: bool = False
+    skip_bad_rows: int = 0
+    strict: bool = False
+    row_newline: str = "auto"
+    limit: int | None = None
+    expect_rows: int | None = None
+    member: str | None = None
+    max_expanded: int = 64 << 30
+
+    def __post_init__(self):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise EmbshrinkError(f"{name} cannot be {getattr(self, name)!r}",
+                                     expected=" or ".join(map(str, choices)), hint="Choose one of these.")
+        for name, least in (("skip_bad_rows", 0), ("limit", 1), ("expect_rows", 1), ("max_expanded", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise EmbshrinkError(f"{name} cannot be {value!r}", expected=f"a whole number, at least {least}",
+                                     hint="Correct the option.")
+
+
+def read_vectors(source, options=None, *, progress=None):
+    r"""Read words and vectors from a file.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or binary file object
+        A path, ``"-"`` for standard input, or an object with ``readinto``. It may be compressed
+        with gzip, bzip2, xz, zip, or (with the extra "zstd") Zstandard.
+    options : ReadOptions, optional
+    progress : callable, optional
+        Called in this thread as ``progress("read", done, total)``, in bytes of the source; total
+        is None where it is not known.
+
+    Returns
+    -------
+    WordVectors
+        With ``source`` (name, size and sha256 of the file as given, format) and ``warnings``.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be opened, is not of a format we read, or is malformed: naming the
+        place, what was expected and found, and what to do.
+    ExtraError
+        If it is Zstandard and the package for that is missing.
+
+    Examples
+    --------
+    >>> import io
+    >>> vectors = read_vectors(io.BytesIO(b"king 1 2\nqueen 1.5 2.5\n"))
+    >>> vectors["queen"]
+    array([1.5, 2.5], dtype=float32)
+    """
+    from embshrink.formats import sniff
+    from embshrink.formats.stream import open_source
+
+    options = options or ReadOptions()
+    with open_source(source, options) as stream:
+        try:
+            name = options.format or sniff.identify(stream)
+            module, function, _ = FORMATS[name]
+            words, matrix, warnings = getattr(importlib.import_module(module), function)(stream, options, progress)
+            return WordVectors(Words(words), matrix, source=stream.provenance(name),
+                               warnings=[*stream.warnings, *warnings])
+        except EmbshrinkError as error:
+            error.located(stream.path)
+            raise
+        except MemoryError as error:
+            raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",
+                              hint="Read fewer rows with --limit N.") from error
+
+
+def write_vectors(words, blocks, target_path, format, *, force=False):
+    """Write words and vectors to a file of a foreign format; it appears whole, or not at all.
+
+    Parameters
+    ----------
+    words : Words or iterable of str or bytes
+        n distinct words.
+    blocks : iterable of numpy.ndarray, shape (k, d), float32
+        The vectors in order, a block of rows at a time, so that the matrix is never needed whole.
+    target_path : str or os.PathLike
+    format : {"text", "word2vec-text", "word2vec"}
+        GloVe's text without a header, the same with one, or word2vec's binary format.
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    TargetError
+        If the format cannot hold a word, the target exists and `force` is false, or writing fails.
+    ShapeError
+        If the blocks are not finite float32 of one width, or do not add up to n rows.
+    """
+    from embshrink.container import atomic_write
+
+    writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
+    if format not in writers:
+        raise EmbshrinkError(f"the format {format!r} cannot be written", path=os.fspath(target_path),
+                             expected=" or ".join(writers), hint="Choose one of these.")
+    if not isinstance(words, Words):
+        words = Words(words)
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None or not len(words):
+        raise ShapeError("there is nothing to write", expected="at least one word and its vector")
+    module, function = writers[format]
+    with atomic_write(target_path, force=force) as file:
+        checked = _checked(itertools.chain([first], blocks), np.shape(first)[-1], len(words))
+        getattr(importlib.import_module(module), function)(file, words, checked, np.shape(first)[-1])
+
+
+def _checked(blocks, dim, rows):
+    """Yield blocks as `as_matrix` makes them, after checking that they fit one another and the words."""
+    from embshrink.arrays import as_matrix
+
+    seen = 0
+    for block in blocks:
+        block = as_matrix(block, "a block of vectors")
+        seen += len(block)
+        if block.shape[1] != dim or seen > rows:
+            raise ShapeError("the blocks do not fit", expected=f"{rows} rows of {dim}",
+                             found=f"{seen} or more rows of {block.shape[1]}")
+        yield block
+    if seen != rows:
+        raise ShapeError("there are fewer vectors than words", expected=f"{rows} rows", found=seen)

@@ -1,0 +1,190 @@
+"""Rows as they come out of a file: a matrix that grows in place, words, and the rules every format shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.arrays import MAX_DIM
+from embshrink.errors import SourceError
+from embshrink.vocab import to_text
+
+MAX_WORD = 1 << 16
+SPARE = 64 << 20
+SHOWN = 10
+
+
+def show(word):
+    """Return a word's bytes as a short quoted text for messages."""
+    text = to_text(bytes(word))
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def plural(count, noun):
+    """Return "1 row", "2 rows"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def check_dim(dim, path, where):
+    """Refuse a dimension that is not 1 to 65,536."""
+    if not 1 <= dim <= MAX_DIM:
+        raise SourceError("the dimension is not possible", path=path, where=where, expected=f"1 to {MAX_DIM}",
+                          found=dim, hint="Check that this is the file you meant.")
+
+
+class Table:
+    """Words and vectors while a file is read.
+
+    Memory is asked for as rows arrive, never because a header promises them.
+
+    Parameters
+    ----------
+    dim : int
+    options : ReadOptions
+    path : str
+        For messages.
+    unit : str
+        What a row's place is counted in: "line" or "byte".
+
+    Attributes
+    ----------
+    words : list of bytes
+        Of the rows kept so far.
+    """
+
+    def __init__(self, dim, options, path, unit):
+        self.words = []
+        self._dim = dim
+        self._options = options
+        self._path = path
+        self._unit = unit
+        self._places = []
+        self._matrix = np.empty((0, dim), dtype=np.float32)
+        self._dropped = 0
+        self._zeroed = 0
+
+    def room(self, count, coming):
+        """Return space for `count` more rows, shape (count, d), where about `coming` more will follow those."""
+        used = len(self.words)
+        if used + count > len(self._matrix):
+            spare = min(used // 4, SPARE // (4 * self._dim))
+            size = used + count + max(coming + coming // 50, spare)
+            if len(self._matrix):
+                self._matrix.resize((size, self._dim), refcheck=False)  # grows in place where the system can
+            else:
+                self._matrix = np.empty((size, self._dim), dtype=np.float32)
+        return self._matrix[used : used + count]
+
+    def settle_nonfinite(self, block, keep, rows, places, words):
+        """Deal with rows of a block that hold a NaN or an infinity, as the options say.
+
+        Parameters
+        ----------
+        block : numpy.ndarray, shape (k, d), float32
+            What `room` gave, filled.
+        keep : numpy.ndarray, shape (k,), bool
+            Cleared for rows to drop.
+        rows : numpy.ndarray of int
+            The rows of `block` to deal with.
+        places : sequence of str
+            Where each of `rows` is in the file.
+        words : sequence of bytes
+            The word of each of `rows`.
+
+        Raises
+        ------
+        SourceError
+            If the options say so.
+        """
+        if self._options.nonfinite == "error":
+            column = int(np.flatnonzero(~np.isfinite(block[rows[0]]))[0])
+            raise SourceError(f"number {column + 1} of the word {show(words[0])} is not finite", path=self._path,
+                              where=places[0], expected="numbers within float32's range",
+                              found="a NaN, an infinity or a larger number",
+                              hint="Use --nonfinite drop to leave such rows out, or --nonfinite zero to put 0 there.")
+        if self._options.nonfinite == "drop":
+            keep[rows] = False
+            self._dropped += len(rows)
+            return
+        for row in rows:
+            block[row][~np.isfinite(block[row])] = 0
+        self._zeroed += len(rows)
+
+    def add(self, block, keep, words, places):
+        """Take the rows of `block`, which `room` gave, that `keep` marks.
+
+        Parameters
+        ----------
+        block : numpy.ndarray, shape (k, d), float32
+        keep : numpy.ndarray, shape (k,), bool
+        words : list of bytes
+            Of the rows kept, as many as `keep` has marks.
+        places : numpy.ndarray, shape (k,), int64
+            Line numbers or byte offsets.
+        """
+        if len(words) < len(block):
+            block[: len(words)] = block[keep]
+        if self._options.duplicates == "error":
+            self._places.append(places[keep])
+        self.words += words
+
+    def finish(self, warnings):
+        """Return the words and the matrix cut to size; add what was counted to `warnings`.
+
+        Raises
+        ------
+        SourceError
+            If no row is left, or a word occurs twice and the options forbid that.
+        """
+        used = len(self.words)
+        if self._dropped:
+            warnings.append(f"{plural(self._dropped, 'row')} with a NaN or an infinity left out")
+        if self._zeroed:
+            warnings.append(f"{plural(self._zeroed, 'row')} with a NaN or an infinity: 0 was put in its place")
+        if not used:
+            raise SourceError("no rows are left", path=self._path, where="the whole file",
+                              expected="at least one word with its vector", found="none",
+                              hint="Check that this is the file you meant.")
+        if len(set(self.words)) < used:
+            self._drop_repeated(warnings)
+        self._matrix.resize((len(self.words), self._dim), refcheck=False)
+        zero = sum(self._count_zero(self._matrix[i : i + 65_536]) for i in range(0, len(self._matrix), 65_536))
+        if zero:
+            warnings.append(f"{plural(zero, 'row')} of nothing but zeros kept")
+        return self.words, self._matrix
+
+    @staticmethod
+    def _count_zero(block):
+        candidates = np.flatnonzero(block[:, 0] == 0)
+        return int(np.count_nonzero(~block[candidates].any(axis=1)))
+
+    def _drop_repeated(self, warnings):
+        words, matrix = self.words, self._matrix
+        seen = {}
+        repeated = []
+        for row, word in enumerate(words):
+            first = seen.setdefault(word, row)
+            if first != row:
+                repeated.append((row, first))
+        if self._options.duplicates == "error":
+            row, first = repeated[0]
+            places = np.concatenate(self._places)
+            raise SourceError(f"the word {show(words[row])} occurs again", path=self._path,
+                              where=f"{self._unit} {places[row]}", expected="distinct words",
+                              found=f"its first occurrence at {self._unit} {places[first]}",
+                              hint="Use --duplicates first to keep the first of each.")
+        rows, firsts = np.array(repeated).T
+        same = sum(np.array_equal(matrix[row], matrix[first]) for row, first in repeated)
+        names = list(dict.fromkeys(show(words[row]) for row in rows[:1000]))
+        warnings.append(
+            f"{plural(len(rows), 'repeated row')} left out, the first of each word kept "
+            f"({same} with the same numbers, {len(rows) - same} with others): "
+            + ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        )
+        keep = np.ones(len(words), dtype=bool)
+        keep[rows] = False
+        filled = int(rows[0])
+        for start in range(filled, len(words), 65_536):  # moved down block by block: no second matrix
+            block = matrix[start : start + 65_536][keep[start : start + 65_536]]
+            matrix[filled : filled + len(block)] = block
+            filled += len(block)
+        self.words = list(seen)

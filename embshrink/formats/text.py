@@ -1,0 +1,452 @@
+"""Text: one word and its numbers a line, as GloVe, word2vec and fastText (.vec) write it.
+
+Work is on bytes. Lines end at a newline, fields are parted by one space (0x20) and by nothing
+else, and the numbers are the last `d` fields: whatever stands before them is the word, spaces
+and all. The first line may be a header, ``rows d``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink.arrays import MAX_DIM
+from embshrink.errors import SourceError, TargetError
+from embshrink.formats.rows import MAX_WORD, SHOWN, Table, check_dim, plural, show
+from embshrink.formats.stream import Pieces
+from embshrink.parallel import map_blocks, one_blas_thread
+
+PIECE = 16 << 20
+PART = 1 << 20
+MAX_LINE = 4 << 20
+HEAD_ROWS = 1000
+BOM = b"\xef\xbb\xbf"
+
+HEADER = re.compile(rb" *([+-]?\d+) +([+-]?\d+) *\r?")
+# What C's strtod takes as decimal; Python's float() takes more.
+DECIMAL = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+NONFINITE = re.compile(rb"[+-]?(?:inf(?:inity)?|nan(?:\([a-z0-9_]*\))?|1\.#(?:inf|ind|qnan|snan)\d*)", re.IGNORECASE)
+
+_SKIP_HINT = "Correct the row, or allow some to be left out with --skip-bad-rows N."
+
+
+def read(stream, options, progress=None):
+    """Read a text file of vectors.
+
+    Parameters
+    ----------
+    stream : embshrink.formats.stream.Stream
+    options : embshrink.formats.ReadOptions
+    progress : callable, optional
+        Called as ``progress("read", done, total)``, in bytes of the source.
+
+    Returns
+    -------
+    words : list of bytes
+    matrix : numpy.ndarray, shape (n, d), float32
+        Every number is ``numpy.float32(float(text))``, bit for bit.
+    warnings : list of str
+
+    Raises
+    ------
+    SourceError
+        Naming line, byte, what was expected and what was found.
+    """
+    with Pieces(stream, PIECE, MAX_LINE) as pieces, one_blas_thread():
+        warnings = []
+        layout = _layout(pieces, options, stream.path, warnings)
+        reader = _Reader(layout, options, stream, warnings)
+        used = layout.start
+        while True:
+            used = reader.take(pieces, used)
+            if progress:
+                progress("read", stream.done, stream.size)
+            if pieces.last or reader.full:
+                break
+            used = pieces.advance(used)
+        return *reader.finish(pieces.last), warnings
+
+
+# ---------------------------------------------------------------- the first rows
+
+
+@dataclass(frozen=True)
+class _Layout:
+    dim: int
+    promised: int | None  # rows the header tells of
+    carriage: bool  # lines end in \r\n
+    start: int  # where in the first piece the first row begins
+
+
+def _layout(pieces, options, path, warnings):
+    """Find out the dimension, and whether there is a header, from the first 1,000 rows."""
+    start = pieces.start
+    if pieces.buffer[start : start + 3] == BOM:
+        start += 3
+        warnings.append("the UTF-8 byte order mark at the start was left out")
+    lines = _first_lines(pieces, start)
+    rows = [line for line in lines if line.strip(b" \r")]
+    if not rows:
+        _too_long(pieces, start, path, 1)
+        raise SourceError("the file holds no rows", path=path, where="line 1", expected="a word and its numbers",
+                          found="nothing", hint="Check that the file was written or fetched completely.")
+    header = HEADER.fullmatch(rows[0]) if rows[0] is lines[0] and options.header != "no" else None
+    if options.header == "yes" and not header:
+        raise SourceError("line 1 is not a header", path=path, where="line 1, byte 0",
+                          expected="two whole numbers: rows and dimension", found=show(lines[0]),
+                          hint="Leave --header away, or say --header no.")
+    if header:
+        if len(rows) == 1:
+            raise SourceError("nothing follows the header", path=path, where="line 1, byte 0", expected="rows",
+                              found=show(lines[0]),
+                              hint="Fetch the file again; if this is a word and one number, use --header no.")
+        header = _checked_header(header, rows[1:], options, path)
+    body = rows[1:] if header else rows
+    carriage = all(row.endswith(b"\r") for row in body)
+    if header:
+        promised, dim = header
+        if not re.fullmatch(rb"\d+ \d+\r?", lines[0]):
+            warnings.append("the header has more spaces or signs than it should")
+        return _Layout(dim, promised, carriage, start + len(lines[0]) + 1)
+    dim = _common_fields(body, carriage) - 1
+    if dim < 1:
+        hint = "Check that this is the file you meant; embshrink reads words and numbers parted by spaces."
+        if b"\r" in rows[0]:
+            hint = "Its lines may end with a carriage return alone: convert them to newlines first."
+        raise SourceError("there are no numbers behind the word", path=path, where=f"line 1, byte {start}",
+                          expected="a word and its numbers", found=show(rows[0]), hint=hint)
+    check_dim(dim, path, f"line 1, byte {start}")
+    return _Layout(dim, None, carriage, start)
+
+
+def _first_lines(pieces, start):
+    lines = []
+    while len(lines) <= HEAD_ROWS and start < pieces.stop:
+        end = pieces.buffer.find(b"\n", start, pieces.stop)
+        if end < 0:
+            if not pieces.last:
+                break
+            end = pieces.stop
+        lines.append(bytes(pieces.buffer[start:end]))
+        start = end + 1
+    return lines
+
+
+def _fields(row, carriage):
+    """Return the fields of a line; one space at its end, as some tools write, is not a field."""
+    if carriage and row.endswith(b"\r"):
+        row = row[:-1]
+    return (row[:-1] if row.endswith(b" ") else row).split(b" ")
+
+
+def _common_fields(rows, carriage):
+    counts = Counter(len(_fields(row, carriage)) for row in rows)
+    most = max(counts.values())
+    return min(count for count, times in counts.items() if times == most)
+
+
+def _checked_header(match, rows, options, path):
+    """Return the header's two numbers, or None if the line is the first row of a table of one column."""
+    count, dim = match.groups()
+    carriage = rows[0].endswith(b"\r")
+    believable = len(count) < 20 and len(dim) < 20
+    fields = _fields(rows[0], carriage)
+    if believable:
+        count, dim = int(count), int(dim)
+        extra = len(fields) - 1 - dim
+        fits = dim >= 1 and (extra == 0 or (
+            extra > 0 and all(map(DECIMAL.fullmatch, fields[-dim:])) and not DECIMAL.fullmatch(fields[-dim - 1])))
+        if count >= 0 and 1 <= dim <= MAX_DIM and (fits or options.header == "yes"):
+            return count, dim
+    if options.header == "auto" and _common_fields(rows, carriage) == 2 and len(fields) == 2:
+        return None
+    raise SourceError("the header does not fit the rows", path=path, where="line 1, byte 0",
+                      expected=f"rows and dimension, and line 2 has {len(fields) - 1} numbers",
+                      found=show(match.group().strip()),
+                      hint="Correct the header; if this line is a word and one number, use --header no.")
+
+
+def _too_long(pieces, start, path, line):
+    if pieces.stop - start > MAX_LINE:
+        raise SourceError("the line is too long", path=path, where=f"line {line}, byte {pieces.base + start}",
+                          expected=f"at most {MAX_LINE} bytes", found="more",
+                          hint="This is hardly a text file of vectors; check that it is the file you meant.")
+
+
+# ---------------------------------------------------------------- rows
+
+
+class _BadRow(Exception):
+    """A row that cannot be read, as the keyword arguments of the SourceError to raise for it."""
+
+    def __init__(self, problem, hint, **details):
+        self.problem = problem
+        self.details = {"hint": hint, **details}
+
+
+def reread(line, dim):
+    """Read one row by the full rules, in Python: the kernel leaves to this what is not plainly right.
+
+    Parameters
+    ----------
+    line : bytes
+        Without the end of the line.
+    dim : int
+
+    Returns
+    -------
+    word : bytes
+    values : numpy.ndarray, shape (dim,), float32
+        NaN or infinite where the number is, or does not fit.
+
+    Raises
+    ------
+    _BadRow
+    """
+    fields = (line[:-1] if line.endswith(b" ") else line).rsplit(b" ", dim)
+    if b"\0" in line:
+        raise _BadRow("the row holds NUL bytes", "The file was not written or fetched completely; fetch it again.",
+                      found=show(line))
+    if line.startswith((b"<<<<<<< ", b">>>>>>> ")) or line == b"=======":
+        raise _BadRow("this is a conflict marker of git", "Resolve the conflict, or check the file out again.",
+                      found=show(line))
+    if len(fields) <= dim:
+        raise _BadRow("the row is too short", _SKIP_HINT, expected=f"a word and {dim} numbers",
+                      found=f"{plural(len(fields), 'field')}, the first {show(fields[0])}")
+    values = np.empty(dim)
+    for column, field in enumerate(fields[1:]):
+        if DECIMAL.fullmatch(field):
+            values[column] = float(field)
+        elif NONFINITE.fullmatch(field):
+            values[column] = np.nan
+        else:
+            hint = _SKIP_HINT
+            if b"," in field:
+                hint = "Numbers need a decimal point, not a comma. " + hint
+            elif b"\r" in field:
+                hint = "Some or all lines end in a carriage return: convert the file to newlines alone."
+            raise _BadRow(f"number {column + 1} of the word {show(fields[0])} is not a decimal number", hint,
+                          expected="a number such as -0.125 or 1e-05", found=show(field))
+    with np.errstate(over="ignore"):
+        return fields[0], values.astype(np.float32)
+
+
+class _Reader:
+    """Takes pieces of the file and keeps count of lines, faults and oddities."""
+
+    def __init__(self, layout, options, stream, warnings):
+        self._dim = layout.dim
+        self._layout = layout
+        self._options = options
+        self._path = stream.path
+        self._content_size = stream.content_size
+        self._warnings = warnings
+        self._table = Table(layout.dim, options, stream.path, "line")
+        self._line = 1 if layout.promised is None else 2  # the number of the next line
+        self._rows = 0  # lines that are rows, good or bad
+        self._blank = None  # the first of the blank lines nothing has come after yet: line, byte
+        self._skipped = []
+        self._long = []
+        self._trailing = 0
+        self._final_newline = True
+        self.full = False
+
+    def take(self, pieces, used):
+        """Read all whole lines from ``buffer[used:]`` on; return where the first incomplete one begins."""
+        from embshrink.kernels.text import count_lines, parse_rows
+
+        buffer = pieces.buffer
+        end = pieces.stop if pieces.last else buffer.rfind(b"\n", used, pieces.stop) + 1
+        if not pieces.last and pieces.stop - max(end, used) > MAX_LINE:
+            _too_long(pieces, max(end, used), self._path, self._line + buffer.count(b"\n", used, pieces.stop))
+        if pieces.last and end > used and buffer[end - 1] != 10:
+            buffer[end] = 10
+            end += 1
+            self._final_newline = False
+        if end <= used:
+            return used
+        cuts = [used]
+        while cuts[-1] < end:
+            cuts.append(buffer.find(b"\n", min(cuts[-1] + PART, end - 1)) + 1)
+        counts = map_blocks(lambda part, _: count_lines(pieces.data, cuts[part], cuts[part + 1]), len(cuts) - 1, 1)
+        bounds = np.cumsum([0, *counts])
+        count = int(bounds[-1])
+        if self._options.limit is not None:
+            count = min(count, self._options.limit - self._rows)
+            self.full = self._rows + count == self._options.limit
+        bounds = np.minimum(bounds, count)
+
+        matrix = self._table.room(count, self._coming(pieces, end - used, count))
+        starts, word_ends, ends = (np.empty(count, dtype=np.int64) for _ in range(3))
+        status = np.empty(count, dtype=np.uint8)
+
+        def parse(part, _):
+            rows = slice(bounds[part], bounds[part + 1])
+            parse_rows(pieces.data, cuts[part], self._layout.carriage, matrix[rows], starts[rows], word_ends[rows],
+                       ends[rows], status[rows])
+
+        map_blocks(parse, len(cuts) - 1, 1)
+        self._keep(pieces, matrix, starts, word_ends, ends, status)
+        return end
+
+    def _coming(self, pieces, size, count):
+        """Return about how many rows come after this piece, judged by the bytes that are there."""
+        if self._content_size is None or self.full:
+            return 0
+        rest = self._content_size - (pieces.base + pieces.stop)
+        return max(0, rest * count // size)
+
+    def _keep(self, pieces, matrix, starts, word_ends, ends, status):
+        from embshrink.kernels.text import LONG, ODD, TRAILING, copy_words
+
+        keep = np.ones(len(status), dtype=bool)
+        odd = np.flatnonzero(status & ODD)
+        for row in self._leave_blank_out(odd, starts, ends, keep, pieces):
+            self._settle(row, matrix, starts, word_ends, ends, keep, pieces)
+        self._rows += len(status) - int(np.count_nonzero(starts == ends))
+        self._trailing += int(np.count_nonzero(status & TRAILING))
+        good = status & ODD == 0
+        lengths = np.where(keep, word_ends - starts, 0)
+        for row in np.flatnonzero((lengths > MAX_WORD) | (ends - starts > MAX_LINE))[:1]:
+            raise SourceError("the row is too long", path=self._path, where=self._where(row, starts, pieces),
+                              expected=f"a word of at most {MAX_WORD} bytes in a line of at most {MAX_LINE}",
+                              found=f"{lengths[row]} in {ends[row] - starts[row]}",
+                              hint="Check that this is the file you meant.")
+        for row in np.flatnonzero(good & (status & LONG != 0)):
+            self._note_long(row, starts, word_ends, pieces)
+        starts, word_ends = starts[keep], word_ends[keep]
+        joined = np.empty(int(lengths.sum()) + len(starts), dtype=np.uint8)
+        copy_words(pieces.data, starts, word_ends, 10, joined)
+        words = joined.tobytes().split(b"\n")[:-1]  # a word of a text file never holds a newline
+        self._table.add(matrix, keep, words, np.arange(self._line, self._line + len(status)))
+        self._line += len(status)
+
+    def _where(self, row, starts, pieces):
+        return f"line {self._line + row}, byte {pieces.base + starts[row]}"
+
+    def _leave_blank_out(self, odd, starts, ends, keep, pieces):
+        """Return the odd rows that are not blank lines at the end of the file."""
+        blank = odd[starts[odd] == ends[odd]]
+        if self._blank and len(blank) < len(starts):
+            self._blank_inside(*self._blank)
+            self._blank = None
+        keep[blank] = False
+        filled = np.flatnonzero(keep)
+        last = filled[-1] if len(filled) else -1
+        for row in blank:
+            if row < last:
+                self._blank_inside(self._line + row, pieces.base + starts[row])
+            elif self._blank is None:
+                self._blank = (self._line + row, pieces.base + starts[row])
+        return odd[keep[odd]]
+
+    def _blank_inside(self, line, byte):
+        self._fault(f"line {line}, byte {byte}",
+                    _BadRow("the line is empty, and rows follow it", _SKIP_HINT,
+                            expected=f"a word and {self._dim} numbers", found="nothing"))
+
+    def _settle(self, row, matrix, starts, word_ends, ends, keep, pieces):
+        """Read a row again by the full rules."""
+        where = self._where(row, starts, pieces)
+        line = bytes(pieces.buffer[starts[row] : ends[row]])
+        try:
+            word, matrix[row] = reread(line, self._dim)
+        except _BadRow as bad:
+            keep[row] = False
+            cut = pieces.last and not self._final_newline and row == len(starts) - 1
+            if cut and self._options.allow_truncated:
+                self._warnings.append(f"the last row is cut off and was left out ({where})")
+            else:
+                if cut and bad.details["hint"] is _SKIP_HINT:
+                    bad.details["hint"] = ("The file ends inside this row: fetch it again, or use --allow-truncated "
+                                           "to leave the row out.")
+                self._fault(where, bad)
+            return
+        word_ends[row] = starts[row] + len(word)
+        if not np.isfinite(matrix[row]).all():
+            self._table.settle_nonfinite(matrix, keep, np.array([row]), [where], [word])
+        if keep[row] and DECIMAL.fullmatch(word.rpartition(b" ")[2]) and b" " in word:
+            self._note_long(row, starts, word_ends, pieces)
+
+    def _note_long(self, row, starts, word_ends, pieces):
+        where = self._where(row, starts, pieces)
+        word = bytes(pieces.buffer[starts[row] : word_ends[row]])
+        if self._options.strict:
+            raise SourceError("the row looks one number too long", path=self._path, where=where,
+                              expected=f"a word and {self._dim} numbers", found=f"the word {show(word)}",
+                              hint="Correct the row; without --strict it is a word that holds a space.")
+        self._long.append(f"{where}: {show(word)}")
+
+    def _fault(self, where, bad):
+        if len(self._skipped) >= self._options.skip_bad_rows:
+            raise SourceError(bad.problem, path=self._path, where=where, **bad.details)
+        self._skipped.append(f"{where}: {bad.problem}")
+
+    def finish(self, at_end):
+        """Check the counts; return words and matrix."""
+        warnings, options, promised = self._warnings, self._options, self._layout.promised
+        if at_end and not self.full:
+            self._check_counts(promised)
+        if self._blank and at_end:
+            count = self._line - self._blank[0]
+            warnings.append(f"{plural(count, 'empty line')} at the end left out")
+        if not self._final_newline:
+            warnings.append("the last line has no newline: if the file is cut short, its last number may be too")
+        if 0 < self._trailing < self._rows:
+            warnings.append(f"{plural(self._trailing, 'row')} of {self._rows} end with a space")
+        for noted, text in (
+            (self._skipped, "bad row(s) left out"),
+            (self._long, "row(s) where the word holds a space and ends in a number: they may be too long"),
+        ):
+            if noted:
+                more = ", ..." if len(noted) > SHOWN else ""
+                warnings.append(f"{len(noted)} {text} ({'; '.join(noted[:SHOWN])}{more})")
+        if options.expect_rows is not None and at_end and options.expect_rows != self._rows:
+            raise SourceError("the number of rows is not the expected one", path=self._path,
+                              where=f"line {self._line - 1}", expected=options.expect_rows, found=self._rows,
+                              hint="The file may be cut short: fetch it again.")
+        return self._table.finish(warnings)
+
+    def _check_counts(self, promised):
+        if promised is None or promised == self._rows:
+            return
+        if self._rows < promised and not self._options.allow_truncated:
+            raise SourceError("there are fewer rows than the header says", path=self._path,
+                              where=f"line {self._line - 1}", expected=f"{promised} rows", found=self._rows,
+                              hint="The file is cut short: fetch it again, or use --allow-truncated.")
+        self._warnings.append(f"the header says {plural(promised, 'row')} and there are {self._rows}")
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(file, words, blocks, dim):
+    """Write GloVe's text: no header. See `embshrink.formats.write_vectors`."""
+    spaces = Counter(word.count(b" ") for word in words.raw[:HEAD_ROWS])
+    if min(count for count, times in spaces.items() if times == max(spaces.values())):
+        raise TargetError("most of the first words hold spaces: without a header nobody can tell them from numbers",
+                          hint="Write word2vec-text, which has a header.")
+    _write_rows(file, words, blocks)
+
+
+def write_with_header(file, words, blocks, dim):
+    """Write word2vec's text: a header, then as `write`. See `embshrink.formats.write_vectors`."""
+    file.write(b"%d %d\n" % (len(words), dim))
+    _write_rows(file, words, blocks)
+
+
+def _write_rows(file, words, blocks):
+    row = 0
+    for block in blocks:
+        numbers = block.astype("S16")  # the shortest decimal that gives the same float32
+        lines = []
+        for word, fields in zip(words.raw[row : row + len(block)], numbers.tolist()):
+            if b"\n" in word:
+                raise TargetError(f"the word {show(word)} holds a newline, which a text file cannot hold",
+                                  hint="Write word2vec, the binary format, or leave the word out.")
+            lines.append(b"%s %s\n" % (word, b" ".join(fields)))
+        file.write(b"".join(lines))
+        row += len(block)

@@ -1,0 +1,289 @@
+"""word2vec's binary format: a header line ``rows d``, then the rows.
+
+A row is a word, a space, d float32 in little-endian order and, as some tools write it, a newline.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+
+from embshrink.arrays import MAX_DIM, first_nonfinite
+from embshrink.errors import SourceError, TargetError
+from embshrink.formats.rows import MAX_WORD, Table, check_dim, plural, show
+from embshrink.formats.stream import Pieces
+from embshrink.parallel import map_blocks, one_blas_thread
+
+PIECE = 4 << 20
+HEADER = re.compile(rb"[ \t]*([+-]?\d+)[ \t]+([+-]?\d+)[ \t]*\r?\n")
+HEADER_UNENDED = re.compile(rb"\d+ \d+[^\d\r\n \t]")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_CUT_SHORT = "The file is cut short or its header is wrong: fetch it again, or use --allow-truncated."
+_WRONG_HEADER = "The header, or the kind of numbers, is not what the rows hold; fetch the file again."
+
+
+def read(stream, options, progress=None):
+    """Read a binary file of vectors.
+
+    Parameters
+    ----------
+    stream : embshrink.formats.stream.Stream
+    options : embshrink.formats.ReadOptions
+    progress : callable, optional
+        Called as ``progress("read", done, total)``, in bytes of the source.
+
+    Returns
+    -------
+    words : list of bytes
+    matrix : numpy.ndarray, shape (n, d), float32
+    warnings : list of str
+
+    Raises
+    ------
+    SourceError
+        Naming byte, what was expected and what was found.
+    """
+    reader = _Reader(stream, options)
+    with Pieces(stream, PIECE, MAX_WORD + 4 * reader.dim + 2) as pieces, one_blas_thread():
+        used = pieces.start + reader.header_size
+        reader.decide_newline(pieces, used)
+        while True:
+            used = reader.take(pieces, used)
+            if progress:
+                progress("read", stream.done, stream.size)
+            if pieces.last or reader.full or reader.stopped:
+                break
+            used = pieces.advance(used)
+        return *reader.finish(pieces, used), reader.warnings
+
+
+def read_header(stream):
+    """Return rows, dimension and length of the header line.
+
+    Raises
+    ------
+    SourceError
+        If there is none, or its numbers are not possible.
+    """
+    match = HEADER.match(stream.head[:256])
+    if not match:
+        problem = "the header line has no newline" if HEADER_UNENDED.match(stream.head) else "there is no header line"
+        raise SourceError(problem, path=stream.path, where="byte 0", expected="two whole numbers and a newline",
+                          found=show(stream.head[:24]), hint="Check that this is a word2vec binary file.")
+    count, dim = match.groups()
+    if len(count) > 19 or len(dim) > 19 or int(count) < 1:
+        raise SourceError("the number of rows is not possible", path=stream.path, where="byte 0",
+                          expected="1 or more", found=show(match.group().strip()),
+                          hint="Check that this is a word2vec binary file.")
+    check_dim(int(dim), stream.path, "byte 0")
+    return int(count), int(dim), match.end()
+
+
+class _Reader:
+    """Takes pieces of the file and checks that its rows are where the header says."""
+
+    def __init__(self, stream, options):
+        self._stream = stream
+        self._options = options
+        self.warnings = []
+        self.promised, self.dim, self.header_size = read_header(stream)
+        self._width = 4 * self.dim
+        self._rows = 0
+        self._newline = None
+        self.full = False  # as many rows as the options ask for
+        self.stopped = None  # why no further row could be found
+        least = self.header_size + self.promised * (self._width + 1)
+        size = stream.content_size
+        if size is not None and least > size and not options.allow_truncated:
+            raise self._error("the file is too small for its header", 0, _CUT_SHORT,
+                              expected=f"at least {least} bytes for {self.promised} rows of {self.dim} numbers",
+                              found=size)
+        self._table = Table(self.dim, options, stream.path, "byte")
+
+    def _error(self, problem, byte, hint, **details):
+        return SourceError(problem, path=self._stream.path, where=f"byte {byte}", **details,
+                           hint=_diagnosis(self._stream.head, self.header_size, self.dim) or hint)
+
+    def decide_newline(self, pieces, start):
+        """Find out from rows 1 and 2 whether a newline follows each row."""
+        if self._options.row_newline != "auto":
+            self._newline = self._options.row_newline == "yes"
+            return
+        first = self._row_end(pieces, start)
+        self._newline = first is not None and pieces.buffer[first] == 10
+        if first is None or self.promised < 3:
+            return
+        second = self._row_end(pieces, first + self._newline)
+        if second is not None and self._newline != (pieces.buffer[second] == 10):
+            raise self._error("rows 1 and 2 do not agree on whether a newline follows a row", pieces.base + second,
+                              "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
+
+    def _row_end(self, pieces, start):
+        """Return where the numbers of the row at `start` end, or None if nothing comes behind them."""
+        space = pieces.buffer.find(b" ", start, min(pieces.stop, start + MAX_WORD + 1))
+        end = space + 1 + self._width
+        return end if space >= 0 and end < pieces.stop else None
+
+    def take(self, pieces, used):
+        """Read all whole rows from ``buffer[used:]`` on; return where the first incomplete one begins."""
+        from embshrink.kernels.word2vec import INCOMPLETE, copy_rows, copy_words, find_rows
+
+        most = (pieces.stop - used) // (self._width + 1) + 1
+        if self._options.limit is not None:
+            most = min(most, self._options.limit - self._rows)
+        starts, ends = np.empty((2, most), dtype=np.int64)
+        refuse = not self._newline and self._options.row_newline == "auto"
+        count, end, reason = find_rows(pieces.data, used, pieces.stop, pieces.last, self._width, self._newline,
+                                       refuse, MAX_WORD, starts, ends)
+        if reason != INCOMPLETE:
+            self.stopped = reason
+        starts, ends = starts[:count], ends[:count]
+        block = self._table.room(count, self._coming(pieces, end - used, count))
+        raw = block.view(np.uint8)
+        part = max(1, (1 << 20) // self._width)
+        map_blocks(lambda start, stop: copy_rows(pieces.data, ends[start:stop] + 1, raw[start:stop]), count, part)
+        if sys.byteorder == "big":
+            block.byteswap(inplace=True)
+        joined = np.empty(int((ends - starts).sum()) + count, dtype=np.uint8)
+        copy_words(pieces.data, starts, ends, 32, joined)
+        words = joined.tobytes().split(b" ")[:-1]  # a word of this format never holds a space
+        if not self._rows:
+            self._check_byte_order(block[:1000], pieces.base + used)
+        keep = np.ones(count, dtype=bool)
+        places = starts + pieces.base
+        if first_nonfinite(block) >= 0:
+            rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
+            self._table.settle_nonfinite(block, keep, rows, [f"byte {places[row]}" for row in rows],
+                                         [words[row] for row in rows])
+            words = [word for word, kept in zip(words, keep) if kept]
+        self._table.add(block, keep, words, places)
+        self._rows += count
+        self.full = self._rows == self._options.limit
+        return end
+
+    def _coming(self, pieces, size, count):
+        """Return about how many rows come after this piece, judged by the bytes that are there."""
+        if self._stream.content_size is None or not count:
+            return 0
+        rest = self._stream.content_size - (pieces.base + pieces.stop)
+        return max(0, min(rest * count // size, self.promised - self._rows - count))
+
+    def _check_byte_order(self, block, byte):
+        share = _plausible(block)
+        if share is not None and share < 0.4 and _plausible(block.byteswap()) > 0.95:
+            raise SourceError("the numbers are big-endian", path=self._stream.path, where=f"byte {byte}",
+                              expected="little-endian float32", found="numbers that make sense the other way round",
+                              hint="Write the file anew on a little-endian machine, or as text.")
+
+    def finish(self, pieces, used):
+        """Check that the rows end where the file does; return words and matrix."""
+        byte, rest = pieces.base + used, bytes(pieces.buffer[used : pieces.stop])
+        if not self.full:
+            self._check_end(byte, rest, pieces.last)
+        expected = self._options.expect_rows
+        if expected is not None and not self.full and expected != self._rows:
+            raise SourceError("the number of rows is not the expected one", path=self._stream.path,
+                              where=f"byte {byte}", expected=expected, found=self._rows,
+                              hint="The file may be cut short: fetch it again.")
+        return self._table.finish(self.warnings)
+
+    def _check_end(self, byte, rest, at_end):
+        from embshrink.kernels import word2vec as kernels
+
+        extra = self._rows - self.promised
+        if extra < 0:
+            row = f"row {self._rows + 1}"
+            if self.stopped == kernels.LONG_WORD:
+                raise self._error(f"the word of {row} never ends", byte, _WRONG_HEADER,
+                                  expected=f"a space within {MAX_WORD} bytes", found=show(rest[:24]))
+            if self.stopped == kernels.NO_NEWLINE:
+                raise self._error(f"no newline follows {row}, as one followed the rows before", byte, _WRONG_HEADER,
+                                  expected="a newline behind its numbers", found="another byte")
+            if self.stopped == kernels.NEWLINE_IN_WORD:
+                raise self._error(f"the word of {row} begins with a newline, unlike those before", byte,
+                                  "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
+            if not self._options.allow_truncated:
+                raise self._error(f"the file ends in {row}", byte, _CUT_SHORT, expected=f"{self.promised} rows",
+                                  found=f"{self._rows} and {plural(len(rest), 'byte')}")
+            self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}"
+                                 + (f"; {plural(len(rest), 'byte')} of a row cut off left out" if rest else ""))
+        elif extra > 0:
+            added = self._table.words[len(self._table.words) - extra :]
+            if rest.strip(b"\n") or not at_end or not all(map(_is_sane, added)):
+                raise self._error("more follows than the rows of the header, and it is not rows", byte, _WRONG_HEADER,
+                                  expected=f"the end of the file after {self.promised} rows",
+                                  found=f"{extra} more that look like rows, and then others")
+            self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}")
+        elif rest == b"\n" and at_end:
+            return
+        elif len(rest) == 1 and at_end:
+            self.warnings.append("1 byte after the last row was ignored")
+        elif rest:
+            raise self._error("bytes follow the last row", byte, _WRONG_HEADER,
+                              expected=f"the end of the file after {self.promised} rows",
+                              found=f"{len(rest)} bytes" + ("" if at_end else " and more"))
+
+
+# ---------------------------------------------------------------- what else it may be
+
+
+def _is_sane(word):
+    return len(word) <= 256 and not _CONTROL.search(word)
+
+
+def _plausible(values):
+    """Return the share of the numbers that are as large as those of word vectors, or None for too few to tell."""
+    with np.errstate(invalid="ignore"):
+        sizes = np.abs(values[values != 0].astype(np.float64))
+    if sizes.size < 16:
+        return None
+    return float(np.mean((sizes > 1e-6) & (sizes < 1e3)))
+
+
+def _diagnosis(head, start, dim):
+    """Return a sentence on what numbers or what dimension the rows look like, if other than the header says."""
+    for kind, dtype, length in (("float64", "<f8", dim), ("float16", "<f2", dim), ("float32", "<f4", dim - 1),
+                                ("float32", "<f4", dim + 1)):
+        words, values = _walk(head, start, np.dtype(dtype), length)
+        if len(words) >= 3 and all(map(_is_sane, words)) and (_plausible(values) or 0) > 0.9:
+            return (f"The rows look like {length} numbers of {kind} each: write the file anew with float32 "
+                    "and a header that fits.")
+    return None
+
+
+def _walk(head, start, dtype, dim):
+    """Return the first words and vectors, if vectors were `dim` numbers of `dtype`."""
+    words, vectors = [], []
+    if 1 <= dim <= MAX_DIM:
+        while len(words) < 20:
+            start += head[start : start + 1] == b"\n"
+            space = head.find(b" ", start)
+            end = space + 1 + dim * dtype.itemsize
+            if space < 0 or end > len(head):
+                break
+            words.append(head[start:space])
+            vectors.append(np.frombuffer(head[space + 1 : end], dtype=dtype))
+            start = end
+    return words, np.array(vectors)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(file, words, blocks, dim):
+    """Write the binary format, a newline after each row. See `embshrink.formats.write_vectors`."""
+    file.write(b"%d %d\n" % (len(words), dim))
+    row, width = 0, 4 * dim
+    for block in blocks:
+        numbers = block.astype("<f4", copy=False).tobytes()
+        rows = []
+        for i, word in enumerate(words.raw[row : row + len(block)]):
+            if b" " in word or word.startswith(b"\n"):
+                raise TargetError(f"the word {show(word)} holds a space or begins with a newline, which the word2vec "
+                                  "binary format cannot hold",
+                                  hint="Write word2vec-text, or leave the word out.")
+            rows.append(b"%s %s\n" % (word, numbers[i * width : (i + 1) * width]))
+        file.write(b"".join(rows))
+        row += len(block)

@@ -1,0 +1,178 @@
+"""Nearest words and analogies, block by block: a float copy of the whole table is never there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.arrays import row_norms, unit_rows
+from embshrink.reader import BLOCK_ROWS
+
+
+def query_vector(emb, items, weights, normalize=True):
+    """Return the weighted sum of words and vectors, (dim,) float32.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    items : list of str, bytes or numpy.ndarray
+    weights : sequence of float
+    normalize : bool
+        Bring each word's vector to length 1 first; vectors are taken as they are given.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+    """
+    total = np.zeros(emb.vector_size, np.float32)
+    for item, weight in zip(items, weights):
+        if isinstance(item, np.ndarray):
+            if item.shape != (emb.vector_size,):
+                raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {item.shape}")
+            vector = item
+        else:
+            vector = emb.get_vector(item, norm=normalize)
+        total += np.float32(weight) * vector
+    return total
+
+
+def row_cosines(emb, query):
+    """Return the cosine of a vector to every stored row, (rows,) float32; 0 where either is zero.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    query : numpy.ndarray, shape (dim,), float32
+
+    Notes
+    -----
+    Decodes 16,384 rows at a time.
+    """
+    query = unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
+    cosines = np.empty(emb.n_rows, np.float32)
+    for start in range(0, emb.n_rows, BLOCK_ROWS):
+        block = emb.decode_rows(np.arange(start, min(start + BLOCK_ROWS, emb.n_rows)))
+        norms = row_norms(block)
+        norms[norms == 0] = 1
+        cosines[start : start + len(block)] = (block @ query) / norms
+    return cosines
+
+
+def word_cosines(emb, query):
+    """Return the cosine of a vector to every word, (n,) float32."""
+    cosines = row_cosines(emb, query)
+    if emb.row_map is None:
+        return cosines
+    cosines = cosines[emb.row_map]
+    if emb.scale is not None:  # a zero scale is a zero vector
+        cosines[emb.scale == 0] = 0
+    return cosines
+
+
+def top(scores, topn, excluded=()):
+    """Return the ids of the `topn` highest scores, best first, the lower id first on a tie.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, shape (n,)
+    topn : int
+    excluded : sequence of int
+        Ids that must not be among them.
+    """
+    scores = scores.copy()
+    scores[np.asarray(excluded, np.int64)] = -np.inf
+    topn = min(topn, int(np.count_nonzero(scores > -np.inf)))
+    if topn <= 0:
+        return np.zeros(0, np.int64)
+    least = np.partition(scores, -topn)[-topn]
+    ids = np.flatnonzero(scores >= least)
+    return ids[np.lexsort((ids, -scores[ids]))][:topn]
+
+
+def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
+    """Return the words whose vectors have the highest cosine to a sum of words.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    positive, negative : str, numpy.ndarray, or list of these or of (str or array, weight)
+        Added and subtracted; words are brought to length 1 first.
+    topn : int or None
+        None returns the cosine of every word instead, as an array.
+    clip_start, clip_end : int, optional
+        Look only among the words with these ids.
+    restrict_vocab : int, optional
+        Look only among the first so many words; overrides `clip_end`.
+
+    Returns
+    -------
+    list of (str, float)
+        Without the words that were given. Words that share a vector tie; the lower id is first.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+    ValueError
+        If no word is given.
+    """
+    items, weights = [], []
+    for given, sign in ((positive, 1.0), (negative, -1.0)):
+        for item in _as_list(given):
+            item, weight = item if isinstance(item, tuple) else (item, sign)
+            items.append(item)
+            weights.append(weight)
+    if not items:
+        raise ValueError("cannot compute similarity with no input")
+    query = query_vector(emb, items, weights)
+    scores = word_cosines(emb, query)
+    stop = restrict_vocab or clip_end or len(emb)
+    if topn is None:
+        return scores[clip_start:stop]
+    given = [emb.get_index(item) for item in items if not isinstance(item, np.ndarray)]
+    outside = np.r_[0:clip_start, min(stop, len(emb)) : len(emb)]
+    ids = top(scores, topn, np.concatenate([np.array(given, np.int64), outside]))
+    return [(emb.words[int(i)], float(scores[i])) for i in ids]
+
+
+def _as_list(given):
+    if given is None:
+        return []
+    if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
+        return [given]
+    return list(given)
+
+
+def analogy(emb, a, b, c, topn=10, restrict_vocab=None):
+    """Return the words that are to `c` as `b` is to `a` (3CosAdd), best first.
+
+    Notes
+    -----
+    Mikolov, Yih and Zweig, NAACL 2013: the highest cosine to ``b - a + c``.
+    """
+    return most_similar(emb, positive=[b, c], negative=[a], topn=topn, restrict_vocab=restrict_vocab)
+
+
+def distances(emb, word_or_vector, other_words=()):
+    """Return 1 - cosine of a word or vector to `other_words`, or to all words, as an array."""
+    query = query_vector(emb, [word_or_vector], [1.0])
+    if other_words:
+        return 1 - emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
+    return 1 - word_cosines(emb, query)
+
+
+def doesnt_match(emb, words):
+    """Return the word with the lowest cosine to the mean of all; words that are missing are passed over."""
+    words = [word for word in words if word in emb]
+    if not words:
+        raise ValueError("cannot select a word from an empty list")
+    vectors = emb.vectors_for(words, norm=True)
+    return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
+
+
+def closer_than(emb, first, second):
+    """Return the words whose cosine to `first` is above that of `second`, in order of id."""
+    cosines = word_cosines(emb, emb.get_vector(first))
+    limit = cosines[emb.get_index(second)]
+    itself = emb.get_index(first)
+    return [emb.words[int(i)] for i in np.flatnonzero(cosines > limit) if i != itself]

@@ -1,0 +1,199 @@
+"""The main job: compositions through a real file, reports, remaps, sizes, provenance."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+from conftest import make_vectors
+
+import embshrink
+from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load, registry
+from embshrink.compression import open_table, plan_file
+
+ROWS = ["", "prune:keep=120", "kmeans:centroids=50", "dedupe", "prune:keep=120,norms=true",
+        "prune:keep=200 kmeans:centroids=40,norms=true", "dedupe prune:keep=90"]
+BITS = ["", "pq:subspaces=4", "pq:subspaces=5,centroids=16,rotate=pca", "cast"]
+
+
+def tail(steps):
+    """Return the steps a file is given, the lossless codec filled in."""
+    return steps if steps and registry.parse(steps[-1]).axis == "bits" else [*steps, "cast:dtype=float32"]
+
+
+@pytest.mark.parametrize(("rows", "bits"), list(itertools.product(ROWS, BITS)))
+def test_compositions_through_a_file(rows, bits, vectors, tmp_path):
+    steps = [*rows.split(), *bits.split()]
+    report = compress(vectors, tmp_path / "v.ems", steps)
+    emb = load(tmp_path / "v.ems", verify="full")
+    assert [registry.parse(step) for step in report.steps] == [
+        registry.parse(step) for step in emb.info()["steps"]]
+    assert len(report.steps) == len(tail(steps))
+    assert len(emb) == report.words == 400
+    assert emb.n_rows == report.rows <= 400
+    whole = np.asarray(emb.vectors)
+    error = ((whole - vectors.matrix) ** 2).sum() / ((vectors.matrix - vectors.matrix.mean(axis=0)) ** 2).sum()
+    assert report.loss["relative_error"] == pytest.approx(error, rel=1e-4, abs=1e-9)
+    _, planned, parts, bits_per_word = plan_file(open_table(vectors), steps)
+    assert planned == report.target_bytes == sum(report.parts.values())
+    assert bits_per_word == report.bits_per_word
+
+
+def test_sharing_survives_quantization(vectors, tmp_path):
+    """A pruned file that is quantized keeps its row map: the same as both steps at once."""
+    compress(vectors, tmp_path / "pruned.ems", ["prune:keep=100"], measure=False)
+    report = compress(tmp_path / "pruned.ems", tmp_path / "two.ems", ["pq:subspaces=5"], measure=False)
+    compress(vectors, tmp_path / "one.ems", ["prune:keep=100", "pq:subspaces=5"], measure=False)
+    assert report.rows == 100
+    one, two = load(tmp_path / "one.ems"), load(tmp_path / "two.ems")
+    assert np.array_equal(one.row_map, two.row_map)
+    assert [two.alias_of(word) for word in two.index_to_key] == [one.alias_of(word) for word in one.index_to_key]
+    assert two.info()["source"]["steps"] == ["prune:keep=100", "cast:dtype=float32"]
+    assert two.info()["source"]["format"] == "ems"
+
+
+def test_prune_twice_keeps_aliases_true(vectors, tmp_path):
+    compress(vectors, tmp_path / "a.ems", ["prune:keep=200"], measure=False)
+    compress(tmp_path / "a.ems", tmp_path / "b.ems", ["prune:keep=50"], measure=False)
+    emb = load(tmp_path / "b.ems", verify="full")
+    for word in emb.index_to_key:
+        owner = emb.alias_of(word)
+        assert np.array_equal(emb[word], vectors[owner])
+        assert emb.get_index(owner) < 50
+
+
+def test_provenance(tmp_path, gensim_data):
+    import hashlib
+
+    source = gensim_data / "crime-and-punishment.vec"
+    compress(source, tmp_path / "v.ems", ["prune:keep=100"], seed=5)
+    info = load(tmp_path / "v.ems").info()
+    assert info["source"] == {"name": source.name, "size": source.stat().st_size, "format": "text",
+                              "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    assert info["seed"] == 5
+    assert info["writer"] == f"embshrink {embshrink.__version__}"
+    assert info["bytes"] == (tmp_path / "v.ems").stat().st_size
+
+
+def test_seed_decides(vectors, tmp_path):
+    contents = []
+    for seed in (0, 0, 1):
+        compress(vectors, tmp_path / "v.ems", ["pq:subspaces=4,centroids=20"], seed=seed, measure=False, force=True)
+        contents.append((tmp_path / "v.ems").read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_dropped_words_are_gone_and_counted(vectors, tmp_path):
+    report = compress(vectors, tmp_path / "v.ems", ["prune:keep=50,min_similarity=0.95"], remap=tmp_path / "r.json")
+    emb = load(tmp_path / "v.ems", verify="full")
+    remap = json.loads((tmp_path / "r.json").read_bytes())
+    dropped = {entry["word"] for entry in remap if entry["kept"] is None}
+    assert 0 < report.dropped == len(dropped) == 400 - len(emb)
+    assert not any(word in emb for word in dropped)
+    assert all(entry["similarity"] >= 0.95 for entry in remap if entry["kept"])
+    assert all(emb.alias_of(entry["word"]) == entry["kept"] for entry in remap if entry["kept"])
+
+
+def test_everything_dropped_is_refused(tmp_path):
+    matrix = np.eye(4, dtype=np.float32)
+    report = compress(WordVectors(list("abcd"), matrix), tmp_path / "v.ems", ["prune:keep=1,min_similarity=0.5"])
+    assert report.words == 1  # the kept word itself is never dropped
+
+
+def test_remap_as_tsv(tmp_path):
+    words = ["up", "down", "tab\tword", "up again", "back\\slash"]
+    matrix = np.array([[0, 2], [0, -1], [0.1, 2], [0, 4], [0.2, -3]], np.float32)
+    compress(WordVectors(words, matrix), tmp_path / "v.ems", ["prune:keep=2"], remap=tmp_path / "r.tsv")
+    with open(tmp_path / "r.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    assert rows == [
+        ["word", "kept", "similarity"],
+        ["tab\\tword", "up", f"{2 / np.sqrt(4.01):.6f}"],
+        ["up again", "up", "1.000000"],
+        ["back\\\\slash", "down", f"{3 / np.sqrt(9.04):.6f}"],
+    ]
+
+
+def test_remap_of_centroids_is_refused_before_anything_is_written(vectors, tmp_path):
+    with pytest.raises(StepError, match="centroids belong to no word"):
+        compress(vectors, tmp_path / "v.ems", ["kmeans:centroids=9"], remap=tmp_path / "r.tsv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bits_and_size(vectors, tmp_path):
+    report = compress(vectors, tmp_path / "a.ems", ["pq:centroids=16"], bits=25, measure=False)
+    assert report.steps == ["pq:subspaces=6,centroids=16,sample=400"]
+    whole = compress(vectors, tmp_path / "b.ems", ["pq:centroids=16"], size=report.target_bytes, measure=False)
+    assert whole.steps == report.steps
+    less = compress(vectors, tmp_path / "c.ems", ["pq:centroids=16"], size=report.target_bytes - 1, measure=False)
+    assert less.target_bytes < report.target_bytes
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"size": 100}, r"the file cannot be made so small by this method \(expected >= [\d,]+ bytes, found 100\)"),
+    ({"bits": 3}, r"pq cannot spend so few bits a word \(expected >= 8, found 3\)"),
+    ({"bits": 3, "size": 4}, "bits and size are both given"),
+])
+def test_impossible_aims_are_refused(arguments, message, vectors, tmp_path):
+    with pytest.raises(StepError, match=message):
+        compress(vectors, tmp_path / "v.ems", ["pq"], **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_aims_need_a_bits_step(vectors, tmp_path):
+    for aim in ({"bits": 50}, {"size": 10**6}):
+        with pytest.raises(StepError, match="bits needs a bits step to set"):
+            compress(vectors, tmp_path / "v.ems", ["prune"], **aim)
+
+
+def test_existing_target_is_kept_without_force(vectors, tmp_path):
+    target = tmp_path / "v.ems"
+    target.write_bytes(b"mine")
+    with pytest.raises(TargetError, match=r"the target exists. Use --force"):
+        compress(vectors, target, ["pq"])
+    assert target.read_bytes() == b"mine"
+    compress(vectors, target, ["pq"], force=True)
+    assert load(target)
+
+
+def test_failure_leaves_the_old_target(tmp_path):
+    target = tmp_path / "v.ems"
+    target.write_bytes(b"mine")
+    with pytest.raises(ShapeError):
+        compress(WordVectors(["a"], [[1e9]]), target, ["cast"], force=True)
+    assert target.read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["v.ems"]
+
+
+def test_a_file_that_reads_back_wrong_is_not_put_in_place(vectors, tmp_path, monkeypatch):
+    from embshrink.methods.cast import Cast
+
+    encode = Cast.encode
+    monkeypatch.setattr(Cast, "encode", lambda self, matrix, state, context: encode(self, matrix, state, context))
+    decode = Cast.decode
+    calls = []
+
+    def wrong(self, codes, state, rows):
+        calls.append(len(rows))
+        return decode(self, codes, state, rows) + (len(calls) % 2) * (len(rows) == 400)
+
+    monkeypatch.setattr(Cast, "decode", wrong)
+    with pytest.raises(ShapeError, match="the file does not read back as it was written"):
+        compress(vectors, tmp_path / "v.ems", ["cast"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_measured_loss_is_of_common_words(tmp_path):
+    vectors = make_vectors(50, 5)
+    report = compress(vectors, tmp_path / "v.ems", ["cast:dtype=float32"])
+    assert report.loss == {"relative_error": 0, "mean_cosine": pytest.approx(1), "cosine_p1": pytest.approx(1),
+                           "overlap_at_10": 1}
+
+
+def test_progress_reaches_the_end_of_each_stage(vectors, tmp_path):
+    seen = {}
+    compress(vectors, tmp_path / "v.ems", ["prune:keep=100", "pq:rotate=opq"],
+             progress=lambda stage, done, total: seen.__setitem__(stage, (done, total)))
+    assert {"pruning", "training pq", "training opq", "encoding", "measuring"} <= set(seen)
+    assert all(done == total for stage, (done, total) in seen.items())

@@ -1,0 +1,89 @@
+"""Steps as strings, and the registry as the only place a method is named."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import embshrink.methods
+from embshrink import StepError, registry
+from embshrink.methods import base
+
+
+def test_every_method_file_is_registered():
+    files = {name for _, name, _ in pkgutil.iter_modules(embshrink.methods.__path__)} - {"base"}
+    registered = {place.split(":")[0].rsplit(".", 1)[1] for place in registry.METHODS.values()}
+    assert files == registered
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_every_method_is_complete(name):
+    cls = registry.method(name)
+    protocol = {"rows": base.RowStep, "columns": base.ColumnStep, "bits": base.Codec}[cls.axis]
+    assert issubclass(cls, protocol)
+    assert cls.source
+    assert registry.name_of(cls()) == name
+    for parameter in registry.parameters(cls):
+        assert parameter.help
+        assert parameter.allowed
+        parameter.check(parameter.default)
+
+
+def test_importing_the_registry_imports_no_method(subprocess_env):
+    code = "import sys, embshrink.registry; print([m for m in sys.modules if 'methods.' in m or m == 'numba'])"
+    result = subprocess.run([sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("prun", r"unknown method 'prun' \(expected one of prune, .*\). Did you mean prune\?"),
+    ("", r"unknown method ''"),
+    ("prune:keep", r"cannot read 'keep' in step 'prune:keep' \(expected name:key=value,key=value\)"),
+    ("prune:", r"cannot read ''"),
+    ("prune:kep=3", r"prune has no parameter 'kep' \(expected one of keep, .*See: embshrink methods prune"),
+    ("prune:keep=3,keep=4", r"keep is given twice"),
+    ("prune:keep=0", r"prune cannot take keep=0 \(expected whole number >= 1\)"),
+    ("prune:keep=ten", r"prune cannot take keep=ten \(expected whole number >= 1\)"),
+    ("prune:keep=1.5", r"prune cannot take keep=1.5"),
+    ("prune:min_similarity=2", r"expected number >= -1 and <= 1"),
+    ("prune:min_similarity=nan", r"prune cannot take min_similarity=nan"),
+    ("pq:rotate=some", r"expected none\|pca\|opq"),
+    ("pq:centroids=65537", r"expected whole number >= 1 and <= 65536"),
+    ("kmeans:norms=maybe", r"expected true\|false"),
+    ("dedupe:x=1", r"dedupe has no parameter 'x' \(expected one of \(none\)\)"),
+])
+def test_bad_steps_are_refused(text, message):
+    with pytest.raises(StepError, match=message):
+        registry.parse(text)
+
+
+@pytest.mark.parametrize(("steps", "message"), [
+    (["pq", "prune"], r"pq stands before prune \(expected rows, then columns, then bits\). Put prune first"),
+    (["pq", "cast"], r"there can be only one bits step \(found pq and cast\)"),
+    ([3], r"int is not a registered method"),
+])
+def test_bad_pipelines_are_refused(steps, message):
+    with pytest.raises(StepError, match=message):
+        registry.as_steps(steps)
+
+
+def test_steps_made_in_python_are_checked_too():
+    cls = registry.method("pq")
+    with pytest.raises(StepError, match="pq cannot take subspaces=0"):
+        registry.as_steps([cls(subspaces=0)])
+    with pytest.raises(StepError, match="pq cannot take rotate=7"):
+        registry.as_steps([cls(rotate=7)])
+    with pytest.raises(StepError, match="pq cannot take subspaces=True"):
+        registry.as_steps([cls(subspaces=True)])
+
+
+def test_one_string_is_one_step():
+    assert registry.as_steps("prune:keep=5") == registry.as_steps(["prune:keep=5"])
+
+
+def test_registered_places_exist():
+    for place in registry.METHODS.values():
+        module, name = place.split(":")
+        assert hasattr(importlib.import_module(module), name)

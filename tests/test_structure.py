@@ -1,0 +1,108 @@
+"""Agreements about the code that nobody should have to remember."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import embshrink
+
+PACKAGE = Path(embshrink.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Who may import whom at the top of a file. Inside functions anything may be imported late, but for what OPTIONAL says.
+LAYERS = {
+    "errors": set(),
+    "arrays": {"errors"},
+    "parallel": set(),
+    "container": {"errors"},
+    "vocab": {"arrays", "errors"},
+    "vectors": {"arrays", "errors", "vocab"},
+    "registry": {"errors"},
+    "nearest": {"methods", "parallel"},
+    "clustering": {"methods", "nearest", "parallel"},
+    "methods": {"arrays", "clustering", "errors", "methods", "parallel"},
+    "kernels": {"kernels"},
+    "pipeline": {"arrays", "errors", "methods", "registry"},
+    "reader": {"arrays", "container", "errors", "pipeline", "vocab"},
+    "search": {"arrays", "reader"},
+    "formats": {"arrays", "errors", "formats", "methods", "parallel", "vectors", "vocab"},
+    "datasets": {"errors", "vocab"},
+    "evaluation": {"arrays", "datasets", "errors", "methods", "parallel", "vocab"},
+    "compression": {"arrays", "container", "errors", "methods", "pipeline", "reader", "registry", "vectors", "vocab"},
+    "demo": {"methods"},
+    "console": set(),
+    "cli": {"errors"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+LATE = {"numba", "scipy", "sklearn", "gensim", "rich", "pyarrow", "zstandard", "threadpoolctl"}
+FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
+
+
+def own_name(path):
+    relative = path.relative_to(PACKAGE).with_suffix("")
+    return relative.parts[0]
+
+
+def imported(node):
+    """Yield the dotted names an import statement names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield node.module or ""
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    tree = ast.parse(path.read_text())
+    name = own_name(path)
+    allowed = LAYERS[name]
+    for node in tree.body:
+        for module in imported(node):
+            parts = module.split(".")
+            assert name == "kernels" or parts[0] not in LATE, f"{parts[0]} is imported at the top"
+            if parts[0] == "embshrink" and len(parts) > 1 and parts[1] not in ("__version__",):
+                assert parts[1] in allowed, f"{name} imports {parts[1]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_runs_code_from_a_file(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        for module in imported(node):
+            assert module.split(".")[0] not in FORBIDDEN
+        if isinstance(node, ast.Call):
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            assert called not in {"eval", "exec", "extractall", "extract"}, f"line {node.lineno}"
+            for keyword in node.keywords:
+                assert keyword.arg not in {"allow_pickle", "shell"}, f"line {node.lineno}"
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}: an assert is gone under python -O"
+
+
+def test_jitted_functions_call_only_their_own_file():
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            for module in imported(node):
+                assert not module.startswith("embshrink.kernels.") or module in (
+                    "embshrink.kernels.kernel", "embshrink.kernels.FAST"), path.name
+
+
+def test_public_names_exist():
+    for name in embshrink.__all__:
+        assert getattr(embshrink, name) is not None
+    assert set(dir(embshrink)) >= set(embshrink.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        embshrink.nothing  # noqa: B018
+
+
+def test_public_functions_stay_functions():
+    """Importing a submodule must not put a module in a public name's place."""
+    import embshrink.compression
+    import embshrink.evaluation
+
+    assert callable(embshrink.compress)
+    assert callable(embshrink.evaluate)
+    assert callable(embshrink.load)
