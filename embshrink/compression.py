@@ -112,6 +112,8 @@ class Report:
         ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source.
     seconds : dict of str to float
     warnings : list of str
+    notes : dict
+        What the steps found on the way, such as the isotropy before and after `iiq`.
     """
 
     target: str
@@ -127,6 +129,7 @@ class Report:
     loss: dict | None = None
     seconds: dict = field(default_factory=dict)
     warnings: list = field(default_factory=list)
+    notes: dict = field(default_factory=dict)
 
     @property
     def ratio(self):
@@ -193,8 +196,9 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=
         steps = _with_bits(table, steps, bits)
     if size is not None:
         steps = _with_size(table, steps, size, seed)
+    notes = {}
     stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, protected=protected, seed=seed,
-                                       progress=progress)
+                                       progress=progress, notes=notes)
     clock.lap("shrink")
     if remap is not None and full_map.owners is None:
         raise StepError("there is no remap to report: centroids belong to no word",
@@ -217,7 +221,7 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=
         target=os.fspath(target), steps=header["steps"], words=len(words), rows=stored.row_map.count, dim=stored.dim,
         dropped=len(table.words) - len(words), source_bytes=table.source.get("size"), target_bytes=total,
         parts=group_parts(info["sections"], total), bits_per_word=info["bits_per_word"], loss=loss,
-        seconds=clock.laps, warnings=warnings,
+        seconds=clock.laps, warnings=warnings, notes=notes,
     )
 
 
@@ -334,15 +338,19 @@ def plan_file(table, steps, seed=0):
     sections = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
     sections = {**{f"words.{name}": part for name, part in sections.items()}, **planned}
     owned = table.row_map.owners is not None and all(getattr(step, "owned", True) for step in steps)
-    row_map = RowMap(table.row_map.rows, _rows(planned), table.row_map.owners if owned else None)
+    row_map = RowMap(table.row_map.rows, _rows(table, steps), table.row_map.owners if owned else None)
     total, parts = plan_container(_header(table, steps, seed, n, row_map, ()), sections)
     vectors = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
                   for dtype, shape in planned.values())
     return [registry.format(step) for step in steps], total, parts, 8 * vectors / n
 
 
-def _rows(planned):
-    return max(shape[0] for name, (_, shape) in planned.items() if name.startswith("codes."))
+def _rows(table, steps):
+    rows = table.row_map.count
+    for step in steps:
+        if step.axis == "rows":
+            rows, _ = step.plan(rows, table.matrix.shape[1])
+    return rows
 
 
 def group_parts(sections, total):

@@ -82,11 +82,11 @@ def megabytes(count):
     return f"{count} bytes"
 
 
-def _table(*columns, title=None):
+def _table(*columns):
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     return table
@@ -129,6 +129,8 @@ def print_report(report):
         click.echo(f"  lost     relative error {_number(loss['relative_error'])}, "
                    f"mean cosine {_number(loss['mean_cosine'])} (1st percentile {_number(loss['cosine_p1'])}), "
                    f"overlap of 10 nearest {_number(loss['overlap_at_10'], 3)}")
+    for name, value in report.notes.items():
+        click.echo(f"  found    {name} {value:.4f}")
     click.echo(f"  time     {', '.join(f'{name} {seconds:.1f} s' for name, seconds in report.seconds.items())}")
 
 
@@ -260,8 +262,9 @@ def print_methods(described, details):
 
 def print_demo(result):
     """Print the demo's table."""
+    click.echo(f"{printable_path(result['name'])}: {result['words']:,} words, dim {result['dim']}\n")
     table = _table("", "file", "times smaller", "bits a word", "relative error", "overlap@10", "WordSim-353",
-                   "SimLex-999", title=f"{_cell(result['name'])}: {result['words']:,} words, dim {result['dim']}")
+                   "SimLex-999")
     for row in result["rows"]:
         table.add_row(
             _cell(row["name"]), megabytes(row["bytes"]), _number(row["ratio"], 1), _number(row["bits_per_word"], 1),
@@ -269,7 +272,7 @@ def print_demo(result):
             *("-" if row[name] is None else f"{100 * row[name]:.1f}" for name in ("wordsim353", "simlex999")),
         )
     _show(table)
-    click.echo("Bits a word are for the vectors; file sizes and ratios count the words too. "
+    click.echo("\nBits a word are for the vectors; file sizes and ratios count the words too. "
                "WordSim-353 and SimLex-999 are Spearman x 100.")
     for name, pairs in result["pairs"].items():
         click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words here.")

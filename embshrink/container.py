@@ -14,7 +14,6 @@ import math
 import mmap as _mmap
 import os
 import re
-import secrets
 import struct
 import time
 import zlib
@@ -128,7 +127,7 @@ def atomic_write(path, *, force=False, check=None):
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     _remove_stale(folder, name)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
@@ -339,7 +338,9 @@ class Section:
             return every
         rows = rows.astype(np.int64).ravel()
         rows = np.where(rows < 0, rows + len(self), rows)
-        return np.unique(np.concatenate([rows * stride // BLOCK, ((rows + 1) * stride - 1) // BLOCK])).tolist()
+        touched = np.zeros(len(every), bool)
+        touched[rows * stride // BLOCK] = touched[((rows + 1) * stride - 1) // BLOCK] = True
+        return np.flatnonzero(touched).tolist()
 
     def _check_blocks(self, blocks):
         for block in blocks:

@@ -11,10 +11,11 @@ import numpy as np
 from embshrink.methods.base import no_progress
 
 RECIPES = {
-    "prune": ["prune"],
-    "kmeans": ["kmeans:norms=true,iterations=5"],
+    "prune": ["prune:keep=20000,norms=true"],
+    "kmeans": ["kmeans:centroids=4000,norms=true,iterations=5"],
     "pq": ["pq"],
-    "prune + pq": ["prune", "pq"],
+    "pq, half the bits": ["pq:centroids=16,rotate=pca"],
+    "prune + pq": ["prune:keep=20000,norms=true", "pq"],
 }
 
 
@@ -70,7 +71,7 @@ def _run(folder, progress):
     rows = [{"name": "word2vec binary", "steps": [], "bytes": os.path.getsize(source), "ratio": 1.0,
              "bits_per_word": 32.0 * vectors.dim, "relative_error": 0.0, "overlap_at_10": 1.0, **_scores(before)}]
     for recipe, steps in RECIPES.items():
-        target = os.path.join(folder, f"{recipe.replace(' + ', '-')}.ems")
+        target = os.path.join(folder, "-".join(recipe.replace("+", "").replace(",", "").split()) + ".ems")
 
         def report_progress(stage, done, total, recipe=recipe):
             progress(f"{recipe}: {stage}", done, total)

@@ -11,7 +11,7 @@ ROWS = 1024
 TARGETS = 1024
 
 
-def best_targets(matrix, targets, offsets=None, *, progress=no_progress, stage="matching"):
+def best_targets(matrix, targets, offsets=None, *, rows=None, progress=no_progress, stage="matching"):
     """Return for each row x the target t with the largest ``x . t + offset``, the lowest id on a tie.
 
     Parameters
@@ -21,6 +21,8 @@ def best_targets(matrix, targets, offsets=None, *, progress=no_progress, stage="
     offsets : numpy.ndarray, shape (k,), float32, optional
         With ``-|t|^2 / 2`` the best target is the nearest in Euclidean distance; without, and with
         rows of length 1, the one of highest cosine.
+    rows : numpy.ndarray of int, optional
+        Match these rows of `matrix` only; they are copied a block at a time.
     progress, stage
         Reported per block of rows.
 
@@ -36,14 +38,14 @@ def best_targets(matrix, targets, offsets=None, *, progress=no_progress, stage="
     """
     from embshrink.kernels.nearest import update_best
 
-    n, k = len(matrix), len(targets)
+    n, k = len(matrix) if rows is None else len(rows), len(targets)
     offsets = np.zeros(k, np.float32) if offsets is None else offsets.astype(np.float32)
     ids = np.zeros(n, np.int64)
     best = np.full(n, -np.inf, np.float32)
     columns = np.ascontiguousarray(targets.T)
 
     def work(start, stop):
-        block = matrix[start:stop]
+        block = matrix[start:stop] if rows is None else matrix[rows[start:stop]]
         for first in range(0, k, TARGETS):
             scores = block @ columns[:, first : first + TARGETS]
             update_best(scores, offsets[first : first + TARGETS], first, best[start:stop], ids[start:stop])

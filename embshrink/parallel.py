@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 _threads = None
 _local = threading.local()
@@ -65,6 +64,8 @@ def map_blocks(function, n, size, on_done=None):
                 if on_done:
                     on_done(stop - start)
             return results
+        from concurrent.futures import ThreadPoolExecutor  # ten milliseconds a single lookup can do without
+
         pool = ThreadPoolExecutor(min(thread_count(), len(bounds)), initializer=_begin_work)
         try:
             futures = [pool.submit(function, start, stop) for start, stop in bounds]

@@ -104,7 +104,8 @@ def _with_codec(steps):
     return steps
 
 
-def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, progress=no_progress):
+def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, progress=no_progress,
+           notes=None):
     """Run steps over a matrix.
 
     Parameters
@@ -121,6 +122,8 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
     seed : int
         Same input, steps and seed give the same result at any number of threads.
     progress : callable
+    notes : dict, optional
+        Filled with what the steps have to say of what they found.
 
     Returns
     -------
@@ -143,20 +146,36 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
             weights=np.bincount(row_map.rows[present], weights[present], minlength=len(matrix)), leading=leading,
             rng=np.random.default_rng([seed, index]),
             protected=np.unique(row_map.rows[np.asarray(protected, np.int64)]),
-            progress=progress,
+            progress=progress, notes={} if notes is None else notes,
         )
         if step.axis == "rows":
             reduced, matrix = step.reduce(matrix, context)
             row_map = row_map.then(reduced)
         elif step.axis == "columns":
             state = step.fit(matrix, context)
+            if hasattr(step, "fitted"):  # some sizes are known only now, and the file must say them
+                step = resolved[-1] = step.fitted(state)
             matrix = step.apply(matrix, state)
             columns.append((step, state))
         else:
+            if hasattr(step, "arrange"):
+                matrix, row_map = _arrange(step, matrix, row_map, context)
             state = step.fit(matrix, context)
             codes = step.encode(matrix, state, context)
     remaining = row_map.without_dropped()
     return Stored(resolved, dim, remaining, columns, resolved[-1], state, codes), row_map
+
+
+def _arrange(step, matrix, row_map, context):
+    """Put rows in the order that a codec asks for; the row map, which row steps may need anyway, undoes it."""
+    order = step.arrange(matrix, context)
+    if np.array_equal(order, np.arange(len(order))):
+        return matrix, row_map
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    context.weights, context.leading = context.weights[order], context.leading[order]
+    context.protected = place[context.protected]
+    return matrix[order], row_map.then(RowMap(place, len(order), order))
 
 
 def plan(n, d, steps, *, row_map=None):
@@ -194,6 +213,7 @@ def plan(n, d, steps, *, row_map=None):
             columns.update({f"columns.{index}.{name}": part for name, part in state.items()})
         else:
             codec = step.plan(rows, width)
+            mapped |= getattr(step, "reorders", False)
     if mapped:
         sections["map.rows"] = (narrowest_uint(max(rows - 1, 0)), (n,))
         if scaled:

@@ -21,6 +21,7 @@ from embshrink.vocab import PlainWords, to_text
 BLOCK_ROWS = 16_384
 BLOCK_VALUES = 1 << 23
 MAX_STEPS = 100
+SOURCE_KINDS = {"name": str, "size": int, "sha256": str, "format": str, "steps": list}
 CODECS_OF_WORDS = {"plain": PlainWords}
 
 
@@ -67,6 +68,13 @@ def _from_container(container, verify, mmap):
         raise FormatError("the header's steps are not strings", found=header["steps"])
     if len(header["steps"]) > MAX_STEPS:
         raise FormatError("the header has too many steps", expected=f"<= {MAX_STEPS}", found=len(header["steps"]))
+    for key, kind in SOURCE_KINDS.items():
+        value = header["source"].get(key)
+        if value is not None and (
+            type(value) is not kind or (kind is int and not 0 <= value < 2**63)
+            or (kind is list and not all(isinstance(step, str) for step in value))
+        ):
+            raise FormatError(f"the header's source has no proper {key!r}", expected=kind.__name__, found=value)
     if header["vocabulary"] not in CODECS_OF_WORDS:
         raise FormatError("the words are stored in an unknown way", expected=sorted(CODECS_OF_WORDS),
                           found=header["vocabulary"], hint="Update embshrink: pip install -U embshrink")
@@ -468,12 +476,17 @@ class Embeddings:
             ):
                 raise FormatError("map.owners names a word that has another row")
             scale = self.scale
-            if self.row_map is not None and scale is not None and not np.isfinite(scale).all():
+            if scale is not None and not np.isfinite(scale).all():
                 raise FormatError("map.scale holds a NaN or an infinity")
+            largest = np.empty(self.n_rows, np.float32)
             for start in range(0, self.n_rows, self.block_rows):
                 rows = np.arange(start, min(start + self.block_rows, self.n_rows))
-                if not np.isfinite(self.decode_rows(rows)).all():
+                largest[rows] = np.abs(self.decode_rows(rows)).max(axis=1)
+                if not np.isfinite(largest[rows]).all():
                     raise FormatError("a decoded vector is not finite", where=f"rows {start} to {rows[-1]}")
+            with np.errstate(over="ignore"):
+                if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
+                    raise FormatError("map.scale makes a vector that is not finite")
         except FormatError as error:
             raise (error.located(self._path) if self._path else error) from error.__cause__
 

@@ -17,8 +17,17 @@ METHODS = {
     "prune": "embshrink.methods.prune:Prune",
     "dedupe": "embshrink.methods.dedupe:Dedupe",
     "kmeans": "embshrink.methods.kmeans:KMeans",
+    "lowrank": "embshrink.methods.lowrank:LowRank",
     "pq": "embshrink.methods.pq:PQ",
+    "iiq": "embshrink.methods.iiq:IIQ",
+    "scalar": "embshrink.methods.scalar:Scalar",
+    "rq": "embshrink.methods.rq:RQ",
     "cast": "embshrink.methods.cast:Cast",
+}
+ALIASES = {
+    "itq": "iiq:remove=0",
+    "sign": "iiq:remove=0,center=false,rotate=none",
+    "int8": "scalar:bits=8",
 }
 AXES = ("rows", "columns", "bits")
 
@@ -34,8 +43,8 @@ def method(name):
     if name not in METHODS:
         import difflib
 
-        close = difflib.get_close_matches(name, METHODS, 1)
-        raise StepError(f"unknown method {name!r}", expected=f"one of {', '.join(METHODS)}",
+        close = difflib.get_close_matches(name, [*METHODS, *ALIASES], 1)
+        raise StepError(f"unknown method {name!r}", expected=f"one of {', '.join([*METHODS, *ALIASES])}",
                         hint=f"Did you mean {close[0]}?" if close else "See: embshrink methods")
     module, attribute = METHODS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
@@ -90,6 +99,8 @@ class Parameter:
 
     def parse(self, text):
         """Return the value that `text` stands for, or raise ValueError."""
+        if text == "auto" and self.default is None:
+            return None
         if self.type is bool:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
         if self.type is int:
@@ -139,7 +150,7 @@ def parse(text):
     Parameters
     ----------
     text : str
-        ``name`` or ``name:key=value,key=value``.
+        ``name`` or ``name:key=value,key=value``. An alias stands for a method and some of its parameters.
 
     Returns
     -------
@@ -157,8 +168,10 @@ def parse(text):
     Prune(keep=50000, min_similarity=-1.0)
     """
     name, colon, rest = text.strip().partition(":")
-    cls = method(name)
-    known = {parameter.name: parameter for parameter in parameters(cls)}
+    if name in ALIASES:
+        name, _, preset = ALIASES[name].partition(":")
+        rest, colon = f"{preset},{rest}" if colon else preset, ":"
+    known = {parameter.name: parameter for parameter in parameters(method(name))}
     values = {}
     for part in rest.split(",") if colon else []:
         key, equals, value = (piece.strip() for piece in part.partition("="))

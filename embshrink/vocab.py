@@ -22,7 +22,10 @@ def to_bytes(word):
     """Return a word given as text or bytes as its bytes."""
     if isinstance(word, bytes):
         return word
-    return word.encode("utf-8", "surrogateescape")
+    try:
+        return word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, so this is a word no file shows
+        return word.encode("utf-8", "surrogatepass")
 
 
 def to_text(word):

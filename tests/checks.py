@@ -14,6 +14,9 @@ SETTINGS = {
            "pq:subspaces=4,centroids=300", "pq:subspaces=3,centroids=16,rotate=pca", "pq:subspaces=4,rotate=opq",
            "pq:subspaces=2,sample=50,centroids=32"],
     "cast": ["cast:dtype=float32"],
+    "iiq": ["iiq:bits=5", "iiq:remove=3", "iiq:ratio=64", "itq", "itq:bits=7", "sign", "iiq:rotate=none"],
+    "scalar": ["scalar:bits=1", "scalar:bits=3", "scalar:bits=4,per=matrix", "scalar:bits=7", "int8"],
+    "rq": ["rq:codebooks=3,centroids=20", "rq:codebooks=2,centroids=300,beam=1", "rq:rounds=0,centroids=9,beam=30"],
 }
 
 UNKNOWN_SIZE = {"dedupe"}  # depends on the values

@@ -66,3 +66,16 @@ def pq_decode(labels, codebook, subspaces):
     return np.stack([
         np.concatenate([codebook[code, start:stop] for code, (start, stop) in zip(row, bounds)]) for row in labels
     ])
+
+
+def beam_search(matrix, books, beam):
+    """Return the codes of each row: the `beam` best sums kept after each codebook."""
+    chosen = []
+    for x in matrix.astype(np.float64):
+        sums = [((), np.zeros_like(x))]
+        for book in books:
+            longer = [((*codes, j), total + centroid) for codes, total in sums for j, centroid in enumerate(book)]
+            longer.sort(key=lambda item: ((x - item[1]) ** 2).sum())
+            sums = longer[:beam]
+        chosen.append(sums[0][0])
+    return np.array(chosen)

@@ -10,7 +10,7 @@ import embshrink
 PACKAGE = Path(embshrink.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Who may import whom at the top of a file. Inside functions anything may be imported late, but for what OPTIONAL says.
+# Who may import whom at the top of a file; inside functions anything may be imported late.
 LAYERS = {
     "errors": set(),
     "arrays": {"errors"},
@@ -21,7 +21,8 @@ LAYERS = {
     "registry": {"errors"},
     "nearest": {"methods", "parallel"},
     "clustering": {"methods", "nearest", "parallel"},
-    "methods": {"arrays", "clustering", "errors", "methods", "parallel"},
+    "linalg": {"parallel"},
+    "methods": {"arrays", "clustering", "errors", "linalg", "methods", "parallel"},
     "kernels": {"kernels"},
     "pipeline": {"arrays", "errors", "methods", "registry"},
     "reader": {"arrays", "container", "errors", "pipeline", "vocab"},

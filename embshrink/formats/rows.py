@@ -67,7 +67,7 @@ class Table:
         used = len(self.words)
         if used + count > len(self._matrix):
             spare = min(used // 4, SPARE // (4 * self._dim))
-            size = used + count + max(coming + coming // 50, spare)
+            size = used + count + max(coming, spare)
             if len(self._matrix):
                 self._matrix.resize((size, self._dim), refcheck=False)  # grows in place where the system can
             else:
@@ -184,7 +184,8 @@ class Table:
         keep[rows] = False
         filled = int(rows[0])
         for start in range(filled, len(words), 65_536):  # moved down block by block: no second matrix
-            block = matrix[start : start + 65_536][keep[start : start + 65_536]]
+            stop = min(start + 65_536, len(words))
+            block = matrix[start:stop][keep[start:stop]]
             matrix[filled : filled + len(block)] = block
             filled += len(block)
         self.words = list(seen)

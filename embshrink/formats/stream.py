@@ -407,7 +407,7 @@ def _open_zip(raw, options, path):
         raise SourceError(f"the zip archive is damaged: {error}", path=path, where="byte 0",
                           hint="The file is incomplete or damaged; fetch it again.") from error
     files = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
-    listing = ", ".join(f"{info.filename!r} ({info.file_size} bytes)" for info in files[:20])
+    listing = ", ".join(f"{_name(info)} ({info.file_size} bytes)" for info in files[:20])
     if options.member is not None:
         chosen = [info for info in files if info.filename == options.member]
         if not chosen:
@@ -424,9 +424,13 @@ def _open_zip(raw, options, path):
                               expected="one", found=listing or "none", hint="Name one with --member.")
     info = chosen[-1]  # of several entries of one name the last counts, as everywhere
     if info.flag_bits & 1:
-        raise SourceError("the zip archive is encrypted", path=path, where=f"member {info.filename!r}",
+        raise SourceError("the zip archive is encrypted", path=path, where=f"member {_name(info)}",
                           hint="Unpack it with its password first.")
     return _ZipMember(archive, info, raw, path)
+
+
+def _name(info):
+    return repr(info.filename[:100])
 
 
 class _ZipMember(io.RawIOBase):
@@ -457,7 +461,7 @@ class _ZipMember(io.RawIOBase):
 
     def _fail(self, error):
         raise SourceError(f"the zip archive is damaged: {error or 'it ends early'}", path=self._path,
-                          where=f"member {self._info.filename!r}",
+                          where=f"member {_name(self._info)}",
                           hint="The file is incomplete or damaged; fetch it again.") from error
 
 

@@ -19,7 +19,7 @@ from embshrink.formats.rows import MAX_WORD, SHOWN, Table, check_dim, plural, sh
 from embshrink.formats.stream import Pieces
 from embshrink.parallel import map_blocks, one_blas_thread
 
-PIECE = 16 << 20
+PIECE = 16 << 20  # holds the first rows, whatever their lengths
 PART = 1 << 20
 MAX_LINE = 4 << 20
 HEAD_ROWS = 1000
@@ -297,7 +297,7 @@ class _Reader:
         if self._content_size is None or self.full:
             return 0
         rest = self._content_size - (pieces.base + pieces.stop)
-        return max(0, rest * count // size)
+        return max(0, rest * count // size) * 51 // 50
 
     def _keep(self, pieces, matrix, starts, word_ends, ends, status):
         from embshrink.kernels.text import LONG, ODD, TRAILING, copy_words
@@ -387,9 +387,9 @@ class _Reader:
 
     def finish(self, at_end):
         """Check the counts; return words and matrix."""
-        warnings, options, promised = self._warnings, self._options, self._layout.promised
-        if at_end and not self.full:
-            self._check_counts(promised)
+        warnings, options = self._warnings, self._options
+        if not self.full:
+            self._check_counts(self._layout.promised)
         if self._blank and at_end:
             count = self._line - self._blank[0]
             warnings.append(f"{plural(count, 'empty line')} at the end left out")
@@ -397,14 +397,14 @@ class _Reader:
             warnings.append("the last line has no newline: if the file is cut short, its last number may be too")
         if 0 < self._trailing < self._rows:
             warnings.append(f"{plural(self._trailing, 'row')} of {self._rows} end with a space")
-        for noted, text in (
-            (self._skipped, "bad row(s) left out"),
-            (self._long, "row(s) where the word holds a space and ends in a number: they may be too long"),
+        for noted, noun, text in (
+            (self._skipped, "bad row", "left out"),
+            (self._long, "row", "may be a number too long, for the word holds a space and ends in a number"),
         ):
             if noted:
-                more = ", ..." if len(noted) > SHOWN else ""
-                warnings.append(f"{len(noted)} {text} ({'; '.join(noted[:SHOWN])}{more})")
-        if options.expect_rows is not None and at_end and options.expect_rows != self._rows:
+                more = "; ..." if len(noted) > SHOWN else ""
+                warnings.append(f"{plural(len(noted), noun)} {text} ({'; '.join(noted[:SHOWN])}{more})")
+        if options.expect_rows is not None and not self.full and options.expect_rows != self._rows:
             raise SourceError("the number of rows is not the expected one", path=self._path,
                               where=f"line {self._line - 1}", expected=options.expect_rows, found=self._rows,
                               hint="The file may be cut short: fetch it again.")

@@ -14,9 +14,8 @@ from embshrink.arrays import MAX_DIM, first_nonfinite
 from embshrink.errors import SourceError, TargetError
 from embshrink.formats.rows import MAX_WORD, Table, check_dim, plural, show
 from embshrink.formats.stream import Pieces
-from embshrink.parallel import map_blocks, one_blas_thread
 
-PIECE = 4 << 20
+PIECE = 4 << 20  # holds the first two rows, whatever their words and dimension
 HEADER = re.compile(rb"[ \t]*([+-]?\d+)[ \t]+([+-]?\d+)[ \t]*\r?\n")
 HEADER_UNENDED = re.compile(rb"\d+ \d+[^\d\r\n \t]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -46,7 +45,7 @@ def read(stream, options, progress=None):
         Naming byte, what was expected and what was found.
     """
     reader = _Reader(stream, options)
-    with Pieces(stream, PIECE, MAX_WORD + 4 * reader.dim + 2) as pieces, one_blas_thread():
+    with Pieces(stream, PIECE, MAX_WORD + 4 * reader.dim + 2) as pieces:
         used = pieces.start + reader.header_size
         reader.decide_newline(pieces, used)
         while True:
@@ -128,31 +127,27 @@ class _Reader:
 
     def take(self, pieces, used):
         """Read all whole rows from ``buffer[used:]`` on; return where the first incomplete one begins."""
-        from embshrink.kernels.word2vec import INCOMPLETE, copy_rows, copy_words, find_rows
+        from embshrink.kernels.word2vec import INCOMPLETE, read_rows
 
         most = (pieces.stop - used) // (self._width + 1) + 1
         if self._options.limit is not None:
             most = min(most, self._options.limit - self._rows)
-        starts, ends = np.empty((2, most), dtype=np.int64)
+        block = self._table.room(most, self._coming(pieces))
+        starts = np.empty(most, dtype=np.int64)
+        joined = np.empty(pieces.stop - used, dtype=np.uint8)
         refuse = not self._newline and self._options.row_newline == "auto"
-        count, end, reason = find_rows(pieces.data, used, pieces.stop, pieces.last, self._width, self._newline,
-                                       refuse, MAX_WORD, starts, ends)
+        count, written, end, reason = read_rows(pieces.data, used, pieces.stop, pieces.last, self._newline, refuse,
+                                                MAX_WORD, block.view(np.uint8), starts, joined)
         if reason != INCOMPLETE:
             self.stopped = reason
-        starts, ends = starts[:count], ends[:count]
-        block = self._table.room(count, self._coming(pieces, end - used, count))
-        raw = block.view(np.uint8)
-        part = max(1, (1 << 20) // self._width)
-        map_blocks(lambda start, stop: copy_rows(pieces.data, ends[start:stop] + 1, raw[start:stop]), count, part)
+        block = block[:count]
         if sys.byteorder == "big":
             block.byteswap(inplace=True)
-        joined = np.empty(int((ends - starts).sum()) + count, dtype=np.uint8)
-        copy_words(pieces.data, starts, ends, 32, joined)
-        words = joined.tobytes().split(b" ")[:-1]  # a word of this format never holds a space
+        words = joined[:written].tobytes().split(b" ")[:-1]  # a word of this format never holds a space
         if not self._rows:
             self._check_byte_order(block[:1000], pieces.base + used)
         keep = np.ones(count, dtype=bool)
-        places = starts + pieces.base
+        places = starts[:count] + pieces.base
         if first_nonfinite(block) >= 0:
             rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
             self._table.settle_nonfinite(block, keep, rows, [f"byte {places[row]}" for row in rows],
@@ -163,12 +158,12 @@ class _Reader:
         self.full = self._rows == self._options.limit
         return end
 
-    def _coming(self, pieces, size, count):
-        """Return about how many rows come after this piece, judged by the bytes that are there."""
-        if self._stream.content_size is None or not count:
+    def _coming(self, pieces):
+        """Return how many rows may come after this piece, judged by the bytes that are there."""
+        if self._stream.content_size is None:
             return 0
         rest = self._stream.content_size - (pieces.base + pieces.stop)
-        return max(0, min(rest * count // size, self.promised - self._rows - count))
+        return max(0, min(rest // (self._width + 1), self.promised - self._rows))
 
     def _check_byte_order(self, block, byte):
         share = _plausible(block)

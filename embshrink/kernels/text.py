@@ -47,6 +47,7 @@ _ZERO, _ONE, _TEN, _THREE = np.uint64(0), np.uint64(1), np.uint64(10), np.uint64
 _HALF_BITS, _LOW_HALF, _ALL_BITS = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 1)
 _LOW_9_BITS = np.uint64(2**9 - 1)
 _EXACT = np.uint64(2**53)
+_STEP, _SHORT = np.uintp(1), np.uintp(15)
 
 
 @kernel
@@ -171,27 +172,30 @@ def _numbers(data, i, out, row):
                 return -1
             i += 1
         # Nearly every number: few digits, a point among them, no exponent. One division is exact then.
+        # An unsigned index needs no test for being negative, and in this loop that is felt.
         start = i
         negative = data[i] == 45
-        i += negative
-        first = i
+        if negative:
+            i += 1
+        at = first = np.uintp(i)
         mantissa = 0
-        digit = np.int64(data[i]) - 48
-        while 0 <= digit <= 9 and i < first + 15:
+        digit = np.int64(data[at]) - 48
+        while 0 <= digit <= 9 and at - first < _SHORT:
             mantissa = mantissa * 10 + digit
-            i += 1
-            digit = np.int64(data[i]) - 48
-        if data[i] == 46 and i > first:
-            point = i
-            i += 1
-            digit = np.int64(data[i]) - 48
-            while 0 <= digit <= 9 and i < first + 16:
+            at += _STEP
+            digit = np.int64(data[at]) - 48
+        if data[at] == 46 and at > first:
+            point = at
+            at += _STEP
+            digit = np.int64(data[at]) - 48
+            while 0 <= digit <= 9 and at - first <= _SHORT:
                 mantissa = mantissa * 10 + digit
-                i += 1
-                digit = np.int64(data[i]) - 48
-            if data[i] == 32 or data[i] == 10:
-                value = float(mantissa) / _TENS[i - point - 1]
+                at += _STEP
+                digit = np.int64(data[at]) - 48
+            if data[at] == 32 or data[at] == 10:
+                value = float(mantissa) / _TENS[at - point - _STEP]
                 out[row, j] = -value if negative else value
+                i = np.int64(at)
                 continue
         value, i, good = _number(data, start)
         if not good:
@@ -204,8 +208,8 @@ def _numbers(data, i, out, row):
 def count_lines(data, start, stop):
     """Return how many newlines ``data[start:stop]`` holds."""
     count = 0
-    for i in range(start, stop):
-        count += data[i] == 10
+    for byte in data[start:stop]:
+        count += byte == 10
     return count
 
 

@@ -1,4 +1,4 @@
-"""Rows of word2vec's binary format: found one after the other, then copied side by side."""
+"""Rows of word2vec's binary format, found one after the other."""
 
 from __future__ import annotations
 
@@ -8,55 +8,41 @@ INCOMPLETE, LONG_WORD, NO_NEWLINE, NEWLINE_IN_WORD = range(4)
 
 
 @kernel
-def find_rows(data, start, stop, last, width, newline, refuse, longest, starts, ends):
-    """Find rows: a word, a space, `width` bytes, and a newline if `newline`.
+def read_rows(data, start, stop, last, newline, refuse, longest, out, starts, words):
+    """Read rows: a word, a space, the bytes of its numbers, and a newline if `newline`.
 
     data : (bytes,) uint8, the rows stand at start:stop
     last : nothing follows, so that the newline of the last row may be missing
     refuse : stop at a word that begins with a newline
     longest : bytes a word may have
-    starts, ends : (rows,) int64; where each word begins and ends
-    Returns how many rows were found, where the next one begins, and why it was not found.
+    out : (rows, width) uint8, the numbers' bytes
+    starts : (rows,) int64, where each row begins
+    words : uint8, each word with a space behind it; as long as start:stop
+    Returns the rows read, the bytes of words, where the next row begins, and why it was not read.
     """
+    rows, width = out.shape
     i = start
-    for row in range(starts.shape[0]):
+    written = 0
+    for row in range(rows):
         if refuse and i < stop and data[i] == 10:
-            return row, i, NEWLINE_IN_WORD
-        end = i
+            return row, written, i, NEWLINE_IN_WORD
+        space = i
         bound = min(stop, i + longest + 1)
-        while end < bound and data[end] != 32:
-            end += 1
-        if end == bound and bound < stop:
-            return row, i, LONG_WORD
-        after = end + 1 + width
-        if after > stop or (newline and after == stop and not last):
-            return row, i, INCOMPLETE
+        while space < bound and data[space] != 32:
+            space += 1
+        if space == bound and bound < stop:
+            return row, written, i, LONG_WORD
+        end = space + 1 + width
+        if end > stop or (newline and end == stop and not last):
+            return row, written, i, INCOMPLETE
+        if newline and end < stop and data[end] != 10:
+            return row, written, i, NO_NEWLINE
         starts[row] = i
-        ends[row] = end
-        if newline and after < stop:
-            if data[after] != 10:
-                return row, i, NO_NEWLINE
-            after += 1
-        i = after
-    return starts.shape[0], i, INCOMPLETE
-
-
-@kernel
-def copy_rows(data, starts, out):
-    """Copy ``out.shape[1]`` bytes from each start to a row of `out`; all uint8."""
-    for row in range(starts.shape[0]):
-        start = starts[row]
-        for i in range(out.shape[1]):
-            out[row, i] = data[start + i]
-
-
-@kernel
-def copy_words(data, starts, ends, separator, out):
-    """Write the words ``data[starts[i]:ends[i]]`` to `out`, a separator after each."""
-    position = 0
-    for row in range(starts.shape[0]):
-        for i in range(starts[row], ends[row]):
-            out[position] = data[i]
-            position += 1
-        out[position] = separator
-        position += 1
+        for j in range(i, space + 1):
+            words[written] = data[j]
+            written += 1
+        numbers = data[space + 1 : end]  # as a slice, its indexes are known not to be negative: SIMD
+        for j in range(width):
+            out[row, j] = numbers[j]
+        i = end + 1 if newline and end < stop else end
+    return rows, written, i, INCOMPLETE

@@ -57,6 +57,8 @@ class Context:
         Rows that a row step must keep as they are.
     progress : callable
         ``progress(stage, done, total)``.
+    notes : dict
+        What a step has to say of what it found; shown in the report.
     """
 
     weights: np.ndarray
@@ -64,6 +66,7 @@ class Context:
     leading: np.ndarray | None = None
     protected: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     progress: Callable = no_progress
+    notes: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass

