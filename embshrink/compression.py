@@ -337,7 +337,7 @@ def plan_file(table, steps, seed=0):
     raw = table.words.raw
     sections = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
     sections = {**{f"words.{name}": part for name, part in sections.items()}, **planned}
-    owned = table.row_map.owners is not None and all(getattr(step, "owned", True) for step in steps)
+    owned = table.row_map.owners is not None and all(step.owned for step in steps if step.axis == "rows")
     row_map = RowMap(table.row_map.rows, _rows(table, steps), table.row_map.owners if owned else None)
     total, parts = plan_container(_header(table, steps, seed, n, row_map, ()), sections)
     vectors = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))

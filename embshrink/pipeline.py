@@ -66,12 +66,13 @@ class Stored:
         FormatError
             If a code points outside its codebook: the file was made or damaged with intent.
         """
-        try:
-            matrix = self.codec.decode(self.codes, self.state, rows)
-        except IndexError as error:
-            raise FormatError("a code points outside its codebook", hint="Get the file again.") from error
-        for step, state in reversed(self.columns):
-            matrix = step.invert(matrix, state)
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` refuses infinities, and says where
+            try:
+                matrix = self.codec.decode(self.codes, self.state, rows)
+            except IndexError as error:
+                raise FormatError("a code points outside its codebook", hint="Get the file again.") from error
+            for step, state in reversed(self.columns):
+                matrix = step.invert(matrix, state)
         return matrix
 
     def sections(self):
@@ -196,17 +197,19 @@ def plan(n, d, steps, *, row_map=None):
         For methods of fixed size exactly what is written; `dedupe`, and `prune` with
         `min_similarity`, may come out smaller.
     """
-    rows = n if row_map is None else row_map.count
-    width, mapped, scaled = d, row_map is not None and not row_map.is_identity, False
-    scaled = row_map is not None and row_map.scale is not None
+    row_map = RowMap.identity(n) if row_map is None else row_map
+    width, mapped, scaled, owned = d, not row_map.is_identity, row_map.scale is not None, row_map.owners is not None
+    rows, listed = row_map.count, owned and not _first_words(row_map)
     sections, resolved, columns = {}, [], {}
     for step in _with_codec(steps):
         step = step.resolve(rows, width)
         resolved.append(step)
         if step.axis == "rows":
-            before, (rows, extra) = rows, step.plan(rows, width)
-            mapped |= rows < before or bool(extra) or not getattr(step, "owned", True)
-            scaled |= bool(extra)
+            before, (rows, parts) = rows, step.plan(rows, width)
+            owned &= step.owned
+            scaled |= "scale" in parts
+            listed |= "owners" in parts
+            mapped |= rows < before or bool(parts) or not owned
         elif step.axis == "columns":
             index = sum(1 for part in resolved if part.axis == "columns") - 1
             width, state = step.plan(rows, width)
@@ -218,6 +221,8 @@ def plan(n, d, steps, *, row_map=None):
         sections["map.rows"] = (narrowest_uint(max(rows - 1, 0)), (n,))
         if scaled:
             sections["map.scale"] = (np.dtype(np.float16), (n,))
+        if listed and owned:
+            sections["map.owners"] = (np.dtype(np.uint32), (rows,))
     return resolved, {**sections, **columns, **codec}
 
 

@@ -22,6 +22,10 @@ METHODS = {
     "iiq": "embshrink.methods.iiq:IIQ",
     "scalar": "embshrink.methods.scalar:Scalar",
     "rq": "embshrink.methods.rq:RQ",
+    "groupreduce": "embshrink.methods.groupreduce:GroupReduce",
+    "blocksparse": "embshrink.methods.blocksparse:BlockSparse",
+    "tensortrain": "embshrink.methods.tensortrain:TensorTrain",
+    "magnitude": "embshrink.methods.magnitude:Magnitude",
     "cast": "embshrink.methods.cast:Cast",
 }
 ALIASES = {

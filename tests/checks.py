@@ -7,7 +7,8 @@ from embshrink.compression import open_table, plan_file
 
 # Settings each method is tried with, beside its defaults. A method that is not here is tried with its defaults.
 SETTINGS = {
-    "prune": ["prune:keep=50", "prune:keep=1", "prune:keep=100000", "prune:keep=60,norms=true"],
+    "prune": ["prune:keep=20,select=facility", "prune:keep=50",
+              "prune:keep=1", "prune:keep=100000", "prune:keep=60,norms=true"],
     "kmeans": ["kmeans:centroids=20", "kmeans:centroids=20,norms=true", "kmeans:centroids=15,spherical=true",
                "kmeans:centroids=15,spherical=true,norms=true", "kmeans:centroids=9,init=random"],
     "pq": ["pq:subspaces=1", "pq:subspaces=3", "pq:subspaces=10,centroids=16", "pq:subspaces=3,centroids=5",

@@ -1,6 +1,7 @@
 """Numbers in text: every bit as Python's float and a cast have it; kernel and Python twin agree."""
 
 import io
+import math
 import subprocess
 import sys
 from decimal import Decimal, localcontext
@@ -48,6 +49,10 @@ def check(text):
 @example("340282356779733661637539395458142568448")
 @example("9007199254740993")
 @example("9007199791611905")  # halfway between float64, the even of which is halfway between float32
+@example("9007199791611905.00000000001")
+@example("88616897892843515e-1")
+@example("450898513197898837e-18")
+@example("2174066295879128897e-25")
 @example("9007199254740993.00000000000000000000001")
 @example("1e-9999999999")
 @example("1e+9999999999")
@@ -67,6 +72,20 @@ def test_halfway_between_float32(bits, more, below):
             middle = middle.next_minus()
     digits, exponent = f"{middle:e}".split("e")
     check(f"{digits}{more if '.' in digits else ''}e{exponent}")
+
+
+@given(st.integers(0x20000000, 0x5FFFFFFF), st.booleans(), st.integers(17, 25), st.integers(-1, 1))
+@settings(max_examples=500, deadline=None)
+def test_halfway_twice(bits, up, length, change):
+    """Where one wrong bit of the float64 makes a wrong float32: a hair from halfway to the neighbour of a halfway."""
+    low, high = (float(np.uint32(b).view(np.float32)) for b in (bits, bits + 1))
+    middle = (low + high) / 2
+    with localcontext() as context:
+        context.prec = 400
+        next_to_it = Decimal(math.nextafter(middle, math.inf if up else 0))
+        digits, exponent = f"{(Decimal(middle) + next_to_it) / 2:e}".split("e")
+    digits = digits.replace(".", "")[:length]
+    check(f"{int(digits) + change}e{int(exponent) - len(digits) + 1}")
 
 
 @given(st.integers(2**52, 2**53 - 1), st.integers(-200, 70))

@@ -130,7 +130,10 @@ class RowMap:
 
 @runtime_checkable
 class RowStep(Protocol):
-    """A method that stores fewer rows. ``axis = "rows"``."""
+    """A method that stores fewer rows. ``axis = "rows"``.
+
+    Its class says in ``owned`` whether a stored row is some word's own vector.
+    """
 
     def resolve(self, n, d):
         """Return this step with every None filled in for a table of n rows and d columns."""
@@ -138,8 +141,8 @@ class RowStep(Protocol):
     def reduce(self, matrix, context) -> tuple[RowMap, np.ndarray]:
         """Return the map and the rows that are stored, (count, d) float32."""
 
-    def plan(self, n, d) -> tuple[int, Plan]:
-        """Return how many rows stay at most, and the sections a scale needs (or none)."""
+    def plan(self, n, d) -> tuple[int, set]:
+        """Return how many rows stay at most, and which of ``scale`` and ``owners`` the map will hold."""
 
 
 @runtime_checkable

@@ -19,13 +19,14 @@ class Dedupe:
     """
 
     axis: ClassVar[str] = "rows"
+    owned: ClassVar[bool] = True
     source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors, in frequency order"
 
     def resolve(self, n, d):
         return self
 
     def plan(self, n, d):
-        return n, {}
+        return n, set()
 
     def reduce(self, matrix, context):
         as_bytes = np.ascontiguousarray(matrix).view(np.dtype((np.void, matrix.shape[1] * 4))).ravel()

@@ -1,4 +1,4 @@
-"""prune: keep the most frequent words' vectors; the other words share the nearest kept one."""
+"""prune: keep some words' vectors, the most frequent or the most typical; the others share the nearest kept one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ LEAST_KEPT = 20_000
 
 @dataclass(frozen=True)
 class Prune:
-    """Keep the vectors of the most frequent words; map each other word to the nearest kept one.
+    """Keep the vectors of some words, and map each other word to the nearest kept one.
+
+    Kept are the most frequent words, or with ``select=facility`` those that stand best for all: the
+    choice that makes the summed cosine of every word to its kept one large, each word counting the
+    same or (`weighted`) as often as it is used.
 
     Kept words stay exact. A removed word answers with the kept vector of highest cosine
     (exact search, lowest id on a tie), or is dropped if that cosine is below `min_similarity`.
@@ -26,15 +30,21 @@ class Prune:
 
     Notes
     -----
-    finalfusion-rust issue 26, variant 1, and spaCy's ``Vocab.prune_vectors``; unlike the latter,
-    ties and order are fixed, so the result is reproducible.
+    finalfusion-rust issue 26, variants 1 and 2, and spaCy's ``Vocab.prune_vectors``; unlike the latter,
+    ties and order are fixed, so the result is reproducible. Facility location: lazy greedy (Minoux 1978)
+    on a graph of nearest neighbours, then `polish` rounds of moving each kept word to its cluster's medoid.
     """
 
     axis: ClassVar[str] = "rows"
-    source: ClassVar[str] = "finalfusion-rust#26 (1); spaCy Vocab.prune_vectors"
+    owned: ClassVar[bool] = True
+    source: ClassVar[str] = "finalfusion-rust#26 (1), (2); spaCy Vocab.prune_vectors"
 
     keep: int | None = param(None, "how many vectors to keep; a tenth, at least 20,000, by default", low=1)
     min_similarity: float = param(-1.0, "drop a removed word whose best cosine is below this", low=-1.0, high=1.0)
+    select: str = param("frequency", "which words to keep", choices=("frequency", "facility"))
+    weighted: bool = param(False, "with facility: count each word by its frequency")
+    neighbours: int = param(32, "with facility: a word can stand for so many nearest", low=1, high=1000)
+    polish: int = param(3, "with facility: rounds of moving kept words to their clusters' middle", low=0, high=100)
     norms: bool = param(False, "store each word's length relative to its vector's (2 bytes a word)")
 
     def resolve(self, n, d):
@@ -42,7 +52,9 @@ class Prune:
         return replace(self, keep=max(1, min(keep, n)))
 
     def plan(self, n, d):
-        return self.keep, {"scale": (np.dtype(np.float16), (n,))} if self.norms else {}
+        typical = self.select == "facility" and self.keep < n
+        parts = (("scale", self.norms), ("owners", typical))
+        return self.keep, {name for name, needed in parts if needed}
 
     def reduce(self, matrix, context):
         from embshrink.nearest import best_targets
@@ -76,11 +88,35 @@ class Prune:
         if len(protected) > self.keep:
             raise ShapeError("more words are protected than may be kept", expected=f"<= {self.keep}",
                              found=len(protected), hint="Raise keep, or protect fewer words.")
+        if self.select == "facility" and self.keep < len(matrix):
+            return self._kept_by_facility(matrix, context, protected)
         frequency = context.weights if context.leading is None else context.leading
         order = np.argsort(-frequency, kind="stable")
         free = order[~np.isin(order, protected)][: self.keep - len(protected)]
-        kept = np.concatenate([protected, free])
+        return self._with_zero(matrix, np.concatenate([protected, free]), protected)
+
+    def _kept_by_facility(self, matrix, context, protected):
+        from embshrink.nearest import best_targets
+        from embshrink.selection import facility_location, polish_medoids
+
+        n = len(matrix)
+        weights = context.weights * n if self.weighted else np.ones(n)
+        kept = facility_location(matrix, self.keep, weights, context.rng, fixed=protected,
+                                 neighbours=self.neighbours, progress=context.progress)
+        for done in range(self.polish):
+            match, _ = best_targets(matrix, unit_rows(matrix[kept]))
+            moved = polish_medoids(matrix, kept, match, weights, protected)
+            context.progress("polishing", done + 1, self.polish)
+            if np.array_equal(moved, kept):
+                break
+            kept = moved
+        return self._with_zero(matrix, kept, protected)
+
+    @staticmethod
+    def _with_zero(matrix, kept, protected):
+        """Return the kept rows, ascending, with a zero row among them if the matrix has any."""
         zeros = np.flatnonzero(~matrix.any(axis=1))
-        if len(zeros) and not np.isin(zeros, kept).any() and len(free):
-            kept[-1] = zeros[0]
+        if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
+            free = np.flatnonzero(~np.isin(kept, protected))
+            kept[free[-1]] = zeros[0]
         return np.sort(kept)
