@@ -115,6 +115,8 @@ writing_options = _options(
     reading_options,
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
                  help="Same input, steps and seed give the same bytes."),
+    click.option("--counts", type=click.Path(exists=True, dir_okay=False),
+                 help="File of words and counts; without, SOURCE is taken to be sorted by frequency."),
     click.option("--keep-words", type=click.File("rb"), help="File of words, one a line, to keep as they are."),
     click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
     click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
@@ -172,11 +174,15 @@ def main():
 @click.option("--min-similarity", type=click.FloatRange(-1, 1), default=-1.0,
               help="Drop a removed word whose nearest kept word is less similar than this.")
 @click.option("--norms", is_flag=True, help="Keep each word's own length (2 bytes a word).")
+@click.option("--select", type=click.Choice(["frequency", "facility"]), default="frequency", show_default=True,
+              help="Which words: the most frequent, or those that stand best for all (slower).")
+@click.option("--weighted", is_flag=True, help="With facility: count each word by its frequency.")
 @writing_options
-def prune(source, target, keep, min_similarity, norms, **values):
+def prune(source, target, keep, min_similarity, norms, select, weighted, **values):
     r"""Keep the vectors of the most frequent words; the others share the nearest kept one.
 
-    SOURCE is taken to be sorted by frequency, as nearly all files are. TARGET is SOURCE's name with .ems by default.
+    SOURCE is taken to be sorted by frequency, as nearly all files are, unless --counts says otherwise. TARGET is
+    SOURCE's name with .ems by default.
 
     \b
     embshrink prune glove.6B.50d.txt
@@ -184,7 +190,8 @@ def prune(source, target, keep, min_similarity, norms, **values):
     """
     from embshrink import registry
 
-    step = registry.make("prune", keep=keep, min_similarity=min_similarity, norms=norms)
+    step = registry.make("prune", keep=keep, min_similarity=min_similarity, norms=norms, select=select,
+                         weighted=weighted)
     _compress(source, target, [step], values)
 
 

@@ -141,8 +141,8 @@ class Report:
         return {**dataclasses.asdict(self), "ratio": self.ratio}
 
 
-def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=(), remap=None, force=False,
-             options=None, measure=True, progress=no_progress):
+def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None, keep_words=(), remap=None,
+             force=False, options=None, measure=True, progress=no_progress):
     """Shrink word vectors into an ``.ems`` file.
 
     Parameters
@@ -160,6 +160,9 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=
         Set the bits step to spend at most so many bits a row.
     size : int, optional
         Set the bits step so that the whole file takes at most so many bytes.
+    counts : str, os.PathLike or mapping, optional
+        How often each word is used: a file of ``word count`` lines, or a mapping. Without, words are taken to be
+        in order of frequency, and Zipf's law gives the rest.
     keep_words : iterable of str or bytes
         Words whose own vectors a row step must keep.
     remap : str or os.PathLike, optional
@@ -192,13 +195,14 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=
     clock.lap("read")
     warnings = list(table.warnings)
     protected = _protected_ids(table, keep_words, warnings)
+    weights, counts_source = _weights(table, counts, steps, warnings)
     if bits is not None:
         steps = _with_bits(table, steps, bits)
     if size is not None:
         steps = _with_size(table, steps, size, seed)
     notes = {}
-    stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, protected=protected, seed=seed,
-                                       progress=progress, notes=notes)
+    stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, weights=weights,
+                                       protected=protected, seed=seed, progress=progress, notes=notes)
     clock.lap("shrink")
     if remap is not None and full_map.owners is None:
         raise StepError("there is no remap to report: centroids belong to no word",
@@ -206,6 +210,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, keep_words=
     kept = np.flatnonzero(full_map.rows >= 0)
     words = table.words if len(kept) == len(table.words) else table.words.take(kept)
     header = _header(table, stored.steps, seed, len(words), stored.row_map, protected)
+    if counts_source:
+        header["counts"] = counts_source
     sections = {f"words.{name}": part for name, part in encode_plain(words).items()}
     sections.update(stored.sections())
     total = write_container(target, header, sections, force=force, check=lambda path: _verify(path, stored, words))
@@ -244,6 +250,24 @@ def _protected_ids(table, keep_words, warnings):
         warnings.append(f"{len(missing):,} of {len(keep_words):,} words to keep are not in the source: "
                         f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
     return np.array([index for index in ids if index >= 0], dtype=np.int64)
+
+
+def _weights(table, counts, steps, warnings):
+    """Return (weights of the words or None, where they are from), and warn where the order says nothing."""
+    from embshrink.counts import looks_alphabetical, read_counts, weights_of
+
+    if counts is None:
+        if any(getattr(step, "weighs", False) for step in steps) and looks_alphabetical(table.words):
+            warnings.append("the words come in alphabetical order, which does not say how frequent they are: "
+                            "give a file of counts (--counts FILE)")
+        return None, None
+    source = {"name": "a mapping"}
+    if not hasattr(counts, "items"):
+        counts, source = read_counts(counts)
+    weights, missing = weights_of(table.words, counts)
+    if missing:
+        warnings.append(f"{missing:,} of {len(weights):,} words have no count, and count as 1")
+    return weights, source
 
 
 def _header(table, steps, seed, n, row_map, protected):
@@ -354,11 +378,12 @@ def _rows(table, steps):
 
 
 def group_parts(sections, total):
-    """Return where a file's bytes go, in the four kinds a person asks for."""
+    """Return where a file's bytes go, in the kinds a person asks for."""
     kinds = {"words": 0, "row map": 0, "codebooks": 0, "codes": 0}
     prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes"}
     for name, size in sections.items():
-        kinds[prefix[name.split(".")[0]]] += size
+        kind = prefix.get(name.split(".")[0], "other")
+        kinds[kind] = kinds.get(kind, 0) + size
     return {**kinds, "header, checksums, padding": total - sum(kinds.values())}
 
 

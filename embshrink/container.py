@@ -511,7 +511,7 @@ class Container:
             if CHECKSUMS not in arrays:
                 raise FormatError("the block checksums are missing", expected=f"a section {CHECKSUMS}")
             sums, crc = arrays.pop(CHECKSUMS)
-            if sums.dtype != np.uint32 or sums.shape != (sum(blocks.values()),):
+            if sums.dtype.name != "uint32" or sums.shape != (sum(blocks.values()),):
                 raise FormatError("the block checksums do not fit the sections", expected=sum(blocks.values()),
                                   found=sums.shape)
             if zlib.crc32(sums.tobytes()) != crc:

@@ -18,6 +18,13 @@ from __future__ import annotations
 
 import os
 
+LONGEST = 300  # characters of what was expected or found: a hostile file may hold a megabyte of it
+
+
+def _short(value):
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
 
 class EmbshrinkError(ValueError):
     """Base of every error embshrink raises on purpose.
@@ -48,12 +55,10 @@ class EmbshrinkError(ValueError):
     def _message(self):
         place = ": ".join(str(part) for part in (self.path, self.where) if part is not None)
         text = f"{place}: {self.problem}" if place else self.problem
-        if self.expected is not None and self.found is not None:
-            text += f" (expected {self.expected}, found {self.found})"
-        elif self.expected is not None:
-            text += f" (expected {self.expected})"
-        elif self.found is not None:
-            text += f" (found {self.found})"
+        sides = [f"{name} {_short(value)}" for name, value in (("expected", self.expected), ("found", self.found))
+                 if value is not None]
+        if sides:
+            text += f" ({', '.join(sides)})"
         return f"{text}. {self.hint}" if self.hint else text
 
     def located(self, path):
@@ -69,7 +74,7 @@ class EmbshrinkError(ValueError):
         for name in ("path", "where", "expected", "found", "hint"):
             value = getattr(self, name)
             if value is not None:
-                parts[name] = value if isinstance(value, (int, float)) else str(value)
+                parts[name] = value if isinstance(value, (int, float)) else _short(value)
         return parts
 
 

@@ -253,6 +253,8 @@ def restore(steps, n, dim, rows, owned, groups):
                           hint="The file may need a newer embshrink: pip install -U embshrink") from error
     if not steps or steps[-1].axis != "bits":
         raise FormatError("the header's steps do not end in a codec", found=[registry.format(s) for s in steps])
+    if rows > n:  # a codec may have far fewer bytes than rows, so the words must bound them
+        raise FormatError("there are more rows than words", expected=f"<= {n}", found=rows)
     row_map = _restore_map(groups("map"), n, rows, owned)
     width, columns = dim, []
     for index, step in enumerate(step for step in steps if step.axis == "columns"):

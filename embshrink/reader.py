@@ -398,6 +398,12 @@ class Embeddings:
 
         return search.distances(self, word_or_vector, other_words)
 
+    def logits(self, vector):
+        """Return the dot product of a vector with every word's; see `embshrink.search.logits`."""
+        from embshrink import search
+
+        return search.logits(self, vector)
+
     def doesnt_match(self, words):
         """Return the word that fits the others least: farthest from their mean."""
         from embshrink import search

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from embshrink.arrays import row_norms, unit_rows
-from embshrink.reader import BLOCK_ROWS
 
 
 def query_vector(emb, items, weights, normalize=True):
@@ -46,12 +45,12 @@ def row_cosines(emb, query):
 
     Notes
     -----
-    Decodes 16,384 rows at a time.
+    Decodes 16,384 rows at a time, fewer of very long ones.
     """
     query = unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
     cosines = np.empty(emb.n_rows, np.float32)
-    for start in range(0, emb.n_rows, BLOCK_ROWS):
-        block = emb.decode_rows(np.arange(start, min(start + BLOCK_ROWS, emb.n_rows)))
+    for start in range(0, emb.n_rows, emb.block_rows):
+        block = emb.decode_rows(np.arange(start, min(start + emb.block_rows, emb.n_rows)))
         norms = row_norms(block)
         norms[norms == 0] = 1
         cosines[start : start + len(block)] = (block @ query) / norms
@@ -141,6 +140,39 @@ def _as_list(given):
     if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
         return [given]
     return list(given)
+
+
+def logits(emb, query):
+    """Return the dot product of a vector with every word's vector: a softmax layer held in compressed form.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    query : array_like, shape (dim,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,), float32
+
+    Notes
+    -----
+    Where the codec can, products are summed from tables, one look-up a code, and no row is decoded
+    (Shi and Yu, Interspeech 2018, section 3; Jegou et al. 2011, asymmetric distances).
+    """
+    query = np.ascontiguousarray(query, np.float32)
+    if query.shape != (emb.vector_size,):
+        raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {query.shape}")
+    stored = emb.stored
+    if stored is not None and not stored.columns and hasattr(stored.codec, "scores"):
+        products = stored.codec.scores(stored.codes, stored.state, query)
+    else:
+        products = np.empty(emb.n_rows, np.float32)
+        for start in range(0, emb.n_rows, emb.block_rows):
+            block = emb.decode_rows(np.arange(start, min(start + emb.block_rows, emb.n_rows)))
+            products[start : start + len(block)] = block @ query
+    if emb.row_map is not None:
+        products = products[emb.row_map]
+    return products if emb.scale is None else products * emb.scale
 
 
 def analogy(emb, a, b, c, topn=10, restrict_vocab=None):

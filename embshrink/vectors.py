@@ -55,6 +55,13 @@ class WordVectors:
         if len(set(self.words.raw)) != len(self.words):
             raise ShapeError("a word occurs twice", hint="Keep the first of each before making WordVectors.")
 
+    @classmethod
+    def checked(cls, words, matrix, source, warnings):
+        """Return vectors of which the caller has already checked all that is checked here."""
+        vectors = object.__new__(cls)
+        vectors.words, vectors.matrix, vectors.source, vectors.warnings = words, matrix, source, warnings
+        return vectors
+
     def __len__(self):
         return len(self.words)
 

@@ -206,6 +206,8 @@ def word2vec_cases():
     words = [b"\na", b"\nb", *MANY[2:]]
     yield exact("newline-leads-token", binary(words, MANY_ROWS, newline=False), words=words, row_newline="no")
     yield exact("one-row", binary([b"x"], MANY_ROWS[:1]), words=[b"x"], rows=MANY_ROWS[:1])
+    yield exact("printable-numbers", b"2 1\nv AAAA\nw zzzz\n", words=[b"v", b"w"],
+                rows=np.frombuffer(b"AAAAzzzz", dtype="<f4").reshape(2, 1))
     yield warning("count-too-low", binary(MANY, MANY_ROWS, count=30), "the header says 30 rows and there are 40")
     yield warning("trailing-1", plain + b"\0", "1 byte after the last row was ignored")
     yield warning("duplicate", binary([*MANY[:-1], b"word3"], MANY_ROWS), "1 repeated row left out", words=MANY[:-1],
@@ -230,6 +232,7 @@ def word2vec_cases():
     yield refused("cut-in-vector", plain[:-8], "the file ends in row 40")
     yield refused("cut-between-rows", binary(MANY[:39], MANY_ROWS[:39], count=40), "the file ends in row 40")
     yield refused("trailing-4096", plain + bytes(range(33, 97)) * 64, "bytes follow the last row")
+    yield refused("trailing-rows-of-noise", plain + (b"\x01\x02 " + bytes(40) + b"\n") * 3, "and it is not rows")
     yield refused("big-endian", binary(MANY, MANY_ROWS, dtype=">f4"), "the numbers are big-endian")
     yield refused("float16", binary(MANY, MANY_ROWS, dtype="<f2"), "look like 10 numbers of float16")
     yield refused("float64", binary(MANY, MANY_ROWS, dtype="<f8"), "look like 10 numbers of float64")

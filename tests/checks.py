@@ -13,14 +13,25 @@ SETTINGS = {
                "kmeans:centroids=15,spherical=true,norms=true", "kmeans:centroids=9,init=random"],
     "pq": ["pq:subspaces=1", "pq:subspaces=3", "pq:subspaces=10,centroids=16", "pq:subspaces=3,centroids=5",
            "pq:subspaces=4,centroids=300", "pq:subspaces=3,centroids=16,rotate=pca", "pq:subspaces=4,rotate=opq",
-           "pq:subspaces=2,sample=50,centroids=32"],
+           "pq:subspaces=2,sample=50,centroids=32", "pq:normalize=columns,rotate=opq,subspaces=3"],
     "cast": ["cast:dtype=float32"],
     "iiq": ["iiq:bits=5", "iiq:remove=3", "iiq:ratio=64", "itq", "itq:bits=7", "sign", "iiq:rotate=none"],
     "scalar": ["scalar:bits=1", "scalar:bits=3", "scalar:bits=4,per=matrix", "scalar:bits=7", "int8"],
     "rq": ["rq:codebooks=3,centroids=20", "rq:codebooks=2,centroids=300,beam=1", "rq:rounds=0,centroids=9,beam=30"],
+    "lowrank": ["lowrank:dims=3", "lowrank:keep=1,center=false", "lowrank:dims=4,weighted=true"],
+    "groupreduce": ["groupreduce:dtype=float32,alpha=1,keep=0.6", "groupreduce:dtype=int8,blocks=7,keep=0.5",
+                    "groupreduce:refine=5,keep=0.4", "groupreduce:refine=3,dtype=int8,blocks=4,keep=0.5"],
+    "blocksparse": ["blocksparse:density=0.5,blocks=4,dtype=float32", "blocksparse:order=down",
+                    "blocksparse:order=rand,density=0.15", "blocksparse:blocks=1"],
+    "tensortrain": ["tensortrain:rank=8,dtype=float32", "tensortrain:rank=6,order=frequency", "tensortrain:bits=60",
+                    "tensortrain:factors=2,rank=5", "tensortrain:factors=5"],
+    "magnitude": ["magnitude:sparsity=0.75,dtype=float16", "magnitude:scope=global",
+                  "magnitude:scope=global,sparsity=0.9,dtype=float16", "magnitude:sparsity=0",
+                  "magnitude:sparsity=1"],
 }
 
-UNKNOWN_SIZE = {"dedupe"}  # depends on the values
+# What depends on the values: rows that are equal, ranks, whether the rows of a tiny table are in order already.
+UNKNOWN_SIZE = {"dedupe", "groupreduce", *SETTINGS["groupreduce"], "tensortrain"}
 
 
 def all_settings():

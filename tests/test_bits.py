@@ -181,8 +181,20 @@ def test_rq_beats_pq_at_few_bits():
 # ---------------------------------------------------------------- scores
 
 
-@pytest.mark.parametrize("text", ["iiq", "iiq:bits=9", "sign", "rq:codebooks=3,centroids=20"])
+@pytest.mark.parametrize("text", [
+    "iiq", "iiq:bits=9", "sign", "rq:codebooks=3,centroids=20", "pq:subspaces=3", "pq:subspaces=7,centroids=11",
+    "pq:subspaces=4,normalize=columns,rotate=opq", "pq:subspaces=2,centroids=300"])
 def test_scores_are_the_decoded_dot_products(text, vectors):
     step, state, codes, decoded = coded(text, vectors.matrix)
     query = np.random.default_rng(1).standard_normal(10).astype(np.float32)
     np.testing.assert_allclose(step.scores(codes, state, query), decoded @ query, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_the_dot_products_of_all_words(vectors, tmp_path):
+    query = np.random.default_rng(1).standard_normal(10).astype(np.float32)
+    for steps in (["pq:subspaces=3"], ["prune:keep=50,norms=true", "pq:subspaces=3"], ["cast"], ["dedupe", "iiq"]):
+        compress(vectors, tmp_path / "v.ems", steps, measure=False, force=True)
+        emb = load(tmp_path / "v.ems")
+        np.testing.assert_allclose(emb.logits(query), np.asarray(emb.vectors) @ query, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"expected a vector of shape \(10,\)"):
+        emb.logits([1, 2])

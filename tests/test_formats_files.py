@@ -208,6 +208,10 @@ def test_gensim_models(tmp_path, gensim_data):
     same(vectors)
     assert vectors.warnings == ["unpickling runs code from the file: only load files you trust"]
     assert len(read_vectors(path, ReadOptions(format="gensim", limit=2))) == 2
+    model.vectors[3, 1] = np.nan
+    model.save(str(path))
+    with pytest.raises(SourceError, match="gensim cannot load this as word vectors: ShapeError: .*row 3"):
+        read_vectors(path, ReadOptions(format="gensim"))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match="gensim cannot load this as word vectors"):
         read_vectors(path, ReadOptions(format="gensim"))
@@ -322,6 +326,9 @@ def test_errors_far_in_name_the_line(monkeypatch):
     with pytest.raises(SourceError, match=f"line 779, byte {offset + 7}: number 1"):
         read_vectors(io.BytesIO(b"1000 2\n" + b"".join(lines)))
     lines[777] = b"\n"
+    with pytest.raises(SourceError, match=f"line 778, byte {offset}: the line is empty"):
+        read_vectors(io.BytesIO(b"".join(lines)))
+    lines[777] = b"\n" * 2500  # whole pieces of nothing, and rows behind them
     with pytest.raises(SourceError, match=f"line 778, byte {offset}: the line is empty"):
         read_vectors(io.BytesIO(b"".join(lines)))
     del lines[777]

@@ -242,6 +242,18 @@ def test_pq_code_sizes(vectors):
         assert plan == (np.dtype(dtype), (400, width))
 
 
+def test_pq_normalizes_columns_of_unequal_spread():
+    rng = np.random.default_rng(0)
+    matrix = (rng.standard_normal((2000, 6)) * [100, 100, 100, 1, 1, 1]).astype(np.float32)
+    errors = {}
+    for normalize in ("none", "columns"):
+        step = PQ(subspaces=1, centroids=64, normalize=normalize).resolve(2000, 6)
+        state = step.fit(matrix, context(2000))
+        decoded = step.decode(step.encode(matrix, state, context(2000)), state, np.arange(2000))
+        errors[normalize] = (((decoded - matrix) / [100, 100, 100, 1, 1, 1]) ** 2).sum()
+    assert errors["columns"] < errors["none"]
+
+
 # ---------------------------------------------------------------- row maps
 
 

@@ -27,6 +27,8 @@ LAYERS = {
     "pipeline": {"arrays", "errors", "methods", "registry"},
     "reader": {"arrays", "container", "errors", "pipeline", "vocab"},
     "search": {"arrays", "reader"},
+    "counts": {"errors", "vocab"},
+    "selection": {"arrays", "clustering", "methods", "parallel"},
     "formats": {"arrays", "errors", "formats", "methods", "parallel", "vectors", "vocab"},
     "datasets": {"errors", "vocab"},
     "evaluation": {"arrays", "datasets", "errors", "methods", "parallel", "vocab"},

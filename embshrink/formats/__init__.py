@@ -141,11 +141,9 @@ def read_vectors(source, options=None, *, progress=None):
             name = options.format or sniff.identify(stream)
             module, function, _ = FORMATS[name]
             words, matrix, warnings = getattr(importlib.import_module(module), function)(stream, options, progress)
-            return WordVectors(Words(words), matrix, source=stream.provenance(name),
-                               warnings=[*stream.warnings, *warnings])
-        except EmbshrinkError as error:
-            error.located(stream.path)
-            raise
+            # Our own parsers have refused what is not finite, and left out words that came again.
+            make = WordVectors.checked if name in ("text", "word2vec") else WordVectors
+            return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
         except MemoryError as error:
             raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",
                               hint="Read fewer rows with --limit N.") from error

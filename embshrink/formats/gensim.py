@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from embshrink.arrays import as_matrix
 from embshrink.errors import SourceError
 from embshrink.vocab import to_bytes
 
@@ -28,12 +27,10 @@ def read(stream, options, progress=None):
         model = KeyedVectors.load(path)
         model = getattr(model, "wv", model)
         words = [to_bytes(str(word)) for word in model.index_to_key]
-        matrix = np.asarray(model.vectors)
-        if matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or len(words) > len(matrix) or not matrix.shape[1]:
-            raise ValueError("it holds no table of word vectors")
+        matrix = as_matrix(model.vectors[: len(words)], "its table")
     except Exception as error:
         # Unpickling runs anything and so raises anything.
         raise SourceError(f"gensim cannot load this as word vectors: {type(error).__name__}: {error}", path=path,
                           where="byte 0", hint="Check that it was saved by KeyedVectors.save or by a model's save, "
                           "and that the .npy files that belong to it are beside it.") from error
-    return words[: options.limit], matrix[: len(words)][: options.limit], [WARNING]
+    return words[: options.limit], matrix[: options.limit], [WARNING]

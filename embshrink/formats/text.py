@@ -277,14 +277,13 @@ class _Reader:
         if self._options.limit is not None:
             count = min(count, self._options.limit - self._rows)
             self.full = self._rows + count == self._options.limit
-        bounds = np.minimum(bounds, count)
 
         matrix = self._table.room(count, self._coming(pieces, end - used, count))
         starts, word_ends, ends = (np.empty(count, dtype=np.int64) for _ in range(3))
         status = np.empty(count, dtype=np.uint8)
 
         def parse(part, _):
-            rows = slice(bounds[part], bounds[part + 1])
+            rows = slice(bounds[part], bounds[part + 1])  # cut off at count, where that is less
             parse_rows(pieces.data, cuts[part], self._layout.carriage, matrix[rows], starts[rows], word_ends[rows],
                        ends[rows], status[rows])
 

@@ -147,7 +147,11 @@ class RowStep(Protocol):
 
 @runtime_checkable
 class ColumnStep(Protocol):
-    """A method that stores fewer numbers a row. ``axis = "columns"``."""
+    """A method that stores fewer numbers a row. ``axis = "columns"``.
+
+    Optional: ``fitted(state)`` returns the step to store, where `fit` decides what `resolve` could not; until
+    then `plan` gives the most it may be.
+    """
 
     def resolve(self, n, d):
         """Return this step with every None filled in for a table of n rows and d columns."""
@@ -167,7 +171,12 @@ class ColumnStep(Protocol):
 
 @runtime_checkable
 class Codec(Protocol):
-    """A method that stores fewer bits a number. ``axis = "bits"``."""
+    """A method that stores fewer bits a number. ``axis = "bits"``.
+
+    Optional: ``arrange(matrix, context)`` returns an order of the rows, (n,) int64, in which they come to `fit` and
+    `encode`; the row map undoes it, so a codec stores no order of its own. ``reorders`` is true where that
+    order is other than by frequency, so that a plan counts the row map.
+    """
 
     def resolve(self, n, d):
         """Return this step with every None filled in for a table of n rows and d columns."""
@@ -201,7 +210,7 @@ def expect(name, array, dtype, shape):
     """Raise FormatError unless `array` has this dtype and shape; None in `shape` allows any length."""
     if array is None:
         raise FormatError(f"section {name} is missing")
-    if array.dtype != dtype or len(array.shape) != len(shape) or any(
+    if array.dtype.newbyteorder("=") != np.dtype(dtype) or len(array.shape) != len(shape) or any(
         want is not None and want != got for want, got in zip(shape, array.shape)
     ):
         raise FormatError(f"section {name} has the wrong type or shape", expected=f"{np.dtype(dtype)} {shape}",

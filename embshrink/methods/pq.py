@@ -22,6 +22,8 @@ OPQ_ROUNDS = 30
 class PQ:
     """Cut each vector into `subspaces` parts and store, for each part, which centroid is nearest.
 
+    With ``normalize=columns`` all columns count alike, whatever their spread; the spreads are stored.
+
     Parts may be of unequal length (the first ones are longer by one), so any dim will do. A
     code takes 4 bits up to 16 centroids, 8 up to 256, else 16.
 
@@ -31,7 +33,8 @@ class PQ:
     Ke and Sun, "Optimized Product Quantization" (TPAMI 36, 2014, section 3.3): principal axes dealt
     out so that the parts' variance products are balanced. ``rotate="opq"`` is their non-parametric
     solution (section 3.2), begun there. The word-vector literature knows pq as basis embedding
-    (Shi and Yu, Interspeech 2018).
+    (Shi and Yu, Interspeech 2018): their code scales columns to one norm before clustering and, as it trains on,
+    never back; here ``normalize="columns"`` does and stores the scales.
     """
 
     axis: ClassVar[str] = "bits"
@@ -40,6 +43,7 @@ class PQ:
     subspaces: int | None = param(None, "parts a vector is cut into; half the columns by default", low=1)
     centroids: int = param(256, "centroids a part; a code takes 4, 8 or 16 bits", low=1, high=65_536)
     rotate: str = param("none", "turn the space first", choices=("none", "pca", "opq"))
+    normalize: str = param("none", "columns: bring columns to one spread first", choices=("none", "columns"))
     iterations: int = param(25, "k-means rounds at most", low=1, high=1000)
     sample: int | None = param(None, "rows to train on; 256 a centroid, at least 65,536, by default", low=1)
 
@@ -70,6 +74,8 @@ class PQ:
         plan = {"state.codebook": (np.dtype(np.float32), (self.centroids, c))}
         if self.rotate != "none":
             plan["state.rotation"] = (np.dtype(np.float32), (c, c))
+        if self.normalize == "columns":
+            plan["state.scale"] = (np.dtype(np.float32), (c,))
         return {**plan, "codes.codes": (np.dtype(dtype), (n, width))}
 
     def _bounds(self, c):
@@ -81,15 +87,19 @@ class PQ:
     def fit(self, matrix, context):
         n, c = matrix.shape
         rows = np.sort(context.rng.choice(n, self.sample, replace=False))
-        sample = matrix[rows]
-        state = {}
+        sample, state = matrix[rows], {}
+        if self.normalize == "columns":
+            spread = np.sqrt(np.square(sample, dtype=np.float64).mean(axis=0))
+            state["scale"] = np.where(spread > 0, spread, 1).astype(np.float32)
+            sample = sample / state["scale"]
         if self.rotate != "none":
             axes = _balanced_axes(sample, self._bounds(c))
             state["rotation"] = np.ascontiguousarray(axes.T)  # as decoding needs it
             sample = sample @ axes
         state["codebook"] = self._train(sample, "k-means++", context)
         if self.rotate == "opq":
-            state = self._optimise_rotation(matrix[rows], state, context)
+            whole = sample @ state["rotation"]
+            state.update(self._optimise_rotation(whole, state, context))
         return state
 
     def _train(self, sample, start, context):
@@ -149,6 +159,8 @@ class PQ:
         size = 65_536
         for start in range(0, n, size):
             block = matrix[start : start + size]
+            if "scale" in state:
+                block = block / state["scale"]
             if "rotation" in state:
                 block = block @ state["rotation"].T
             for m, (first, last) in enumerate(bounds):
@@ -166,7 +178,22 @@ class PQ:
         c = codebook.shape[1]
         part_of_column = np.repeat(np.arange(self.subspaces), [stop - start for start, stop in self._bounds(c)])
         decoded = codebook[labels[:, part_of_column], np.arange(c)]
-        return stable_product(decoded, state["rotation"]) if "rotation" in state else decoded
+        if "rotation" in state:
+            decoded = stable_product(decoded, state["rotation"])
+        return decoded * state["scale"] if "scale" in state else decoded
+
+    def scores(self, codes, state, query):
+        """Return the dot product of a vector and every decoded row, by table: one look-up a part."""
+        query = query * state["scale"] if "scale" in state else query
+        if "rotation" in state:
+            query = state["rotation"] @ query
+        labels = np.asarray(codes["codes"])
+        if self._code_bits() == 4:
+            labels = unpack_nibbles(labels, self.subspaces)
+        total = np.zeros(len(labels), np.float32)
+        for m, (start, stop) in enumerate(self._bounds(len(query))):
+            total += (state["codebook"][:, start:stop] @ query[start:stop])[labels[:, m]]
+        return total
 
     def check(self, codes, state, n, c):
         if self.subspaces is None or not 1 <= self.subspaces <= c:

@@ -47,6 +47,11 @@ class Prune:
     polish: int = param(3, "with facility: rounds of moving kept words to their clusters' middle", low=0, high=100)
     norms: bool = param(False, "store each word's length relative to its vector's (2 bytes a word)")
 
+    @property
+    def weighs(self):
+        """Whether the words' frequencies matter."""
+        return self.select == "frequency" or self.weighted
+
     def resolve(self, n, d):
         keep = max(LEAST_KEPT, n // 10) if self.keep is None else self.keep
         return replace(self, keep=max(1, min(keep, n)))

@@ -1,0 +1,449 @@
+"""A write is whole or it is not there: whatever fails, and whenever the process dies."""
+
+import errno
+import glob
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embshrink import WordVectors, compress, load
+from embshrink.container import Container, atomic_write, check_target, write_container
+from embshrink.errors import EmbshrinkError, TargetError
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, links and fifos")
+HEADER = {"x": 1}
+NEW = {"a": np.arange(300_000, dtype=np.uint32), "b": np.ones(5, np.float32)}  # more than any buffer holds
+OLD = b"what was there before"
+
+
+def write(path, force=True):
+    return write_container(path, HEADER, NEW, force=force)
+
+
+def is_new(path):
+    with Container(path, verify="full") as opened:
+        return opened.header == HEADER and np.array_equal(opened.sections["a"], NEW["a"])
+
+
+def temporaries(folder):
+    return [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+# ---------------------------------------------------------------- the N-th call fails
+
+
+class Faults:
+    """Fails the N-th of the calls a writer makes, counted over all kinds or over one."""
+
+    def __init__(self, monkeypatch, nth, code, kinds):
+        self.calls, self.nth, self.code, self.kinds = [], nth, code, kinds
+        for name in ("open", "fsync", "replace", "unlink", "close"):
+            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
+        faults = self
+
+        class Raw(io.FileIO):
+            def write(self, data):
+                faults.meet("write")
+                return super().write(data)
+
+            def close(self):
+                if not self.closed:
+                    super().close()
+                    faults.meet("close")
+
+        monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: io.BufferedWriter(Raw(descriptor, mode)))
+
+    def meet(self, kind):
+        if kind in self.kinds:
+            self.calls.append(kind)
+            if len(self.calls) == self.nth:
+                raise OSError(self.code, os.strerror(self.code))
+
+    def wrap(self, kind, function):
+        def call(*args, **kwargs):
+            if kind == "close":  # what fails to close is closed all the same
+                function(*args, **kwargs)
+                self.meet(kind)
+                return None
+            self.meet(kind)
+            return function(*args, **kwargs)
+
+        return call
+
+
+KINDS = ["open", "write", "fsync", "close", "replace", "unlink"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("kinds", [*([kind] for kind in KINDS), KINDS], ids="+".join)
+def test_the_nth_call_fails(tmp_path, code, overwrite, kinds):
+    """For N = 1, 2, ... until nothing fails any more: old bytes, or new and whole; an error unless it is new."""
+    path = tmp_path / "a.ems"
+    failures = 0
+    for nth in range(1, 60):
+        path.unlink(missing_ok=True)
+        if overwrite:
+            path.write_bytes(OLD)
+        descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        with pytest.MonkeyPatch.context() as patch:
+            faults = Faults(patch, nth, code, kinds)
+            error = None
+            try:
+                write(path)
+            except TargetError as caught:
+                error = caught
+        assert temporaries(tmp_path) == []
+        if error is None:
+            assert is_new(path)
+        else:
+            failures += 1
+            assert str(error).startswith(f"{path}: cannot write: {os.strerror(code)}. Nothing was changed")
+            assert path.read_bytes() == OLD if overwrite else not path.exists()
+        if descriptors:
+            assert len(os.listdir("/proc/self/fd")) <= descriptors
+        if len(faults.calls) < nth:
+            assert error is None
+            break
+    else:
+        pytest.fail("never succeeded")
+    # Only what comes after the file is in place may fail unseen: syncing the folder, and unlinking nothing.
+    unseen = {"open": 1, "fsync": 1, "close": 1}
+    expected = nth - 1 - sum(unseen.get(kind, 0) for kind in kinds)
+    assert failures == expected
+    assert failures > 0 or kinds == ["unlink"]
+
+
+@pytest.mark.parametrize("kind", ["write", "fsync", "close", "replace"])
+def test_a_second_failure_while_cleaning_up_does_not_hide_the_first(tmp_path, kind, monkeypatch):
+    """If the temporary cannot be removed either it stays, and the error still says what went wrong first."""
+    path = tmp_path / "a.ems"
+    path.write_bytes(OLD)
+    Faults(monkeypatch, 1, errno.ENOSPC, [kind])
+
+    def no_unlink(name):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "unlink", no_unlink)
+    with pytest.raises(TargetError, match="No space left on device"):
+        write(path)
+    assert path.read_bytes() == OLD
+    assert len(temporaries(tmp_path)) == 1
+
+
+def test_errors_that_are_not_of_writing_pass_through(tmp_path):
+    """An OSError of the source is not taken for one of the target; whatever stops the writer, nothing is left."""
+    for error in (OSError(errno.EIO, "the source"), MemoryError(), KeyboardInterrupt(), SystemExit(3), ValueError()):
+        for target, before in ((tmp_path / "new", None), (tmp_path / "old", OLD)):
+            if before:
+                target.write_bytes(before)
+            with pytest.raises(type(error)) as caught, atomic_write(target, force=True) as file:
+                file.write(b"half")
+                raise error
+            assert caught.value is error
+            assert temporaries(tmp_path) == []
+            assert target.read_bytes() == before if before else not target.exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TargetError("no"), OSError(errno.EIO, "x"), MemoryError()])
+def test_a_check_that_raises_keeps_the_old_file(tmp_path, error):
+    path = tmp_path / "a.ems"
+    path.write_bytes(OLD)
+    seen = []
+
+    def check(temporary):
+        assert is_new(temporary)
+        assert path.read_bytes() == OLD
+        seen.append(temporary)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_container(path, HEADER, NEW, force=True, check=check)
+    assert caught.value is error
+    assert len(seen) == 1
+    assert path.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["a.ems"]
+
+
+def test_a_compression_whose_file_does_not_verify_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.ems"
+    path.write_bytes(OLD)
+    real = os.fsync
+
+    def corrupt(descriptor):  # a disk that loses a bit of the file while it is written
+        if os.fstat(descriptor).st_size > 100 and os.path.isfile(f"/proc/self/fd/{descriptor}"):
+            os.pwrite(descriptor, b"\x55", os.fstat(descriptor).st_size - 64)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", corrupt)
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    matrix = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    with pytest.raises(EmbshrinkError, match=r"\.a\.ems\.\d+\.[0-9a-f]{8}\.tmp: "):
+        compress(WordVectors(map(str, range(50)), matrix), path, "cast", force=True)
+    assert path.read_bytes() == OLD
+    assert temporaries(tmp_path) == []
+
+
+# ---------------------------------------------------------------- targets
+
+
+def test_an_existing_file_is_not_replaced_without_force(tmp_path):
+    path = tmp_path / "a.ems"
+    path.write_bytes(OLD)
+    for attempt in (check_target, lambda path: write(path, force=False)):
+        with pytest.raises(TargetError, match=r"a\.ems: the target exists\. Use --force \(force=True\)"):
+            attempt(path)
+    assert path.read_bytes() == OLD
+    write(path)
+    assert is_new(path)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_targets_that_cannot_be(tmp_path, force):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(TargetError, match=r"folder: the target is a folder\. Name a file in it"):
+        write(tmp_path / "folder", force)
+    with pytest.raises(TargetError, match=r"nowhere.a\.ems: the target's folder does not exist\. Create it first"):
+        write(tmp_path / "nowhere" / "a.ems", force)
+    (tmp_path / "file").write_bytes(OLD)
+    with pytest.raises(TargetError, match="the target's folder does not exist"):
+        write(tmp_path / "file" / "a.ems", force)
+    with pytest.raises(TargetError, match="cannot write: File name too long"):
+        write(tmp_path / ("x" * 300), force)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@posix
+def test_a_fifo_and_a_device_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for target in (tmp_path / "fifo", "/dev/null"):
+        with pytest.raises(TargetError, match="the target is not a regular file"):
+            write(target)
+    assert os.listdir(tmp_path) == ["fifo"]
+
+
+@posix
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.ems").write_bytes(OLD)
+    (tmp_path / "link.ems").symlink_to("real/a.ems")
+    (tmp_path / "dangling.ems").symlink_to("real/b.ems")
+    with pytest.raises(TargetError, match="the target exists"):
+        write(tmp_path / "link.ems", force=False)
+    write(tmp_path / "link.ems")
+    write(tmp_path / "dangling.ems", force=False)
+    for name in ("link.ems", "dangling.ems"):
+        assert (tmp_path / name).is_symlink()
+        assert is_new(tmp_path / name)
+    assert sorted(os.listdir(tmp_path / "real")) == ["a.ems", "b.ems"]
+    assert sorted(os.listdir(tmp_path)) == ["dangling.ems", "link.ems", "real"]
+
+
+@posix
+def test_a_folder_one_may_not_write_to(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("NOT RUN: root may write to read-only folders; run the tests as another user too")
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked").chmod(0o500)
+    try:
+        with pytest.raises(TargetError, match=r"locked/a\.ems: cannot write: Permission denied"):
+            write(tmp_path / "locked" / "a.ems")
+    finally:
+        (tmp_path / "locked").chmod(0o700)
+
+
+def test_odd_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b.ems", "[x].ems", "*?.ems", "-n", "caf\u00e9", ".hidden", "a\nb", "bare"):
+        write(name, force=False)
+        assert is_new(tmp_path / name)
+    assert temporaries(tmp_path) == []
+
+
+def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path):
+    day_old = {".a.ems.123.0123abcd.tmp": True, ".a.ems.9.ffffffff.tmp": True}
+    kept = [".a.ems.old.tmp", ".a.ems.tmp", ".b.ems.123.0123abcd.tmp", "a.ems.123.0123abcd.tmp",
+            ".a.ems.b.123.0123abcd.tmp", ".a.ems.123.0123abc.tmp", ".a.ems.123.0123abcg.tmp"]
+    for name in [*day_old, *kept]:
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
+    young = ".a.ems.77.00000000.tmp"
+    (tmp_path / young).write_bytes(b"x")
+    os.utime(tmp_path / young, (time.time() - 23 * 3600,) * 2)
+    write(tmp_path / "a.ems")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, young, "a.ems"])
+
+
+# ---------------------------------------------------------------- other processes
+
+CHILD = """
+import os, resource, signal, sys, time
+import numpy as np
+from embshrink.container import write_container, atomic_write
+from embshrink.errors import EmbshrinkError
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+path = sys.argv[1]
+"""
+
+
+def child(code, *args, env, **kwargs):
+    return subprocess.Popen([sys.executable, "-c", CHILD + textwrap.dedent(code), *map(str, args)], env=env,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+
+@posix
+def test_a_file_size_limit(tmp_path, subprocess_env):
+    """A real short write: the kernel lets so many bytes through, and no more."""
+    total = write(tmp_path / "whole.ems")
+    limits = [0, 1, 31, 32, 33, 700, 8191, 8192, 8193, 100_000, total // 2, total - 25, total - 1, total]
+    code = f"""
+        done = []
+        for limit in {limits}:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                write_container(path, {HEADER}, {{"a": np.arange(300_000, dtype=np.uint32),
+                                                  "b": np.ones(5, np.float32)}}, force=True)
+                done.append(limit)
+            except EmbshrinkError as error:
+                print(type(error).__name__, str(error))
+        print(done)
+    """
+    (tmp_path / "a.ems").write_bytes(OLD)
+    process = child(code, tmp_path / "a.ems", env=subprocess_env)
+    out, err = process.communicate(timeout=60)
+    assert err == b""
+    *errors, done = out.decode().splitlines()
+    assert done == f"[{total}]"
+    message = ("cannot write: File too large. Nothing was changed; free some space or choose another place, "
+               "and run it again.")
+    assert errors == [f"TargetError {tmp_path / 'a.ems'}: {message}"] * (len(limits) - 1)
+    assert is_new(tmp_path / "a.ems")
+    assert temporaries(tmp_path) == []
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_writer_that_is_killed(tmp_path, subprocess_env, number):
+    """Stopped at each step of the writing in turn: the target is old or whole, and the next write works."""
+    code = f"""
+        steps, stop = [], int(sys.argv[2])
+        def step(name):
+            steps.append(name)
+            if len(steps) == stop:
+                print(name, flush=True)
+                time.sleep(60)
+        def stopping(name, function):
+            def call(*args, **kwargs):
+                step("before " + name)
+                result = function(*args, **kwargs)
+                step("after " + name)
+                return result
+            return call
+        for name in ("open", "fsync", "replace"):
+            setattr(os, name, stopping(name, getattr(os, name)))
+        arrays = {{"a": np.arange(300_000, dtype=np.uint32), "b": np.ones(5, np.float32)}}
+        write_container(path, {HEADER}, arrays, force=True, check=lambda path: step("check"))
+        print("done", flush=True)
+    """
+    path = tmp_path / "a.ems"
+    reached, states = [], []
+    for stop in range(1, 40):
+        path.write_bytes(OLD)
+        process = child(code, path, stop, env=subprocess_env)
+        reached.append(process.stdout.readline().decode().strip())
+        if reached[-1] == "done":
+            process.communicate(timeout=60)
+            break
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode in (-number, 1, 130)
+        states.append("old" if path.read_bytes() == OLD else "new" if is_new(path) else "broken")
+        left = temporaries(tmp_path)
+        if number == signal.SIGINT:
+            # The one moment without a handler yet is right after the temporary was made.
+            assert left == [] or reached[-1] == "after open"
+        assert len(left) <= 1
+        for name in left:
+            os.unlink(tmp_path / name)
+    middle = reached.index("after replace")
+    assert reached == ["before open", "after open", "before fsync", "after fsync", "check", "before replace",
+                       "after replace", "before open", "after open", "before fsync", "after fsync", "done"]
+    assert states == ["old"] * middle + ["new"] * (len(states) - middle)
+    assert is_new(path)
+
+
+@posix
+def test_kill_at_random_times(tmp_path, subprocess_env):
+    """One child writes again and again, and is killed somewhere: never anything but one of the whole files."""
+    code = """
+        print("ready", flush=True)
+        while True:
+            for value in (1, 2):
+                arrays = {"a": np.full(2_000_000, value, np.uint8)}
+                write_container(path, {}, arrays, force=True)
+    """
+    path = tmp_path / "a.ems"
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        process = child(code, path, env=subprocess_env)
+        process.stdout.readline()
+        time.sleep(0.05 + rng.random() * 0.1)
+        process.kill()
+        process.communicate(timeout=60)
+        if path.exists():
+            with Container(path, verify="full") as opened:
+                assert opened.sections["a"][0] in (1, 2)
+                assert len(np.unique(opened.sections["a"])) == 1
+        for name in temporaries(tmp_path):
+            os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
+    write(path)
+    assert os.listdir(tmp_path) == ["a.ems"]
+
+
+def test_four_processes_write_the_same_target(tmp_path, subprocess_env):
+    code = """
+        value = int(sys.argv[2])
+        for _ in range(15):
+            write_container(path, {"by": value}, {"a": np.full(1_500_000, value, np.uint8)}, force=True)
+    """
+    path = tmp_path / "a.ems"
+    processes = [child(code, path, value, env=subprocess_env) for value in range(4)]
+    seen = set()
+    while any(process.poll() is None for process in processes):
+        if path.exists():
+            with Container(path, verify="full") as opened:
+                seen.add(opened.header["by"])
+                assert np.unique(opened.sections["a"]).tolist() == [opened.header["by"]]
+        time.sleep(0.01)
+    for process in processes:
+        assert process.communicate() == (b"", b"")
+        assert process.returncode == 0
+    with Container(path, verify="full") as opened:
+        assert np.unique(opened.sections["a"]).tolist() == [opened.header["by"]]
+    assert os.listdir(tmp_path) == ["a.ems"]
+    assert seen
+
+
+def test_all_writers_in_the_package_write_so():
+    """No module opens a file for writing by itself."""
+    folder = Path(sys.modules["embshrink"].__file__).parent
+    for name in glob.glob(str(folder / "**" / "*.py"), recursive=True):
+        text = Path(name).read_text()
+        for mode in ('"w"', '"wb"', '"a"', '"ab"', '"x"', '"xb"', '"r+b"', '"w+b"'):
+            allowed = name.endswith("container.py") and mode == '"wb"'
+            assert allowed or f", {mode}" not in text, f"{name} opens a file with mode {mode}"
+
+
+def test_what_was_written_can_be_read(tmp_path):
+    compress(WordVectors(["a"], [[1.0, 2.0]]), tmp_path / "a.ems", "cast", measure=False)
+    with load(tmp_path / "a.ems", verify="full") as emb:
+        assert emb["a"].tolist() == [1, 2]
