@@ -7,8 +7,8 @@ import numpy as np
 from embshrink.methods.base import no_progress
 from embshrink.parallel import map_blocks
 
-ROWS = 1024
-TARGETS = 1024
+ROWS = 512
+TARGETS = 512
 
 
 def best_targets(matrix, targets, offsets=None, *, rows=None, progress=no_progress, stage="matching"):
@@ -33,8 +33,8 @@ def best_targets(matrix, targets, offsets=None, *, rows=None, progress=no_progre
 
     Notes
     -----
-    Each thread holds one tile of 1,024 x 1,024 scores, 4 MiB, and looks for the maximum while it is
-    in cache: a whole score matrix is never there.
+    Each thread holds one tile of 512 x 512 scores, 1 MiB, and looks for the maximum while it is in
+    cache: a whole score matrix is never there.
     """
     from embshrink.kernels.nearest import update_best
 
@@ -42,12 +42,15 @@ def best_targets(matrix, targets, offsets=None, *, rows=None, progress=no_progre
     offsets = np.zeros(k, np.float32) if offsets is None else offsets.astype(np.float32)
     ids = np.zeros(n, np.int64)
     best = np.full(n, -np.inf, np.float32)
-    columns = np.ascontiguousarray(targets.T)
+    tiles = [np.ascontiguousarray(targets[first : first + TARGETS].T) for first in range(0, k, TARGETS)]
 
     def work(start, stop):
         block = matrix[start:stop] if rows is None else matrix[rows[start:stop]]
-        for first in range(0, k, TARGETS):
-            scores = block @ columns[:, first : first + TARGETS]
+        room = np.empty(ROWS * TARGETS, np.float32)  # the same for all tiles, so that it stays in the cache
+        for number, tile in enumerate(tiles):
+            first = number * TARGETS
+            scores = room[: len(block) * tile.shape[1]].reshape(len(block), tile.shape[1])
+            np.matmul(block, tile, out=scores)
             update_best(scores, offsets[first : first + TARGETS], first, best[start:stop], ids[start:stop])
 
     done = 0

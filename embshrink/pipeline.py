@@ -253,8 +253,6 @@ def restore(steps, n, dim, rows, owned, groups):
                           hint="The file may need a newer embshrink: pip install -U embshrink") from error
     if not steps or steps[-1].axis != "bits":
         raise FormatError("the header's steps do not end in a codec", found=[registry.format(s) for s in steps])
-    if rows > n:  # a codec may have far fewer bytes than rows, so the words must bound them
-        raise FormatError("there are more rows than words", expected=f"<= {n}", found=rows)
     row_map = _restore_map(groups("map"), n, rows, owned)
     width, columns = dim, []
     for index, step in enumerate(step for step in steps if step.axis == "columns"):
@@ -268,6 +266,8 @@ def restore(steps, n, dim, rows, owned, groups):
     codec = steps[-1]
     state = {name: np.asarray(part) for name, part in groups("state").items()}
     codes = groups("codes")
+    if rows > n + sum(part.nbytes for part in codes.values()):  # some codecs take less than a byte a row
+        raise FormatError("there are far more rows than words", expected=f"<= {n}", found=rows)
     codec.check(codes, state, rows, width)
     planned = codec.plan(rows, width)  # a section that the steps do not call for must not change what is decoded
     state = {name: part for name, part in state.items() if f"state.{name}" in planned}

@@ -79,3 +79,24 @@ def beam_search(matrix, books, beam):
             sums = longer[:beam]
         chosen.append(sums[0][0])
     return np.array(chosen)
+
+
+def largest_of_each_row(matrix, kept):
+    """Return the matrix with all but the `kept` largest numbers of each row zero; the first of equal ones stay."""
+    result = np.zeros_like(matrix)
+    for row, out in zip(matrix, result):
+        for column in sorted(range(len(row)), key=lambda column: (-abs(row[column]), column))[:kept]:
+            out[column] = row[column]
+    return result
+
+
+def tensor_train_row(cores, row):
+    """Return one row of a table given as cores (I, r, J, r'), by multiplying slices."""
+    digits = []
+    for core in reversed(cores):
+        row, digit = divmod(row, len(core))
+        digits.insert(0, digit)
+    product = np.ones((1, 1))
+    for core, digit in zip(cores, digits):
+        product = np.einsum("ar,rjs->ajs", product, core[digit].astype(np.float64)).reshape(-1, core.shape[3])
+    return product[:, 0]
