@@ -11,7 +11,7 @@ from embshrink.errors import SourceError
 from embshrink.vocab import to_bytes
 
 ALPHABETICAL = 0.9  # share of neighbouring words in order from which a list is taken to be sorted by spelling
-LEAST_WORDS = 50
+LEAST_WORDS, LEAST_INITIALS = 50, 10  # fewer say little: w1, w2, w3, ... may well be in order of frequency
 
 
 def read_counts(path):
@@ -80,7 +80,7 @@ def weights_of(words, counts):
 def looks_alphabetical(words):
     """Whether words come in order of spelling, and so not in order of frequency."""
     raw = words.raw
-    if len(raw) < LEAST_WORDS:
+    if len(raw) < LEAST_WORDS or len({word[:1] for word in raw}) < LEAST_INITIALS:
         return False
     ascending = sum(first < second for first, second in zip(raw, raw[1:]))
     return ascending >= ALPHABETICAL * (len(raw) - 1)

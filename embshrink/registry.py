@@ -168,8 +168,8 @@ def parse(text):
 
     Examples
     --------
-    >>> parse("prune:keep=50000")
-    Prune(keep=50000, min_similarity=-1.0)
+    >>> parse("cast:dtype=float32")
+    Cast(dtype='float32')
     """
     name, colon, rest = text.strip().partition(":")
     if name in ALIASES:

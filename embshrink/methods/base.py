@@ -221,3 +221,13 @@ def expect_finite(name, array):
     """Raise FormatError if `array` holds a NaN or an infinity."""
     if not np.isfinite(array).all():
         raise FormatError(f"section {name} holds a NaN or an infinity")
+
+
+def expect_planned(planned, codes, state):
+    """Raise FormatError unless a file's arrays have the types and shapes of `Codec.plan`, and its state is finite."""
+    given = {**{f"codes.{name}": part for name, part in codes.items()},
+             **{f"state.{name}": part for name, part in state.items()}}
+    for name, (dtype, shape) in planned.items():
+        expect(name, given.get(name), dtype, shape)
+    for name, array in state.items():
+        expect_finite(f"state.{name}", array)

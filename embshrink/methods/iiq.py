@@ -9,7 +9,8 @@ import numpy as np
 
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.linalg import eigen, gram
+from embshrink.methods.base import expect_planned, param
 from embshrink.parallel import map_blocks, one_blas_thread
 
 BLOCK = 65_536
@@ -79,7 +80,7 @@ class IIQ:
         n, d = matrix.shape
         with one_blas_thread():
             mean = matrix.mean(axis=0, dtype=np.float64) if self.center else np.zeros(d)
-            vectors = principal_axes(matrix, mean)
+            _, vectors = eigen(gram(matrix, mean=mean))
             removed, basis = vectors[:, : self.remove], np.eye(d)
             if self.rotate == "learned":
                 # Where there are more bits than directions left, removed ones fill up: as zeros, they cost no cosine.
@@ -89,7 +90,7 @@ class IIQ:
                 points = (points - points @ removed @ removed.T) @ directions
                 start = np.linalg.qr(context.rng.standard_normal((self.bits, self.bits)))[0]
                 basis = directions @ fit_rotation(points, start, self.iterations, context.progress)[0]
-            context.notes["isotropy before"] = isotropy(matrix, np.zeros(d), principal_axes(matrix, np.zeros(d)))
+            context.notes["isotropy before"] = isotropy(matrix, np.zeros(d), eigen(gram(matrix))[1])
             context.notes["isotropy after"] = isotropy(matrix, mean, vectors[:, self.remove :])
         state = {"mean": mean, "removed": removed.T, "basis": basis.T}
         state = {name: np.ascontiguousarray(part, dtype=np.float32) for name, part in state.items()}
@@ -139,29 +140,12 @@ class IIQ:
         if self.bits is None or self.remove is None or not (1 <= self.bits <= c and self.remove < c):
             raise FormatError("iiq has an impossible number of bits or of removed directions",
                               expected=f"1 to {c} and < {c}", found=(self.bits, self.remove))
-        given = {**{f"codes.{name}": part for name, part in codes.items()},
-                 **{f"state.{name}": part for name, part in state.items()}}
-        for name, (dtype, shape) in self.plan(n, c).items():
-            expect(name, given.get(name), dtype, shape)
-        for name, array in state.items():
-            expect_finite(f"state.{name}", array)
+        expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes, state):
         spare = 8 * codes["bits"].shape[1] - self.bits
         if spare and len(codes["bits"]) and (np.asarray(codes["bits"])[:, -1] >> (8 - spare)).any():
             raise FormatError("bits beyond the code are not zero")
-
-
-def principal_axes(matrix, mean):
-    """Return the directions of a matrix about `mean`, (d, d) float64, strongest first, signs fixed."""
-    gram = np.zeros((matrix.shape[1], matrix.shape[1]))
-    for start in range(0, len(matrix), BLOCK):
-        block = matrix[start : start + BLOCK] - mean
-        gram += block.T @ block
-    _, vectors = np.linalg.eigh(gram)
-    vectors = vectors[:, ::-1]
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
-    return vectors * np.where(signs == 0, 1, signs)
 
 
 def fit_rotation(points, rotation, iterations, progress):

@@ -10,7 +10,8 @@ import numpy as np
 from embshrink import clustering
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.linalg import eigen, gram
+from embshrink.methods.base import expect_planned, param
 from embshrink.parallel import map_blocks
 
 POINTS_PER_CENTROID = 256
@@ -198,12 +199,7 @@ class PQ:
     def check(self, codes, state, n, c):
         if self.subspaces is None or not 1 <= self.subspaces <= c:
             raise FormatError("pq has an impossible number of subspaces", expected=f"1 to {c}", found=self.subspaces)
-        given = {**{f"codes.{name}": part for name, part in codes.items()},
-                 **{f"state.{name}": part for name, part in state.items()}}
-        for name, (dtype, shape) in self.plan(n, c).items():
-            expect(name, given.get(name), dtype, shape)
-        for name, array in state.items():
-            expect_finite(f"state.{name}", array)
+        expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes, state):
         labels = np.asarray(codes["codes"])
@@ -230,14 +226,12 @@ def unpack_nibbles(packed, m):
 
 def _balanced_axes(sample, bounds):
     """Return the principal axes of `sample`, (c, c), dealt to parts so that their variance products are level."""
-    centred = sample - sample.mean(axis=0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
-    order = np.argsort(-values, kind="stable")
-    logs = np.log(np.maximum(values[order], values.max() * 1e-9 + 1e-300))
+    values, vectors = eigen(gram(sample, mean=sample.mean(axis=0, dtype=np.float64)))
+    logs = np.log(np.maximum(values, values[0] * 1e-9 + 1e-300))
     room = [stop - start for start, stop in bounds]
     parts = [[] for _ in bounds]
     product = np.zeros(len(bounds))
-    for axis, value in zip(order, logs - logs.min()):
+    for axis, value in enumerate(logs - logs.min()):
         free = [m for m in range(len(bounds)) if len(parts[m]) < room[m]]
         m = min(free, key=lambda m: (product[m], m))
         parts[m].append(axis)

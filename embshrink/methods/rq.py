@@ -9,7 +9,7 @@ import numpy as np
 
 from embshrink import clustering
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.methods.base import expect_planned, param
 from embshrink.parallel import map_blocks, one_blas_thread
 
 BLOCK = 4096
@@ -119,11 +119,7 @@ class RQ:
     def check(self, codes, state, n, c):
         if self.codebooks is None:
             raise FormatError("rq has no number of codebooks")
-        given = {**{f"codes.{name}": part for name, part in codes.items()},
-                 **{f"state.{name}": part for name, part in state.items()}}
-        for name, (dtype, shape) in self.plan(n, c).items():
-            expect(name, given.get(name), dtype, shape)
-        expect_finite("state.codebooks", state["codebooks"])
+        expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes, state):
         labels = np.asarray(codes["codes"])

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.methods.base import expect_planned, param
 from embshrink.parallel import map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -82,12 +82,7 @@ class Scalar:
         return levels.astype(np.float32) * state["step"] + state["low"]
 
     def check(self, codes, state, n, c):
-        given = {**{f"codes.{name}": part for name, part in codes.items()},
-                 **{f"state.{name}": part for name, part in state.items()}}
-        for name, (dtype, shape) in self.plan(n, c).items():
-            expect(name, given.get(name), dtype, shape)
-        for name, array in state.items():
-            expect_finite(f"state.{name}", array)
+        expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes, state):
         """Every byte is a valid code."""

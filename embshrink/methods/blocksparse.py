@@ -1,0 +1,230 @@
+"""blocksparse: predefined sparseness. Frequent words have all numbers, rare words only the first few."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from embshrink import parallel
+from embshrink.arrays import stable_product
+from embshrink.errors import FormatError, ShapeError, StepError
+from embshrink.linalg import eigen, gram, project
+from embshrink.methods.base import expect, expect_finite, param
+
+DENSITY = 0.25
+BLOCKS = 20
+ROWS = 65_536
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class BlockSparse:
+    """Turn vectors to their principal axes and store the last axes for the most frequent words only.
+
+    The axes are cut into blocks of columns, and `geometry` says for how many words each block is
+    stored; a number that is not stored decodes as 0. For a prefix of any length the first principal
+    axes are the best, so that the first columns serve all words. Frequent words come out nearly exact; over all
+    words alike the error is somewhat above that of `lowrank` at equal size.
+
+    Rows are stored from the word that has most numbers to the one that has least. Where that is not their order
+    already (after `kmeans`, or with `order` other than ``up``), the row map holds it: the narrowest unsigned
+    integer a word, or nothing extra if a row step needs a row map anyway.
+
+    Notes
+    -----
+    Demeester, Deleu, Godin and Develder, "Predefined Sparseness in Recurrent Sequence Models"
+    (CoNLL 2018), who train embeddings of this shape. ``order="up"`` is theirs; ``down`` and ``rand`` are their
+    controls, and worse.
+    """
+
+    axis: ClassVar[str] = "bits"
+    source: ClassVar[str] = "Demeester et al. 2018 (predefined sparseness)"
+
+    density: float | None = param(None, "share of the numbers that is stored; 0.25 by default", low=0.0, high=1.0)
+    blocks: int | None = param(None, "blocks the columns are cut into; 20, or 1 / density, by default", low=1,
+                               high=1024)
+    order: str = param("up", "who has most numbers: frequent words, rare words, or words at random",
+                       choices=("up", "down", "rand"))
+    dtype: str = param("float16", "type of the stored numbers", choices=DTYPES)
+
+    @property
+    def weighs(self):
+        return self.order != "rand"
+
+    @property
+    def reorders(self):
+        return self.order != "up"
+
+    def resolve(self, n, d):
+        density, blocks = self.density, self.blocks
+        if blocks is None:
+            blocks = max(BLOCKS, math.ceil(1 / max(density or 1.0, 1 / d)))
+        blocks = min(blocks, d)
+        if density is None:
+            density = 1.0 if blocks == 1 else max(DENSITY, 1 / blocks)
+        if density < 1 / blocks:
+            raise StepError("blocksparse cannot be so sparse: every word has the first block",
+                            expected=f"density >= {1 / blocks:g} (1 / blocks)", found=density,
+                            hint=f"Use more blocks, up to the {d} columns.")
+        return replace(self, density=density, blocks=blocks)
+
+    def with_bits(self, bits, c):
+        return replace(self, density=min(1.0, bits / (8 * np.dtype(self.dtype).itemsize * c)))
+
+    def plan(self, n, c):
+        starts, widths = geometry(n, c, self.density, self.blocks)
+        total = sum((n - start) * width for start, width in zip(starts, widths))
+        return {
+            "state.rotation": (np.dtype(np.float32), (c, c)),
+            "state.lengths": (np.dtype(np.uint32), (len(starts),)),
+            "codes.values": (np.dtype(self.dtype), (total,)),
+        }
+
+    def arrange(self, matrix, context):
+        if self.order == "rand":
+            return context.rng.permutation(len(matrix))
+        frequency = context.weights if context.leading is None else context.leading
+        return np.argsort(-frequency if self.order == "up" else frequency, kind="stable")
+
+    def fit(self, matrix, context):
+        n, c = matrix.shape
+        starts, _ = geometry(n, c, self.density, self.blocks)
+        _, axes = eigen(gram(matrix))
+        return {"rotation": np.ascontiguousarray(axes.T, dtype=np.float32),
+                "lengths": (n - np.array(starts)).astype(np.uint32)}
+
+    def encode(self, matrix, state, context):
+        n, c = matrix.shape
+        axes, limit = state["rotation"].T, float(np.finfo(self.dtype).max)
+        values = np.empty(self.plan(n, c)["codes.values"][1], self.dtype)
+        for start, stop, offset, columns in _segments(state["lengths"], c):
+            width = len(columns)
+            for first, last in parallel.blocks(stop - start, ROWS):
+                part = project(matrix[start + first : start + last], axes[:, columns])
+                if np.abs(part).max() > limit:
+                    raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}",
+                                     found=float(np.abs(part).max()), hint="Use dtype=float32.")
+                values[offset + first * width : offset + last * width] = part.ravel()
+            context.progress("encoding", stop, n)
+        return {"values": values}
+
+    def decode(self, codes, state, rows):
+        rotation = state["rotation"]
+        rows = np.asarray(rows, np.int64)
+        decoded = np.empty((len(rows), rotation.shape[1]), np.float32)
+        segments = _segments(state["lengths"], len(rotation))
+        places = np.searchsorted([stop for _, stop, _, _ in segments], rows, side="right")
+        for place in np.unique(places):
+            start, _, offset, columns = segments[place]
+            mine = places == place
+            first = offset + (rows[mine] - start) * len(columns)
+            values = codes["values"][first[:, None] + np.arange(len(columns))].astype(np.float32)
+            decoded[mine] = stable_product(values, rotation[columns])
+        return decoded
+
+    def check(self, codes, state, n, c):
+        if self.blocks is None or self.density is None or not 1 <= self.blocks <= c:
+            raise FormatError("blocksparse has an impossible number of blocks", expected=f"1 to {c}",
+                              found=self.blocks)
+        expect("state.rotation", state.get("rotation"), np.float32, (c, c))
+        expect_finite("state.rotation", state["rotation"])
+        expect("state.lengths", state.get("lengths"), np.uint32, (self.blocks,))
+        lengths = state["lengths"]
+        if lengths[0] != n or lengths.max() > n:
+            raise FormatError("state.lengths does not fit the rows", expected=f"{n}, then at most that",
+                              found=lengths[:5].tolist())
+        total = sum(length * width for length, width in zip(lengths.tolist(), _widths(c, self.blocks)))
+        expect("codes.values", codes.get("values"), np.dtype(self.dtype), (total,))
+
+    def check_codes(self, codes, state):
+        expect_finite("codes.values", np.asarray(codes["values"]))
+
+
+def geometry(n, d, density, blocks):
+    """Return for which words each block of columns is stored, words counted from the least frequent.
+
+    Each block is stored for about the same share of the words for which the one before it is, and
+    this share is chosen anew at each block so that the whole has the density.
+
+    Parameters
+    ----------
+    n, d : int
+        Words and columns.
+    density : float
+        Share of the n x d numbers that is stored: 1 / blocks to 1; 1 for a single block.
+    blocks : int
+        1 to d.
+
+    Returns
+    -------
+    starts : list of int
+        Block b is stored for the n - starts[b] most frequent words. The last start is what remains,
+        and may lie a few words before the one before it.
+    widths : list of int
+        Columns of each block: the last one has what remains.
+
+    Notes
+    -----
+    ``calc_sparse_geometry`` of the authors' SparseSeqModels, number by number.
+    """
+    widths = _widths(d, blocks)
+    width = widths[0]
+    starts, stored = [0], width * n
+    rows_left, columns_left, dense = n, d, density
+    for left in range(blocks, 2, -1):
+        if dense <= 0:
+            starts.append(n)
+            continue
+        cut = math.ceil(rows_left * (1 - _decay(dense, left)))
+        starts.append(starts[-1] + cut)
+        rows_left -= cut
+        columns_left -= width
+        if rows_left * columns_left > 0 and n * d * density - stored > 0:
+            dense = min(1.0, (n * d * density - stored) / (rows_left * columns_left))
+            stored += rows_left * width
+        else:
+            dense = 0.0
+    if blocks > 1:
+        rows = round(max(0, math.floor(n * d * density) - stored) / widths[-1])
+        starts.append(n - min(n, rows))
+    return starts, widths
+
+
+def _widths(d, blocks):
+    width = d // blocks
+    return [width] * (blocks - 1) + [d - width * (blocks - 1)]
+
+
+def _decay(density, blocks):
+    """Return a in [0, 1] with ``(1 + a + ... + a**(blocks - 1)) / blocks = density``, to 1e-6, by bisection."""
+    if density >= 1:
+        return 1.0
+    if density <= 1 / blocks:
+        return 0.0
+    low, step = 0.0, 1.0
+    while step >= 1e-6:  # as scipy.optimize.bisect does it, so that the geometry is the authors' to the word
+        step /= 2
+        middle = low + step
+        excess = (1 - middle**blocks) / (1 - middle) / blocks - density
+        if excess <= 0:
+            low = middle
+        if excess == 0:
+            break
+    return middle
+
+
+def _segments(lengths, c):
+    """Return runs of rows that have the same columns, as (start, stop, where their values begin, columns)."""
+    lengths = lengths.astype(np.int64)
+    owner = np.repeat(np.arange(len(lengths)), _widths(c, len(lengths)))
+    stops = np.unique(lengths)
+    segments, start, offset = [], 0, 0
+    for stop in stops[stops > 0].tolist():
+        columns = np.flatnonzero(lengths[owner] >= stop)
+        segments.append((start, stop, offset, columns))
+        offset += (stop - start) * len(columns)
+        start = stop
+    return segments

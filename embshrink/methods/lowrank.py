@@ -1,0 +1,89 @@
+"""lowrank: vectors in fewer dimensions, by principal components or truncated SVD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from embshrink.arrays import stable_product
+from embshrink.errors import StepError
+from embshrink.linalg import column_means, eigen, gram, project
+from embshrink.methods.base import param
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Keep each vector's coordinates along the `dims` axes on which vectors differ most.
+
+    With `center` these are the principal components; without it, the truncated singular value
+    decomposition, whose n x dims and dims x d factors are the paper's two small layers. No
+    other dims axes leave a smaller squared error. Word vectors have a flat spectrum, so alone this
+    loses much; before a bits step it pays.
+
+    `energy` depends on the values: before the work a plan reckons with all d columns, and after
+    it the step that is stored says how many dims it took.
+
+    Notes
+    -----
+    Acharya, Goel, Metallinou and Dhillon, "Online Embedding Compression for Text Classification
+    using Low Rank Matrix Factorization" (AAAI 2019). Their share p of the parameters is n d p /
+    (n + d) dims; for n far above d that is the share of the dims, which is what `keep` counts.
+    """
+
+    axis: ClassVar[str] = "columns"
+    source: ClassVar[str] = "Acharya et al. 2019; Eckart & Young 1936"
+
+    dims: int | None = param(None, "how many numbers a vector to keep", low=1)
+    keep: float | None = param(None, "the same as a share of the columns; half by default", low=0.0, high=1.0)
+    energy: float | None = param(None, "the same as the share of variance that stays", low=0.0, high=1.0)
+    center: bool = param(True, "measure from the mean vector, which is stored")
+    weighted: bool = param(False, "count each vector by its words' frequency")
+
+    @property
+    def weighs(self):
+        return self.weighted
+
+    def resolve(self, n, d):
+        given = [name for name in ("dims", "keep", "energy") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise StepError(f"lowrank takes one of dims, keep and energy, not {' and '.join(given)}")
+        if self.dims is not None and self.dims > d:
+            raise StepError("lowrank cannot keep more numbers than a vector has", expected=f"dims <= {d}",
+                            found=self.dims)
+        if self.dims is not None or self.energy is not None:
+            return self
+        keep = 0.5 if self.keep is None else self.keep
+        return replace(self, dims=max(1, int(keep * d + 0.5)), keep=None)
+
+    def plan(self, n, d):
+        c = d if self.dims is None else self.dims
+        plan = {"basis": (np.dtype(np.float32), (c, d))}
+        if self.center:
+            plan["mean"] = (np.dtype(np.float32), (d,))
+        return c, plan
+
+    def fit(self, matrix, context):
+        weights = context.weights if self.weighted else None
+        mean = column_means(matrix, weights) if self.center else None
+        values, axes = eigen(gram(matrix, weights, mean))
+        dims = self.dims if self.dims is not None else _dims_for(self.energy, values)
+        state = {"basis": np.ascontiguousarray(axes[:, :dims].T, dtype=np.float32)}
+        return state if mean is None else {**state, "mean": mean}
+
+    def fitted(self, state):
+        return replace(self, dims=len(state["basis"]), energy=None)
+
+    def apply(self, matrix, state):
+        return project(matrix, state["basis"].T, state.get("mean"))
+
+    def invert(self, matrix, state):
+        vectors = stable_product(matrix, state["basis"])
+        return vectors + state["mean"] if self.center else vectors
+
+
+def _dims_for(energy, values):
+    """Return how few eigenvalues, the largest first, hold this share of their sum."""
+    held = np.cumsum(np.maximum(values, 0))
+    return 1 + int(np.searchsorted(held[:-1], energy * held[-1] * (1 - 1e-12)))

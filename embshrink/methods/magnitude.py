@@ -1,0 +1,162 @@
+"""magnitude: the numbers smallest in size become 0. A bitmap says which are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from embshrink.arrays import narrowest_uint
+from embshrink.errors import FormatError, StepError
+from embshrink.methods.base import expect_finite, expect_planned, param
+from embshrink.parallel import map_blocks
+
+ROWS = 16_384
+ROWS_PER_START = 64
+ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)  # set bits of a byte
+DTYPES = {"int8": np.dtype(np.int8), "float16": np.dtype(np.float16)}
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Store the numbers of largest magnitude and a bitmap of where they are; the others decode as 0.
+
+    With ``scope="row"`` every vector keeps equally many numbers; with ``global`` the table's largest are kept,
+    whoever has them, and long vectors keep more. A number takes 1 bit, and 8 or 16 more if it is kept. An
+    ``int8`` is a 127th of the largest magnitude of its column, times -127 to 127.
+
+    Of equal magnitudes, those of the lowest id and column are kept, so that exactly the share that is asked
+    for is zero.
+
+    Notes
+    -----
+    The pruning that Grachev, Ignatov and Savchenko compare ("Compression of Recurrent Neural Networks
+    for Efficient Language Modeling", Applied Soft Computing 79, 2019, section 3.1), without their retraining. A
+    bitmap is smaller than column numbers unless nearly all is zero.
+    """
+
+    axis: ClassVar[str] = "bits"
+    source: ClassVar[str] = "Grachev et al. 2019 (magnitude pruning)"
+
+    sparsity: float = param(0.5, "share of the numbers that becomes 0", low=0.0, high=1.0)
+    scope: str = param("row", "whose numbers compete: those of a row, or all", choices=("row", "global"))
+    dtype: str = param("int8", "type of the numbers kept", choices=tuple(DTYPES))
+
+    def resolve(self, n, d):
+        return self
+
+    def with_bits(self, bits, c):
+        fixed = 8 * -(-c // 8) + (self.scope == "global")  # the bitmap; 64 bits for every 64th row's start
+        kept = min(c, int(bits - fixed) // (8 * DTYPES[self.dtype].itemsize))
+        if kept < 1:
+            raise StepError("magnitude cannot spend so few bits a word",
+                            expected=f">= {fixed + 8 * DTYPES[self.dtype].itemsize}", found=bits)
+        return replace(self, sparsity=1 - kept / c)
+
+    def _kept(self, numbers):
+        """Return how many of so many numbers are kept: at least one."""
+        return max(1, numbers - int(self.sparsity * numbers + 0.5))
+
+    def plan(self, n, c):
+        plan = {"state.scale": (np.dtype(np.float32), (c,)),
+                "codes.bitmap": (np.dtype(np.uint8), (n, -(-c // 8)))}
+        if self.scope == "row":
+            return {**plan, "codes.values": (DTYPES[self.dtype], (n, self._kept(c)))}
+        kept = self._kept(n * c)
+        starts = (narrowest_uint(kept), (-(-n // ROWS_PER_START),))
+        return {**plan, "codes.starts": starts, "codes.values": (DTYPES[self.dtype], (kept,))}
+
+    def fit(self, matrix, context):
+        largest = np.maximum(matrix.max(axis=0), -matrix.min(axis=0))
+        return {"scale": largest / np.float32(127) if self.dtype == "int8" else largest}
+
+    def encode(self, matrix, state, context):
+        n, c = matrix.shape
+        mask = self._largest_of_each(matrix) if self.scope == "row" else self._largest_of_all(matrix)
+        values = np.empty(np.count_nonzero(mask), DTYPES[self.dtype])
+        ends = np.cumsum(np.count_nonzero(mask, axis=1))
+        done = 0
+        scale = np.where(state["scale"] > 0, state["scale"], 1)
+        for start in range(0, n, ROWS):
+            block = matrix[start : start + ROWS]
+            kept = (block / scale)[mask[start : start + ROWS]]
+            if self.dtype == "int8":
+                kept = np.rint(kept).clip(-127, 127)
+            values[done : done + len(kept)] = kept
+            done += len(kept)
+            context.progress("encoding", start + len(block), n)
+        codes = {"bitmap": np.packbits(mask, axis=1, bitorder="little")}
+        if self.scope == "row":
+            return {**codes, "values": values.reshape(n, -1)}
+        starts = np.append(0, ends[:-1])[::ROWS_PER_START]
+        return {**codes, "starts": starts.astype(narrowest_uint(len(values))), "values": values}
+
+    def _largest_of_each(self, matrix):
+        n, c = matrix.shape
+        mask, kept = np.zeros((n, c), bool), self._kept(c)
+
+        def mark(start, stop):
+            order = np.argsort(-np.abs(matrix[start:stop]), axis=1, kind="stable")
+            np.put_along_axis(mask[start:stop], order[:, :kept], True, axis=1)
+
+        map_blocks(mark, n, ROWS)
+        return mask
+
+    def _largest_of_all(self, matrix):
+        sizes = np.abs(matrix)
+        kept = self._kept(sizes.size)
+        flat = sizes.reshape(-1)
+        flat.partition(flat.size - kept)
+        threshold = flat[flat.size - kept]
+        np.abs(matrix, out=sizes)
+        mask = sizes > threshold
+        equal = np.flatnonzero(flat == threshold)
+        mask.reshape(-1)[equal[: kept - np.count_nonzero(mask)]] = True
+        return mask
+
+    def decode(self, codes, state, rows):
+        rows = np.asarray(rows, np.int64)
+        bitmap = codes["bitmap"][rows]
+        mask = np.unpackbits(bitmap, axis=1, count=len(state["scale"]), bitorder="little").astype(bool)
+        if self.scope == "row":
+            values = codes["values"][rows].ravel()
+        else:
+            values = codes["values"][_places(codes, rows, np.count_nonzero(mask, axis=1))]
+        decoded = np.zeros(mask.shape, np.float32)
+        try:
+            decoded[mask] = values
+        except ValueError as error:
+            raise FormatError("codes.bitmap does not fit codes.values", expected=len(values),
+                              found=np.count_nonzero(mask), hint="Get the file again.") from error
+        return decoded * state["scale"]
+
+    def check(self, codes, state, n, c):
+        expect_planned(self.plan(n, c), codes, state)
+
+    def check_codes(self, codes, state):
+        bitmap = np.asarray(codes["bitmap"])
+        c = len(state["scale"])
+        if c % 8 and (bitmap[:, -1] >> (c % 8)).any():
+            raise FormatError("codes.bitmap marks columns that are not there")
+        counts = ONES[bitmap].sum(axis=1, dtype=np.int64)
+        values = np.asarray(codes["values"])
+        if self.scope == "row":
+            right = (counts == values.shape[1]).all()
+        else:
+            starts = np.append(0, np.cumsum(counts))
+            right = starts[-1] == len(values) and np.array_equal(starts[:-1:ROWS_PER_START], codes["starts"])
+        if not right:
+            raise FormatError("codes.bitmap does not fit codes.values")
+        expect_finite("codes.values", values)
+
+
+def _places(codes, rows, counts):
+    """Return where in ``codes.values`` the values of these rows are, end to end; `counts` is how many each has."""
+    bitmap = codes["bitmap"]
+    groups, group = np.unique(rows // ROWS_PER_START, return_inverse=True)
+    members = np.minimum(groups[:, None] * ROWS_PER_START + np.arange(ROWS_PER_START), len(bitmap) - 1)
+    before = np.cumsum(ONES[bitmap[members]].sum(axis=2, dtype=np.int64), axis=1)[group, rows % ROWS_PER_START]
+    first = codes["starts"][groups].astype(np.int64)[group] + before - counts
+    skipped = np.cumsum(counts) - counts
+    return np.repeat(first - skipped, counts) + np.arange(counts.sum())
