@@ -78,7 +78,7 @@ def table(rows):
         lines.append(
             f"| `{' '.join(row['steps'])}` | {row['bits_per_word']:.0f} | {row['ratio']:.1f} | "
             f"{row['relative_error']:.4f} | {row['cosine_p1']:.3f} | {row['overlap_at_10']:.3f} | "
-            f"{100 * row['wordsim353']:.1f} | {100 * row['simlex999']:.1f} | {row['seconds']:.0f} | "
+            f"{100 * row['wordsim353']:.1f} | {100 * row['simlex999']:.1f} | {row['seconds']:.1f} | "
             f"{row['decode_ns']:.0f} |")
     return "\n".join(lines)
 

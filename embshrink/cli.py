@@ -88,7 +88,7 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_remember
                            help="Print one JSON object instead of text.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No report, no progress; warnings and errors only.")
 reading_options = _options(
-    click.option("--from", "format", type=click.Choice(["text", "word2vec", "gensim", "ems"]),
+    click.option("--from", "format", type=click.Choice(["text", "word2vec", "fasttext", "gensim", "ems"]),
                  help="Format of SOURCE; found from its content by default. gensim unpickles, which runs code from "
                       "the file: only load files you trust."),
     click.option("--member", help="Which file inside a .zip."),
@@ -118,6 +118,10 @@ writing_options = _options(
     click.option("--counts", type=click.Path(exists=True, dir_okay=False),
                  help="File of words and counts; without, SOURCE is taken to be sorted by frequency."),
     click.option("--keep-words", type=click.File("rb"), help="File of words, one a line, to keep as they are."),
+    click.option("--ngrams", multiple=True, metavar="STEP",
+                 help="A step for the n-grams of a fastText model, from which unseen words get vectors; repeatable. "
+                      "prune:keep=N keeps the most useful. The column and bits steps of the words by default."),
+    click.option("--no-ngrams", is_flag=True, help="Drop the n-grams: unseen words get no vector."),
     click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
     click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
     click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET."),
@@ -246,9 +250,13 @@ def _compress(source, target, steps, values, **aims):
     target = _target(source, target)
     quiet, as_json, keep_words = values.pop("quiet"), values.pop("as_json"), values.pop("keep_words")
     words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
+    given, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
+    if given and drop:
+        raise click.UsageError("--ngrams and --no-ngrams exclude each other")
     with Progress(quiet) as progress:
         report = compress(source, target, steps, options=options, keep_words=[word for word in words if word],
-                          measure=not values.pop("no_measure"), progress=progress, **aims, **values)
+                          measure=not values.pop("no_measure"), progress=progress,
+                          ngrams="drop" if drop else given or "same", **aims, **values)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
@@ -332,9 +340,9 @@ def get(file, words, precision, as_json):
     from embshrink.reader import load
 
     with load(file) as emb:
-        found = [word for word in words if word in emb]
+        found = [word for word in words if emb.get(word) is not None]
         vectors = emb.vectors_for(found)
-        aliases = {word: emb.alias_of(word) for word in found} if as_json else {}
+        aliases = {word: emb.alias_of(word) if word in emb else None for word in found} if as_json else {}
     if as_json:
         rows = [{"word": word, "alias_of": aliases[word], "vector": [float(number) for number in vector]}
                 for word, vector in zip(found, vectors)]

@@ -13,10 +13,11 @@ import numpy as np
 
 import embshrink
 from embshrink import pipeline, registry
-from embshrink.arrays import unit_rows
+from embshrink.arrays import as_matrix, unit_rows
 from embshrink.container import atomic_write, check_target, plan_container, write_container
 from embshrink.errors import ShapeError, SourceError, StepError
 from embshrink.methods.base import RowMap, no_progress
+from embshrink.ngrams import of_file, unseen_cosine
 from embshrink.reader import Embeddings, as_embeddings, is_ems, load
 from embshrink.vectors import WordVectors
 from embshrink.vocab import encode_plain, plan_plain, to_bytes
@@ -39,6 +40,8 @@ class Table:
         What reading noticed.
     embeddings : Embeddings
         The same vectors, to compare with.
+    ngrams : embshrink.ngrams.NgramTable, optional
+        What vectors of unseen words are made of, if the source has it.
     """
 
     words: object
@@ -47,9 +50,10 @@ class Table:
     source: dict
     warnings: list
     embeddings: Embeddings
+    ngrams: object = None
 
 
-def open_table(source, options=None, *, progress=no_progress):
+def open_table(source, options=None, *, ngrams=True, progress=no_progress):
     """Read what is to be shrunk.
 
     Parameters
@@ -58,6 +62,9 @@ def open_table(source, options=None, *, progress=no_progress):
         Any file `embshrink.read_vectors` reads. An ``.ems`` file keeps its row map: words that share a row
         go on sharing it, and only the stored rows are decoded.
     options : embshrink.ReadOptions, optional
+    ngrams : bool
+        Keep the n-grams of a fastText model; its words' vectors are finished ones either way. From standard input
+        they are not kept.
     progress : callable
 
     Returns
@@ -66,14 +73,41 @@ def open_table(source, options=None, *, progress=no_progress):
     """
     if not isinstance(source, WordVectors):
         if source != "-" and is_ems(source) and getattr(options, "format", None) in (None, "ems"):
-            return _open_ems(source)
+            table = _open_ems(source)
+            return table if ngrams else dataclasses.replace(table, ngrams=None)
         from embshrink.formats import ReadOptions, read_vectors
 
+        table = _open_fasttext(source, options or ReadOptions(), progress) if ngrams and source != "-" else None
+        if table is not None:
+            return table
         source = read_vectors(source, options or ReadOptions(), progress=progress)
     if not len(source):
         raise SourceError("there are no vectors in it", path=source.source.get("name"))
     return Table(source.words, source.matrix, RowMap.identity(len(source)), source.source, source.warnings,
                  as_embeddings(source))
+
+
+def _open_fasttext(source, options, progress):
+    """Return the table of a fastText model with n-grams, or None for any other file."""
+    from embshrink.formats import sniff
+    from embshrink.formats.fasttext import load_model
+    from embshrink.formats.stream import open_source
+    from embshrink.ngrams import of_model
+
+    with open_source(source, options) as stream:
+        if (options.format or sniff.identify(stream)) != "fasttext":
+            return None
+        model = load_model(stream, options, progress)
+        if not model.has_ngrams or options.limit is not None:
+            return None
+        provenance = stream.provenance("fasttext")
+        warnings = list(stream.warnings)
+        if model.labels:
+            warnings.append(f"{len(model.labels):,} labels of a classifier left out")
+        matrix = as_matrix(model.word_vectors(progress=progress))
+        vectors = WordVectors.checked(model.words, matrix, provenance, warnings)
+        return Table(vectors.words, matrix, RowMap.identity(len(vectors)), provenance, warnings,
+                     as_embeddings(vectors), of_model(model))
 
 
 def _open_ems(path):
@@ -87,7 +121,9 @@ def _open_ems(path):
     before = {key: emb.info()[key] for key in ("steps", "seed", "source", "writer")}
     size = emb.info()["bytes"]
     source = {"name": os.path.basename(path), "size": size, "sha256": digest, "format": "ems", **before}
-    return Table(emb.words, matrix, RowMap(rows, emb.n_rows, emb.owners(), emb.scale), source, [], emb)
+    row_map = RowMap(rows, emb.n_rows, emb.owners(), emb.scale)
+    ngrams = of_file(emb.subwords) if emb.subwords is not None else None
+    return Table(emb.words, matrix, row_map, source, [], emb, ngrams)
 
 
 @dataclass
@@ -109,7 +145,8 @@ class Report:
     bits_per_word : float
         For the vectors, every table counted; words not counted.
     loss : dict or None
-        ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source.
+        ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source; with n-grams
+        ``unseen_cosine``, of vectors made from spelling alone.
     seconds : dict of str to float
     warnings : list of str
     notes : dict
@@ -142,7 +179,7 @@ class Report:
 
 
 def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None, keep_words=(), remap=None,
-             force=False, options=None, measure=True, progress=no_progress):
+             ngrams="same", force=False, options=None, measure=True, progress=no_progress):
     """Shrink word vectors into an ``.ems`` file.
 
     Parameters
@@ -167,6 +204,10 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
         Words whose own vectors a row step must keep.
     remap : str or os.PathLike, optional
         Write which word answers with whose vector: JSON if the name ends in ``.json``, else tab-separated.
+    ngrams : {"same", "drop"} or list of str or step
+        What to do with the n-grams of a fastText model, from which unseen words get their vectors: the same column
+        and bits steps as to words, none are kept, or steps of their own. A first step ``prune:keep=N`` keeps the N
+        with the largest uses times length, and does not map the rest to them.
     force : bool
         Replace existing outputs.
     options : embshrink.ReadOptions, optional
@@ -191,7 +232,7 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     if remap is not None:
         check_target(remap, force)
     clock = _Clock()
-    table = open_table(source, options, progress=progress)
+    table = open_table(source, options, ngrams=ngrams != "drop", progress=progress)
     clock.lap("read")
     warnings = list(table.warnings)
     protected = _protected_ids(table, keep_words, warnings)
@@ -199,7 +240,7 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     if bits is not None:
         steps = _with_bits(table, steps, bits)
     if size is not None:
-        steps = _with_size(table, steps, size, seed)
+        steps = _with_size(table, steps, size, seed, ngrams)
     notes = {}
     stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, weights=weights,
                                        protected=protected, seed=seed, progress=progress, notes=notes)
@@ -214,12 +255,18 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
         header["counts"] = counts_source
     sections = {f"words.{name}": part for name, part in encode_plain(words).items()}
     sections.update(stored.sections())
+    if table.ngrams is not None:
+        header["subwords"], parts = _shrink_ngrams(*_ngram_steps(table, steps, ngrams), seed, progress)
+        sections.update(parts)
+        clock.lap("shrink n-grams")
     total = write_container(target, header, sections, force=force, check=lambda path: _verify(path, stored, words))
     clock.lap("write and verify")
     if remap is not None:
         write_remap(remap, table, full_map, force=force)
     emb = load(target)
     loss = measure_loss(emb, table.embeddings, progress=progress) if measure else None
+    if measure and table.ngrams is not None:
+        loss["unseen_cosine"] = unseen_cosine(table.ngrams, emb.subwords, table.words)
     clock.lap("measure")
     info = emb.info()
     emb.close()
@@ -250,6 +297,35 @@ def _protected_ids(table, keep_words, warnings):
         warnings.append(f"{len(missing):,} of {len(keep_words):,} words to keep are not in the source: "
                         f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
     return np.array([index for index in ids if index >= 0], dtype=np.int64)
+
+
+def _ngram_steps(table, steps, ngrams):
+    """Return (the n-grams that are kept, the steps for their rows)."""
+    if ngrams == "same":
+        return table.ngrams, [step for step in steps if step.axis != "rows"]
+    steps, kept = registry.as_steps(ngrams), table.ngrams
+    if steps and registry.name_of(steps[0]) == "prune":
+        kept = kept.most_useful(steps[0].resolve(*kept.matrix.shape).keep)
+        steps = steps[1:]
+    return kept, steps
+
+
+def _shrink_ngrams(table, steps, seed, progress):
+    """Return the header's account of the n-grams, and their sections."""
+    from embshrink.ngrams import encode_ids
+
+    weights = np.maximum(table.uses, 1)
+    stored, _ = pipeline.shrink(table.matrix, steps, weights=weights, seed=seed,
+                                progress=lambda stage, done, total: progress(f"n-grams: {stage}", done, total))
+    parts = {**encode_ids(table.ids, table.bucket), **stored.sections()}
+    return _subwords_header(table, stored.steps, stored.row_map), {f"ngrams.{name}": part
+                                                                   for name, part in parts.items()}
+
+
+def _subwords_header(table, steps, row_map):
+    return {"minn": table.minn, "maxn": table.maxn, "bucket": table.bucket, "present": len(table.ids),
+            "missing": table.missing, "rows": row_map.count, "owned": row_map.owners is not None,
+            "steps": [registry.format(step) for step in steps]}
 
 
 def _weights(table, counts, steps, warnings):
@@ -307,13 +383,13 @@ def _width(table, steps):
     return width
 
 
-def _with_size(table, steps, size, seed):
+def _with_size(table, steps, size, seed, ngrams):
     """Return the steps with the bits step at the most bits a row that keep the file within `size` bytes."""
 
     def total(bits):
         try:
             candidate = _with_bits(table, steps, bits)
-            return plan_file(table, candidate, seed)[1], candidate
+            return plan_file(table, candidate, seed, ngrams)[1], candidate
         except StepError:
             return None, None
 
@@ -336,7 +412,7 @@ def _with_size(table, steps, size, seed):
     return best
 
 
-def plan_file(table, steps, seed=0):
+def plan_file(table, steps, seed=0, ngrams="same"):
     """Return what the file would take, without any work.
 
     Parameters
@@ -344,6 +420,8 @@ def plan_file(table, steps, seed=0):
     table : Table
     steps : list of str or step
     seed : int
+    ngrams
+        As for `compress`.
 
     Returns
     -------
@@ -357,30 +435,47 @@ def plan_file(table, steps, seed=0):
     bits_per_word : float
     """
     n, d = len(table.words), table.matrix.shape[1]
+    given = registry.as_steps(steps)
     steps, planned = pipeline.plan(n, d, steps, row_map=table.row_map)
     raw = table.words.raw
     sections = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
     sections = {**{f"words.{name}": part for name, part in sections.items()}, **planned}
     owned = table.row_map.owners is not None and all(step.owned for step in steps if step.axis == "rows")
-    row_map = RowMap(table.row_map.rows, _rows(table, steps), table.row_map.owners if owned else None)
-    total, parts = plan_container(_header(table, steps, seed, n, row_map, ()), sections)
+    rows = _rows(table.row_map.count, d, steps)
+    row_map = RowMap(table.row_map.rows, rows, table.row_map.owners if owned else None)
+    header = _header(table, steps, seed, n, row_map, ())
+    if table.ngrams is not None:
+        header["subwords"], parts = _plan_ngrams(*_ngram_steps(table, given, ngrams))
+        sections.update(parts)
+    total, parts = plan_container(header, sections)
     vectors = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
                   for dtype, shape in planned.values())
     return [registry.format(step) for step in steps], total, parts, 8 * vectors / n
 
 
-def _rows(table, steps):
-    rows = table.row_map.count
+def _plan_ngrams(table, steps):
+    """Return the header's account of the n-grams, and dtype and shape of their sections."""
+    from embshrink.ngrams import plan_ids
+
+    steps, planned = pipeline.plan(*table.matrix.shape, steps)
+    owned = all(step.owned for step in steps if step.axis == "rows")
+    row_map = RowMap(None, _rows(*table.matrix.shape, steps), True if owned else None)
+    parts = {**plan_ids(table.bucket), **planned}
+    return _subwords_header(table, steps, row_map), {f"ngrams.{name}": part for name, part in parts.items()}
+
+
+def _rows(rows, dim, steps):
     for step in steps:
         if step.axis == "rows":
-            rows, _ = step.plan(rows, table.matrix.shape[1])
+            rows, _ = step.plan(rows, dim)
     return rows
 
 
 def group_parts(sections, total):
     """Return where a file's bytes go, in the kinds a person asks for."""
     kinds = {"words": 0, "row map": 0, "codebooks": 0, "codes": 0}
-    prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes"}
+    prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes",
+              "ngrams": "n-grams"}
     for name, size in sections.items():
         kind = prefix.get(name.split(".")[0], "other")
         kinds[kind] = kinds.get(kind, 0) + size

@@ -129,6 +129,8 @@ def print_report(report):
         click.echo(f"  lost     relative error {_number(loss['relative_error'])}, "
                    f"mean cosine {_number(loss['mean_cosine'])} (1st percentile {_number(loss['cosine_p1'])}), "
                    f"overlap of 10 nearest {_number(loss['overlap_at_10'], 3)}")
+        if loss.get("unseen_cosine") is not None:
+            click.echo(f"  unseen   mean cosine {_number(loss['unseen_cosine'])} of vectors made from spelling alone")
     for name, value in report.notes.items():
         click.echo(f"  found    {name} {value:.4f}")
     click.echo(f"  time     {', '.join(f'{name} {seconds:.1f} s' for name, seconds in report.seconds.items())}")

@@ -16,6 +16,7 @@ from embshrink import pipeline
 from embshrink.arrays import MAX_DIM, row_norms, unit_rows
 from embshrink.container import Container
 from embshrink.errors import FormatError
+from embshrink.ngrams import Subwords
 from embshrink.vocab import PlainWords, to_text
 
 BLOCK_ROWS = 16_384
@@ -85,9 +86,28 @@ def _from_container(container, verify, mmap):
                               container.group)
     emb = Embeddings(words, stored.decode, header["dim"], stored.row_map, header["rows"], owned=header["owned"])
     emb.stored, emb._container, emb._opened = stored, container, (container.path, verify, mmap)
+    if "subwords" in header:
+        emb.subwords = _subwords(header, container)
     if verify == "full":
         emb.check()
     return emb
+
+
+def _subwords(header, container):
+    """Return what makes vectors for unseen words: a second table of rows, with steps of its own."""
+    part = header["subwords"]
+    kinds = {"minn": int, "maxn": int, "bucket": int, "present": int, "rows": int, "missing": str, "steps": list,
+             "owned": bool}
+    if type(part) is not dict or any(type(part.get(key)) is not kind for key, kind in kinds.items()) or not all(
+        isinstance(step, str) for step in part["steps"]
+    ) or not 0 <= part["rows"] <= part["present"]:
+        raise FormatError("the header has no proper 'subwords'", expected=sorted(kinds), found=part)
+    stored = pipeline.restore(part["steps"], part["present"], header["dim"], part["rows"], part["owned"],
+                              lambda prefix: container.group(f"ngrams.{prefix}"))
+    rows = Embeddings(range(part["present"]), stored.decode, header["dim"], stored.row_map, part["rows"],
+                      owned=part["owned"])
+    rows.stored = stored
+    return Subwords(part, container.group("ngrams"), rows)
 
 
 def as_embeddings(source):
@@ -152,6 +172,7 @@ class Embeddings:
         self.vector_size = dim
         self.n_rows = n_rows
         self.stored = None
+        self.subwords = None
         self._decode = decode
         self._map = row_map
         self._owned = owned
@@ -272,15 +293,23 @@ class Embeddings:
             return self.get_vector(word)
         return self.vectors_for(word)
 
-    def get(self, word, default=None):
-        """Return the vector of `word`, (dim,) float32, or `default`."""
+    def get(self, word, default=None, *, oov=True):
+        """Return the vector of `word`, (dim,) float32, or `default`; of vocabulary words only without `oov`."""
         index = self.words.find(word)
-        return default if index < 0 else self.decode_ids([index])[0]
+        if index >= 0:
+            return self.decode_ids([index])[0]
+        vector = self.subwords.vector(word) if oov and self.subwords is not None else None
+        return default if vector is None else vector
 
     def get_vector(self, word, norm=False):
-        """Return the vector of `word`, (dim,) float32; at length 1 with `norm`. KeyError for a missing word."""
-        vector = self.decode_ids([self.get_index(word)])
-        return (unit_rows(vector) if norm else vector)[0]
+        """Return the vector of `word`, (dim,) float32; at length 1 with `norm`. KeyError for a missing word.
+
+        A word that is not in the vocabulary gets a vector made of its n-grams, if the file has n-grams.
+        """
+        vector = self.get(word)
+        if vector is None:
+            raise KeyError(f"Key '{word}' not present")
+        return unit_rows(vector[None])[0] if norm else vector
 
     def vectors_for(self, words, *, norm=False):
         """Return the vectors of several words, (k, dim) float32, in one decoding.
@@ -291,7 +320,12 @@ class Embeddings:
             Naming the first word that is missing.
         """
         words = list(words)
-        vectors = self.decode_ids(self._ids_of(words)) if words else np.zeros((0, self.vector_size), np.float32)
+        ids = np.array([self.words.find(word) for word in words], np.int64)
+        vectors = np.empty((len(words), self.vector_size), np.float32)
+        if (ids >= 0).any():
+            vectors[ids >= 0] = self.decode_ids(ids[ids >= 0])
+        for place in np.flatnonzero(ids < 0).tolist():
+            vectors[place] = self.get_vector(words[place])
         return unit_rows(vectors) if norm else vectors
 
     def get_mean_vector(self, words, weights=None, pre_normalize=True, post_normalize=False, ignore_missing=True):
@@ -455,12 +489,14 @@ class Embeddings:
             return info
         container = self._container
         sections = {name: part.nbytes for name, part in container.sections.items()}
-        vectors = sum(size for name, size in sections.items() if not name.startswith("words."))
+        kinds = ("words.", "ngrams.")
+        vectors = sum(size for name, size in sections.items() if not name.startswith(kinds))
+        strings = sum(size for name, size in sections.items() if name.startswith("words."))
         return {
             **container.header, "path": container.path, "version": "{}.{}".format(*container.version),
             "bytes": container.size, "sections": sections,
             "bits_per_word": 8 * vectors / max(len(self), 1),
-            "word_bits_per_word": 8 * (sum(sections.values()) - vectors) / max(len(self), 1),
+            "word_bits_per_word": 8 * strings / max(len(self), 1),
         }
 
     def check(self):
@@ -475,26 +511,33 @@ class Embeddings:
             if self._container is not None:
                 self._container.check()
                 self.words.check()
-                self.stored.codec.check_codes(self.stored.codes, self.stored.state)
-            owners = self.owners()
-            if self._map is not None and owners is not None and (
-                not np.array_equal(self.row_map[owners], np.arange(self.n_rows))
-            ):
-                raise FormatError("map.owners names a word that has another row")
-            scale = self.scale
-            if scale is not None and not np.isfinite(scale).all():
-                raise FormatError("map.scale holds a NaN or an infinity")
-            largest = np.empty(self.n_rows, np.float32)
-            for start in range(0, self.n_rows, self.block_rows):
-                rows = np.arange(start, min(start + self.block_rows, self.n_rows))
-                largest[rows] = np.abs(self.decode_rows(rows)).max(axis=1)
-                if not np.isfinite(largest[rows]).all():
-                    raise FormatError("a decoded vector is not finite", where=f"rows {start} to {rows[-1]}")
-            with np.errstate(over="ignore"):
-                if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
-                    raise FormatError("map.scale makes a vector that is not finite")
+            self.check_rows()
+            if self.subwords is not None:
+                self.subwords.check()
         except FormatError as error:
             raise (error.located(self._path) if self._path else error) from error.__cause__
+
+    def check_rows(self):
+        """Check the row map, every code and every decoded row; raise FormatError at the first that is wrong."""
+        if self.stored is not None:
+            self.stored.codec.check_codes(self.stored.codes, self.stored.state)
+        owners = self.owners()
+        if self._map is not None and owners is not None and (
+            not np.array_equal(self.row_map[owners], np.arange(self.n_rows))
+        ):
+            raise FormatError("map.owners names a word that has another row")
+        scale = self.scale
+        if scale is not None and not np.isfinite(scale).all():
+            raise FormatError("map.scale holds a NaN or an infinity")
+        largest = np.empty(self.n_rows, np.float32)
+        for start in range(0, self.n_rows, self.block_rows):
+            rows = np.arange(start, min(start + self.block_rows, self.n_rows))
+            largest[rows] = np.abs(self.decode_rows(rows)).max(axis=1)
+            if not np.isfinite(largest[rows]).all():
+                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {rows[-1]}")
+        with np.errstate(over="ignore"):
+            if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
+                raise FormatError("map.scale makes a vector that is not finite")
 
     def close(self):
         """Let go of the file."""

@@ -128,7 +128,8 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     stop = restrict_vocab or clip_end or len(emb)
     if topn is None:
         return scores[clip_start:stop]
-    given = [emb.get_index(item) for item in items if not isinstance(item, np.ndarray)]
+    given = [emb.words.find(item) for item in items if not isinstance(item, np.ndarray)]
+    given = [index for index in given if index >= 0]  # an unseen word has a vector, but is none of the answers
     outside = np.r_[0:clip_start, min(stop, len(emb)) : len(emb)]
     ids = top(scores, topn, np.concatenate([np.array(given, np.int64), outside]))
     return [(emb.words[int(i)], float(scores[i])) for i in ids]

@@ -5,15 +5,20 @@ languages.
 """
 
 import json
+import math
 import struct
 import zlib
 from bisect import bisect_right
+from itertools import accumulate
+from operator import mul
 
 BLOCK = 1 << 20
 TYPES = {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "int8": "b", "int16": "h", "int32": "i",
          "float16": "e", "float32": "f"}
 KINDS = {"dim": int, "words": int, "rows": int, "owned": bool, "vocabulary": str, "steps": list, "seed": int,
          "source": dict, "writer": str, "sections": list}
+ROW_STEPS = {"prune", "dedupe", "kmeans"}
+CODECS = {"cast", "pq", "scalar", "rq", "iiq", "magnitude", "blocksparse", "groupreduce", "tensortrain"}
 
 
 class BadFile(Exception):
@@ -34,6 +39,15 @@ def narrowest(maximum):
     return next(name for name, size in sizes.items() if maximum < 256**size)
 
 
+def parameters(step):
+    return dict(part.split("=") for part in step.partition(":")[2].split(",") if part)
+
+
+def times(vector, rows):
+    """Return a vector times a matrix, which is given as a list of its rows."""
+    return [sum(map(mul, vector, column)) for column in zip(*rows)]
+
+
 class Array:
     """One section: flat numbers by index."""
 
@@ -46,8 +60,12 @@ class Array:
         return struct.unpack_from(self.format, self.data, index * self.size)[0]
 
     def row(self, index):
-        width = self.shape[1]
+        """Return the numbers at one index of the first axis."""
+        width = math.prod(self.shape[1:])
         return struct.unpack_from(f"<{width}{self.format[1]}", self.data, index * width * self.size)
+
+    def rows(self):
+        return [self.row(index) for index in range(self.shape[0])]
 
     def all(self):
         return struct.unpack(f"<{len(self.data) // self.size}{self.format[1]}", self.data)
@@ -109,11 +127,13 @@ class SecondReader:
         need(name in self.sections, f"section {name}")
         array = self.sections[name]
         need(array.dtype == dtype and array.shape == shape, f"dtype and shape of {name}")
+        if name.startswith(("columns.", "state.")):
+            need(all(map(math.isfinite, array.all())), f"finite numbers in {name}")
         return array
 
     def _read_steps(self):
         header = self.header
-        n, rows, c = header["words"], header["rows"], header["dim"]
+        n, rows = header["words"], header["rows"]
         need(header["vocabulary"] == "plain", "vocabulary")
         self.lengths = self.sections["words.lengths"]
         need(self.lengths.shape == (n,) and self.lengths.dtype in ("uint8", "uint16", "uint32"), "words.lengths")
@@ -134,12 +154,35 @@ class SecondReader:
         else:
             need(rows == n and header["owned"], "rows without a map")
         names = [step.partition(":")[0] for step in header["steps"]]
-        codec = names.pop() if names else ""
-        need(set(names) <= {"prune", "dedupe", "kmeans"}, f"row steps {names}")
-        need(codec in ("cast", "pq", "scalar", "rq", "iiq"), f"codec {codec}")
-        given = dict(part.split("=") for part in header["steps"][-1].partition(":")[2].split(",") if part)
-        getattr(self, f"_read_{codec}")(given, rows, c)
-        self.decode = getattr(self, f"_decode_{codec}")
+        given = [parameters(step) for step in header["steps"]]
+        first = sum(name in ROW_STEPS for name in names)  # where row steps end
+        need(set(names[:first]) <= ROW_STEPS and set(names[first:-1]) <= {"lowrank"}, f"order of steps {names}")
+        codec = names[-1] if names else ""
+        need(codec in CODECS, f"codec {codec}")
+        self.columns = self._read_lowranks(given[first:-1])
+        getattr(self, f"_read_{codec}")(given[-1], rows, self.columns)
+        self.decode_codes = getattr(self, f"_decode_{codec}")
+
+    def _read_lowranks(self, steps):
+        """Return how many columns the column steps leave."""
+        self.lowranks, d = [], self.header["dim"]
+        for i, given in enumerate(steps):
+            dims = int(given["dims"])
+            need(1 <= dims <= d, "lowrank parameters")
+            basis, mean = self._take(f"columns.{i}.basis", "float32", dims, d), None
+            if given.get("center", "true") == "true":
+                mean = self._take(f"columns.{i}.mean", "float32", d).all()
+            self.lowranks.append((basis.rows(), mean))
+            d = dims
+        return d
+
+    def decode(self, row):
+        values = self.decode_codes(row)
+        for basis, mean in reversed(self.lowranks):
+            values = times(values, basis)
+            if mean:
+                values = [value + middle for value, middle in zip(values, mean)]
+        return values
 
     def _read_cast(self, given, rows, c):
         self.values = self._take("codes.values", given.get("dtype", "float16"), rows, c)
@@ -151,27 +194,28 @@ class SecondReader:
         m, k = int(given["subspaces"]), int(given.get("centroids", 256))
         need(1 <= m <= c and 1 <= k <= 65_536, "pq parameters")
         self.codebook = self._take("state.codebook", "float32", k, c)
-        self.rotation = None
+        self.rotation = self.spread = None
         if given.get("rotate", "none") != "none":
-            self.rotation = self._take("state.rotation", "float32", c, c)
+            self.rotation = self._take("state.rotation", "float32", c, c).rows()
+        if given.get("normalize", "none") == "columns":
+            self.spread = self._take("state.scale", "float32", c)
         self.packed = k <= 16
         width = -(-m // 2) if self.packed else m
         self.codes = self._take("codes.codes", "uint8" if k <= 256 else "uint16", rows, width)
         widths = [c // m + (part < c % m) for part in range(m)]
-        self.ends = [sum(widths[: part + 1]) for part in range(m)]
+        self.ends = list(accumulate(widths))
 
     def _decode_pq(self, row):
         codes = self.codes.row(row)
         if self.packed:
             codes = [byte & 15 for byte in codes] + [byte >> 4 for byte in codes]
-        c, k = self.header["dim"], self.codebook.shape[0]
+        k, c = self.codebook.shape
         centroids = [codes[bisect_right(self.ends, column)] for column in range(c)]
         need(max(centroids) < k, "code")
         values = [self.codebook[code * c + column] for column, code in enumerate(centroids)]
         if self.rotation:
-            turn = [self.rotation.row(i) for i in range(c)]
-            values = [sum(value * turn[i][j] for i, value in enumerate(values)) for j in range(c)]
-        return values
+            values = times(values, self.rotation)
+        return [value * self.spread[j] for j, value in enumerate(values)] if self.spread else values
 
     def _read_scalar(self, given, rows, c):
         self.bits = int(given.get("bits", 8))
@@ -183,7 +227,7 @@ class SecondReader:
     def _decode_scalar(self, row):
         whole = int.from_bytes(bytes(self.codes.row(row)), "little")
         mask = (1 << self.bits) - 1
-        return [(whole >> j * self.bits & mask) * self.step[j] + self.low[j] for j in range(self.header["dim"])]
+        return [(whole >> j * self.bits & mask) * self.step[j] + self.low[j] for j in range(self.columns)]
 
     def _read_rq(self, given, rows, c):
         m, self.k = int(given["codebooks"]), int(given.get("centroids", 256))
@@ -192,7 +236,7 @@ class SecondReader:
         self.codes = self._take("codes.codes", "uint8" if self.k <= 256 else "uint16", rows, m)
 
     def _decode_rq(self, row):
-        codes, c = self.codes.row(row), self.header["dim"]
+        codes, c = self.codes.row(row), self.columns
         need(max(codes) < self.k, "code")
         starts = [(stage * self.k + code) * c for stage, code in enumerate(codes)]
         return [sum(self.codebooks[start + column] for start in starts) for column in range(c)]
@@ -202,15 +246,132 @@ class SecondReader:
         need(1 <= self.bits <= c and 0 <= removed < c, "iiq parameters")
         self._take("state.mean", "float32", c)
         self._take("state.removed", "float32", removed, c)
-        self.basis = self._take("state.basis", "float32", self.bits, c)
+        self.basis = self._take("state.basis", "float32", self.bits, c).rows()
         self.length = self._take("state.length", "float32", 1)[0]
         self.codes = self._take("codes.bits", "uint8", rows, -(-self.bits // 8))
 
     def _decode_iiq(self, row):
         whole = int.from_bytes(bytes(self.codes.row(row)), "little")
-        signed = [self.length if whole >> j & 1 else -self.length for j in range(self.bits)]
-        basis = [self.basis.row(j) for j in range(self.bits)]
-        return [sum(sign * basis[j][column] for j, sign in enumerate(signed)) for column in range(self.header["dim"])]
+        return times([self.length if whole >> j & 1 else -self.length for j in range(self.bits)], self.basis)
+
+    def _read_magnitude(self, given, rows, c):
+        sparsity, dtype = float(given.get("sparsity", 0.5)), given.get("dtype", "int8")
+        need(0 <= sparsity <= 1 and dtype in ("int8", "float16"), "magnitude parameters")
+
+        def kept(numbers):
+            return max(1, numbers - math.floor(sparsity * numbers + 0.5))
+
+        self.magnitudes = self._take("state.scale", "float32", c)
+        self.bitmap = self._take("codes.bitmap", "uint8", rows, -(-c // 8))
+        self.value_starts = None
+        if given.get("scope", "row") == "row":
+            self.values = self._take("codes.values", dtype, rows, kept(c))
+        else:
+            self.values = self._take("codes.values", dtype, kept(rows * c))
+            self.value_starts = self._take("codes.starts", narrowest(kept(rows * c)), -(-rows // 64))
+
+    def _decode_magnitude(self, row):
+        columns = [j for j in range(self.columns) if self.bitmap.row(row)[j // 8] >> j % 8 & 1]
+        if self.value_starts is None:
+            start = row * self.values.shape[1]
+            need(len(columns) == self.values.shape[1], "1 bits and values")
+        else:
+            before = [byte for i in range(row // 64 * 64, row) for byte in self.bitmap.row(i)]
+            start = self.value_starts[row // 64] + sum(map(int.bit_count, before))
+            need(start + len(columns) <= self.values.shape[0], "values inside codes.values")
+        decoded = [0.0] * self.columns
+        for place, column in enumerate(columns, start):
+            decoded[column] = self.values[place] * self.magnitudes[column]
+        return decoded
+
+    def _read_blocksparse(self, given, rows, c):
+        blocks, dtype = int(given["blocks"]), given.get("dtype", "float16")
+        need(1 <= blocks <= min(c, 1024) and dtype in ("float16", "float32"), "blocksparse parameters")
+        self.rotation = self._take("state.rotation", "float32", c, c).rows()
+        self.block_rows = self._take("state.lengths", "uint32", blocks).all()
+        need(self.block_rows[0] == rows == max(self.block_rows), "state.lengths")
+        self.widths = [c // blocks] * (blocks - 1) + [c - c // blocks * (blocks - 1)]
+        self.values = self._take("codes.values", dtype, sum(map(mul, self.block_rows, self.widths)))
+
+    def _decode_blocksparse(self, row):
+        blocks = list(zip(self.block_rows, self.widths))
+        start = sum(min(row, length) * width for length, width in blocks)
+        stored = [row < length for length, width in blocks for _ in range(width)]
+        axes = [axis for axis, there in zip(self.rotation, stored) if there]
+        return times([self.values[start + j] for j in range(len(axes))], axes)
+
+    def _read_groupreduce(self, given, rows, c):
+        blocks, kind = int(given["blocks"]), given.get("dtype", "float16")
+        need(1 <= blocks <= 256 and kind in ("float16", "float32", "int8"), "groupreduce parameters")
+        dtype = "uint8" if kind == "int8" else kind
+        self.blocks = self._take("state.blocks", "uint32", blocks, 2).rows()
+        sizes, ranks = zip(*self.blocks)
+        need(sum(sizes) == rows and 1 <= min(ranks) and max(ranks) <= c, "state.blocks")
+        low_ranks = [rank if rank < c else 0 for rank in ranks]
+        axes = self._take("state.axes", dtype, sum(low_ranks), c).rows()
+        self.factors = self._take("codes.factors", dtype, sum(size * rank for size, rank in self.blocks))
+        self.levels = self.member = None
+        if kind == "int8":
+            self.levels = self._take("codes.levels", "float32", sum(ranks), 2)
+            levels = self._take("state.axis_levels", "float32", sum(low_ranks), 2).rows()
+            axes = [[low + step * number for number in axis] for axis, (low, step) in zip(axes, levels)]
+        self.axes = [axes[stop - rank : stop] for rank, stop in zip(low_ranks, accumulate(low_ranks))]
+        if int(given.get("refine", 0)) > 0:
+            self.member = self._take("state.block", "uint8", rows).all()
+            self.before = self._take("state.before", "uint32", -(-rows // 256), blocks)
+            for start in range(0, rows, 256):
+                counts = [self.member[:start].count(p) for p in range(blocks)]
+                need(list(self.before.row(start // 256)) == counts, "state.before")
+            need([self.member.count(p) for p in range(blocks)] == list(sizes), "state.block")
+
+    def _decode_groupreduce(self, row):
+        if self.member:
+            p, first = self.member[row], row // 256 * 256
+            place = self.before.row(row // 256)[p] + self.member[first:row].count(p)
+        else:
+            stops = list(accumulate(size for size, _ in self.blocks))
+            p = bisect_right(stops, row)
+            place = row - stops[p] + self.blocks[p][0]
+        start = sum(size * rank for size, rank in self.blocks[:p]) + place * self.blocks[p][1]
+        numbers = [self.factors[start + j] for j in range(self.blocks[p][1])]
+        if self.levels:
+            first = sum(rank for _, rank in self.blocks[:p])
+            levels = [self.levels.row(first + j) for j in range(len(numbers))]
+            numbers = [low + step * number for number, (low, step) in zip(numbers, levels)]
+        return numbers if len(numbers) == self.columns else times(numbers, self.axes[p])
+
+    def _read_tensortrain(self, given, rows, c):
+        m, rank, dtype = int(given.get("factors", 3)), int(given["rank"]), given.get("dtype", "float16")
+        need(2 <= m <= 6 and 1 <= rank <= 4096 and dtype in ("float16", "float32"), "tensortrain parameters")
+        self.rotation = None
+        if given.get("order", "cluster") != "frequency":
+            self.rotation = self._take("state.rotation", "float32", c, c).rows()
+        radices, divisors, x, y = [], [], max(rows, 1), c
+        for power in range(m, 0, -1):
+            radices.append(next(i for i in range(1, x + 1) if i**power >= x))
+            x = -(-x // radices[-1])
+            divisors.append(max(j for j in range(1, y + 1) if y % j == 0 and j**power <= y))
+            y //= divisors[-1]
+        divisors.sort()
+        sizes = list(map(mul, radices, divisors))
+        ranks = [min(rank, math.prod(sizes[:k]), math.prod(sizes[k:])) for k in range(m + 1)]
+        self.cores = [self._take(f"codes.core{k}", dtype, radices[k], ranks[k], divisors[k], ranks[k + 1])
+                      for k in range(m)]
+
+    def _decode_tensortrain(self, row):
+        digits = []
+        for core in reversed(self.cores):
+            row, digit = divmod(row, core.shape[0])
+            digits.insert(0, digit)
+        product = [[1.0]]  # one row for each number that the first column digits make
+        for core, digit in zip(self.cores, digits):
+            _, rank, divisor, after = core.shape
+            numbers = core.row(digit)
+            matrix = [numbers[i : i + divisor * after] for i in range(0, len(numbers), divisor * after)]
+            wide = [times(line, matrix) for line in product]
+            product = [line[i : i + after] for line in wide for i in range(0, len(line), after)]
+        values = [value for (value,) in product]
+        return times(values, self.rotation) if self.rotation else values
 
     # ------------------------------------------------------------ what a user asks for
 

@@ -31,11 +31,17 @@ MADE_BY = {
     "scalar": ["scalar:bits=3"],
     "rq": ["rq:codebooks=2,centroids=12,rounds=0"],
     "iiq": ["iiq:bits=5,remove=1"],
+    "lowrank": ["lowrank:dims=4", "pq:subspaces=2,centroids=9,normalize=columns"],
+    "magnitude": ["magnitude"],
+    "global": ["magnitude:scope=global"],
+    "blocksparse": ["blocksparse:blocks=3,density=0.6"],
+    "groupreduce": ["groupreduce:blocks=3,keep=0.8,alpha=1,refine=1,dtype=int8"],
+    "tensortrain": ["tensortrain:rank=3"],
     "prune+pq": ["prune:keep=40,norms=true", "pq:subspaces=2,centroids=16,rotate=pca"],
     "kmeans": ["kmeans:centroids=12,norms=true", "cast"],
     "dedupe": ["dedupe", "cast:dtype=float32"],
 }
-RANGES = {"prune+pq", "kmeans", "dedupe"}  # those with a row map
+RANGES = {"prune+pq", "kmeans", "dedupe", "tensortrain"}  # those with a row map
 
 
 def small_vectors(n, d=6, seed=0):
@@ -497,7 +503,8 @@ def test_sections_that_overlap_leave_gaps_repeat_or_are_missing(case, path):
         assert "is there twice" in try_it(header, arrays, edit=repeat)
     for name in arrays:
         less = {key: array for key, array in arrays.items() if key != name}
-        if name != "map.scale":  # without it every scale is 1: another file, and a proper one
+        # without its scales, or without the row map that is but an order, it is another file, and a proper one
+        if name != "map.scale" and (name != "map.rows" or header["rows"] < header["words"]):
             wrong = try_it(header, less)
             assert "missing" in wrong or name == "map.owners"
     assert "is not where the one before it ends" in try_it(header, arrays, edit=lambda table: table[::-1])
@@ -715,6 +722,11 @@ def test_owners(made, path):
     ("cast16", "codes.values", False), ("cast32", "codes.values", False), ("scalar", "state.low", True),
     ("scalar", "state.step", True), ("rq", "state.codebooks", True), ("iiq", "state.basis", True),
     ("iiq", "state.length", True), ("iiq", "state.mean", True), ("iiq", "state.removed", True),
+    ("lowrank", "columns.0.basis", True), ("lowrank", "columns.0.mean", True), ("lowrank", "state.scale", True),
+    ("magnitude", "state.scale", True), ("blocksparse", "state.rotation", True),
+    ("blocksparse", "codes.values", False), ("groupreduce", "state.axis_levels", True),
+    ("groupreduce", "codes.levels", False), ("tensortrain", "state.rotation", True),
+    ("tensortrain", "codes.core1", False),
 ])
 def test_numbers_that_are_not_finite(made, path, kind, name, at_open, value):
     data, words, vectors = made[kind]
@@ -725,6 +737,46 @@ def test_numbers_that_are_not_finite(made, path, kind, name, at_open, value):
         if at_open:
             refused(path, "header", match=f"section {name} holds a NaN or an infinity")
         assert judge(path, words, vectors) is not None
+
+
+@pytest.mark.parametrize("kind, name, at_open", [
+    ("blocksparse", "state.lengths", True), ("groupreduce", "state.blocks", True),
+    ("groupreduce", "state.block", True), ("groupreduce", "state.before", True), ("magnitude", "codes.bitmap", False),
+    ("global", "codes.bitmap", False), ("global", "codes.starts", False),
+])
+def test_numbers_that_say_where_others_are(made, path, kind, name, at_open):
+    data, words, vectors = made[kind]
+    header, arrays = take_apart(data)
+    top = np.iinfo(arrays[name].dtype).max
+    for index in range(0, arrays[name].size, 1 + arrays[name].size // 9):
+        before = int(arrays[name].flat[index])
+        for value in {before ^ 1, 0, int(top)} - {before}:
+            path.write_bytes(assemble(header, {**arrays, name: with_value(arrays[name], index, value)}))
+            refused(path, "header" if at_open else "full", match=r"state\.|codes\.")
+            assert judge(path, words, vectors) is not None
+
+
+@pytest.mark.parametrize("kind, step", [
+    ("lowrank", "lowrank"), ("lowrank", "lowrank:dims=0"), ("lowrank", "lowrank:dims=3"),
+    ("lowrank", "lowrank:dims=7"), ("lowrank", "lowrank:dims=" + "9" * 4000),
+    ("lowrank", "lowrank:dims=4,energy=nan"), ("magnitude", "magnitude:sparsity=0.9"),
+    ("magnitude", "magnitude:sparsity=nan"),
+    ("magnitude", "magnitude:scope=global"), ("magnitude", "magnitude:dtype=float16"),
+    ("global", "magnitude"), ("global", "magnitude:scope=global,sparsity=1"),
+    ("blocksparse", "blocksparse"), ("blocksparse", "blocksparse:blocks=7,density=1"),
+    ("blocksparse", "blocksparse:blocks=2,density=0.6"), ("groupreduce", "groupreduce"),
+    ("groupreduce", "groupreduce:blocks=3,keep=0.8,refine=1"),
+    ("groupreduce", "groupreduce:blocks=4,keep=0.8,refine=1,dtype=int8"), ("tensortrain", "tensortrain"),
+    ("tensortrain", "tensortrain:rank=4"), ("tensortrain", "tensortrain:rank=3,factors=6"),
+    ("tensortrain", "tensortrain:rank=3,dtype=float32"), ("tensortrain", "tensortrain:bits=9"),
+])
+def test_parameters_that_do_not_fit(made, path, kind, step):
+    header, arrays = take_apart(made[kind][0])
+    method = step.partition(":")[0]
+    steps = [step if text.startswith(method) else text for text in header["steps"]]
+    path.write_bytes(assemble({**header, "steps": steps}, arrays))
+    with bounded():
+        refused(path)
 
 
 def test_finite_numbers_whose_sum_is_not(made, path):

@@ -181,13 +181,6 @@ def test_real_files_as_gensim_reads_them(name, options, gensim_data):
     assert ours.warnings == []
 
 
-@pytest.mark.parametrize("name", ["crime-and-punishment.bin", "lee_fasttext.bin", "cp852_fasttext.bin",
-                                  "non_ascii_fasttext.bin", "toy-model.bin"])
-def test_fasttext_models_are_named(name, gensim_data):
-    with pytest.raises(SourceError, match="this is a fastText model .* Use the .vec file"):
-        read_vectors(gensim_data / name)
-
-
 def test_a_header_gensim_ignores(gensim_data):
     with pytest.raises(SourceError, match="line 2: there are fewer rows than the header says .expected 3"):
         read_vectors(gensim_data / "pretrained.vec")

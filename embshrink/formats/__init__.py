@@ -21,6 +21,7 @@ FORMATS = {
     "text": ("embshrink.formats.text", "read", "write"),
     "word2vec-text": ("embshrink.formats.text", "read", "write_with_header"),
     "word2vec": ("embshrink.formats.word2vec", "read", "write"),
+    "fasttext": ("embshrink.formats.fasttext", "read", None),
     "gensim": ("embshrink.formats.gensim", "read", None),
     "ems": ("embshrink.formats.ems", "read", None),
 }
@@ -142,7 +143,7 @@ def read_vectors(source, options=None, *, progress=None):
             module, function, _ = FORMATS[name]
             words, matrix, warnings = getattr(importlib.import_module(module), function)(stream, options, progress)
             # Our own parsers have refused what is not finite, and left out words that came again.
-            make = WordVectors.checked if name in ("text", "word2vec") else WordVectors
+            make = WordVectors.checked if name in ("text", "word2vec", "fasttext") else WordVectors
             return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
         except MemoryError as error:
             raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",

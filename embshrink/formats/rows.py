@@ -74,6 +74,10 @@ class Table:
                 self._matrix = np.empty((size, self._dim), dtype=np.float32)
         return self._matrix[used : used + count]
 
+    def adopt(self, matrix):
+        """Take a matrix of one's own, shape (n, d), filled and owning its memory, for what `room` gives."""
+        self._matrix = matrix
+
     def settle_nonfinite(self, block, keep, rows, places, words):
         """Deal with rows of a block that hold a NaN or an infinity, as the options say.
 

@@ -8,20 +8,17 @@ import struct
 import numpy as np
 
 from embshrink.errors import SourceError
-from embshrink.formats import text, word2vec
+from embshrink.formats import fasttext, text, word2vec
 
 EMS = b"\x89EMS\r\n\x1a\n"
-FASTTEXT = struct.pack("<i", 793712314)
 
 _AS_TEXT = "Write words and vectors as word2vec text and read that."
 _FETCH = "Fetch the file itself, not a page about it."
 _UNPACK = "Unpack it and name the file inside."
-_USE_VEC = "Use the .vec file that comes with the model, or write one with fasttext print-word-vectors."
 _PICKLE = "If you trust it and it was saved by gensim, use --from gensim; unpickling runs code from the file."
 
 # What the file begins with; what it is; what to do.
 _MAGICS = (
-    (FASTTEXT, "a fastText model (.bin or .ftz)", _USE_VEC),
     (b"PAR1", "a Parquet file", _AS_TEXT),
     (b"\x93NUMPY", "a numpy .npy array, without words", _AS_TEXT),
     (b"SQLite format 3\0", "an SQLite database (as .magnitude files are)", _AS_TEXT),
@@ -47,7 +44,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def identify(stream):
-    """Return the format of a stream: "ems", "word2vec" or "text".
+    """Return the format of a stream: "ems", "fasttext", "word2vec" or "text".
 
     Parameters
     ----------
@@ -68,6 +65,8 @@ def identify(stream):
                           found="0 bytes", hint="Fetch it again.")
     if head.startswith(EMS):
         return "ems"
+    if head.startswith(fasttext.MAGIC) or _is_old_fasttext(head):
+        return "fasttext"
     found = _name(head, len(head) == stream.content_size)
     if found:
         what, hint = found
@@ -90,8 +89,6 @@ def _name(head, whole):
     zeros = [head[i:64:2].count(0) / max(1, len(head[i:64:2])) for i in (0, 1)]
     if len(head) >= 8 and min(zeros) < 0.2 and max(zeros) > 0.8:
         return "text in UTF-16", "Convert it to UTF-8, with: iconv -f utf-16le -t utf-8 (or utf-16be)"
-    if _is_old_fasttext(head):
-        return "a fastText model of an early version (.bin without a magic number)", _USE_VEC
     lines = head.split(b"\n")
     if not (_ends_in_number(lines[0]) or word2vec.HEADER_UNENDED.match(head)):
         binary = _binary(head)

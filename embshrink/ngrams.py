@@ -1,0 +1,212 @@
+"""Vectors for unseen words: the n-gram rows that are kept, and the mean of those a word is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink.errors import FormatError
+from embshrink.subwords import bucket_ids
+from embshrink.vocab import to_bytes
+
+BITS_PER_RANK = 512
+
+
+@dataclass
+class NgramTable:
+    """The n-gram rows of a model, before they are shrunk.
+
+    Parameters
+    ----------
+    minn, maxn, bucket : int
+        As for `embshrink.subwords.bucket_ids`.
+    ids : numpy.ndarray, shape (k,), int64
+        The buckets that have a row, ascending.
+    matrix : numpy.ndarray, shape (k, d), float32
+    uses : numpy.ndarray, shape (k,), float64
+        How often each bucket is met in the text the model was trained on.
+    missing : {"zero", "skip"}
+        What an n-gram without a row counts as in the mean: a zero vector, or not at all.
+    """
+
+    minn: int
+    maxn: int
+    bucket: int
+    ids: np.ndarray
+    matrix: np.ndarray
+    uses: np.ndarray
+    missing: str
+
+    def most_useful(self, count):
+        """Return the table of the `count` n-grams with the largest uses times length; the rest become missing.
+
+        The measure of compress-fasttext's ``prune_ft_freq``.
+        """
+        if count >= len(self.ids):
+            return self
+        worth = self.uses * np.linalg.norm(self.matrix, axis=1)
+        kept = np.sort(np.argsort(-worth, kind="stable")[:count])
+        return NgramTable(self.minn, self.maxn, self.bucket, self.ids[kept], np.ascontiguousarray(self.matrix[kept]),
+                          self.uses[kept], self.missing)
+
+
+def of_model(model):
+    """Return the `NgramTable` of a fastText model.
+
+    Buckets that no n-gram of any of the model's words falls into were never trained: they hold the
+    random numbers training began with, and are left out. A word of the model has none of them.
+
+    Parameters
+    ----------
+    model : embshrink.formats.fasttext.FastTextModel
+    """
+    from embshrink.arrays import as_matrix
+    from embshrink.subwords import all_bucket_ids
+
+    uses = np.zeros(model.bucket)
+    raw, size = model.words.raw, 100_000
+    for start in range(0, len(raw), size):
+        ids, ends = all_bucket_ids(raw[start : start + size], model.minn, model.maxn, model.bucket)
+        times = np.repeat(model.counts[start : start + size], np.diff(ends, prepend=0))
+        uses += np.bincount(ids, np.maximum(times, 1), minlength=model.bucket)
+    if model.pruned is None:
+        ids = np.flatnonzero(uses)
+        rows = ids
+    else:
+        ids, rows = model.pruned
+    n = len(model.words)
+    matrix = np.empty((len(ids), model.dim), np.float32)
+    for start in range(0, len(ids), size):
+        matrix[start : start + size] = model.rows(rows[start : start + size] + n)
+    missing = "zero" if model.pruned is None else "skip"
+    return NgramTable(model.minn, model.maxn, model.bucket, ids, as_matrix(matrix, "the n-gram matrix"), uses[ids],
+                      missing)
+
+
+def of_file(subwords):
+    """Return the `NgramTable` of an open file's n-grams, decoded; each counts as used once."""
+    bits = np.unpackbits(np.asarray(subwords.bitmap), bitorder="little")[: subwords.bucket]
+    ids = np.flatnonzero(bits)
+    matrix = np.empty((len(ids), subwords.rows.vector_size), np.float32)
+    for start, block in subwords.rows.blocks():
+        matrix[start : start + len(block)] = block
+    return NgramTable(subwords.minn, subwords.maxn, subwords.bucket, ids, matrix, np.ones(len(ids)), subwords.missing)
+
+
+def unseen_cosine(table, subwords, words, count=1000):
+    """Return the mean cosine of vectors made of n-grams before and after, for words as if they were unseen.
+
+    Parameters
+    ----------
+    table : NgramTable
+    subwords : Subwords
+    words : Words
+        Some of these are taken, at even distances.
+    count : int
+
+    Returns
+    -------
+    float or None
+        None if no word has an n-gram. A word whose n-grams are all gone counts as 0.
+    """
+    cosines = []
+    for index in np.unique(np.linspace(0, len(words) - 1, count).astype(np.int64)).tolist():
+        word = to_bytes(words[index])
+        buckets = np.array(bucket_ids(word, table.minn, table.maxn, table.bucket), np.int64)
+        at = np.searchsorted(table.ids, buckets)
+        at = at[table.ids[np.minimum(at, len(table.ids) - 1)] == buckets]
+        if not len(at):
+            continue
+        before, after = table.matrix[at].sum(axis=0), subwords.vector(word)
+        length = 0 if after is None else np.linalg.norm(before) * np.linalg.norm(after)
+        cosines.append(float(before @ after / length) if length else 0.0)
+    return float(np.mean(cosines)) if cosines else None
+
+
+def encode_ids(ids, bucket):
+    """Lay out which buckets have a row: a bit each, and how many come before every 512th.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        ``bitmap`` : (ceil(bucket / 8),) uint8, lowest bit first. A bucket's row is the number of bits before its own.
+        ``ranks`` : (ceil(bucket / 512),) uint32.
+    """
+    bits = np.zeros(-(-bucket // 8) * 8, bool)
+    bits[ids] = True
+    starts = np.arange(0, bucket, BITS_PER_RANK)
+    return {"bitmap": np.packbits(bits, bitorder="little"), "ranks": np.searchsorted(ids, starts).astype(np.uint32)}
+
+
+def plan_ids(bucket):
+    """Return dtype and shape of each array `encode_ids` makes."""
+    return {"bitmap": (np.dtype(np.uint8), (-(-bucket // 8),)),
+            "ranks": (np.dtype(np.uint32), (-(-bucket // BITS_PER_RANK),))}
+
+
+class Subwords:
+    """Vectors for unseen words, out of an open file.
+
+    Parameters
+    ----------
+    header : dict
+        ``minn``, ``maxn``, ``bucket``, ``present``, ``missing``.
+    arrays : mapping of str to array_like
+        What `encode_ids` made, mapped or not.
+    rows : Embeddings
+        The n-gram rows, by number.
+
+    Raises
+    ------
+    FormatError
+        If they contradict each other.
+    """
+
+    def __init__(self, header, arrays, rows):
+        self.minn, self.maxn = header["minn"], header["maxn"]
+        self.bucket, self.present = header["bucket"], header["present"]
+        if not (0 <= self.minn <= 100 and 0 <= self.maxn <= 100 and 0 < self.bucket < 2**31 and
+                0 <= self.present <= self.bucket and header["missing"] in ("zero", "skip")):
+            raise FormatError("the header's subwords have an impossible number", found=header)
+        self.missing = header["missing"]
+        for name, (dtype, shape) in plan_ids(self.bucket).items():
+            part = arrays.get(name)
+            if part is None or part.dtype.name != dtype.name or part.shape != shape:
+                raise FormatError(f"section ngrams.{name} is missing or does not fit", expected=f"{dtype} {shape}",
+                                  found=None if part is None else f"{part.dtype} {part.shape}")
+        self.bitmap, self._ranks, self.rows = arrays["bitmap"], arrays["ranks"], rows
+
+    def _row(self, bucket):
+        """Return the row of a bucket, or -1."""
+        byte = int(self.bitmap[bucket >> 3])
+        if not byte >> (bucket & 7) & 1:
+            return -1
+        first = bucket // BITS_PER_RANK
+        before = self.bitmap[first * BITS_PER_RANK // 8 : bucket >> 3].tobytes()
+        row = int(self._ranks[first]) + int.from_bytes(before, "little").bit_count()
+        row += (byte & ((1 << (bucket & 7)) - 1)).bit_count()
+        if row >= self.present:
+            raise FormatError("ngrams.ranks points past the last row", expected=f"< {self.present}", found=row)
+        return row
+
+    def vector(self, word):
+        """Return the mean of a word's n-gram rows, (d,) float32, or None if it has none that is here."""
+        buckets = bucket_ids(to_bytes(word), self.minn, self.maxn, self.bucket)
+        rows = [row for row in map(self._row, buckets) if row >= 0]
+        if not rows:
+            return None
+        total = self.rows.decode_ids(np.array(rows)).sum(axis=0, dtype=np.float32)
+        return total / np.float32(len(rows) if self.missing == "skip" else len(buckets))
+
+    def check(self):
+        """Raise FormatError unless the bitmap and its ranks agree, and every row decodes."""
+        bits = np.unpackbits(np.asarray(self.bitmap), bitorder="little")
+        if bits[self.bucket :].any():
+            raise FormatError("ngrams.bitmap has bits beyond the last bucket")
+        ids = np.flatnonzero(bits)
+        ranks = encode_ids(ids, self.bucket)["ranks"]
+        if len(ids) != self.present or not np.array_equal(ranks, np.asarray(self._ranks)):
+            raise FormatError("ngrams.ranks does not count ngrams.bitmap", expected=self.present, found=len(ids))
+        self.rows.stored.codec.check_codes(self.rows.stored.codes, self.rows.stored.state)
+        self.rows.check_rows()
