@@ -257,7 +257,10 @@ def restore(steps, n, dim, rows, owned, groups):
     width, columns = dim, []
     for index, step in enumerate(step for step in steps if step.axis == "columns"):
         parts, state = groups(f"columns.{index}"), {}
-        width, planned = step.plan(rows, width)
+        before, (width, planned) = width, step.plan(rows, width)
+        if not 1 <= width <= before:
+            raise FormatError("a column step leaves more columns than it is given", expected=f"<= {before}",
+                              found=width)
         for name, (dtype, shape) in planned.items():
             expect(f"columns.{index}.{name}", parts.get(name), dtype, shape)
             state[name] = np.asarray(parts[name])

@@ -260,7 +260,8 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path, subprocess_env):
                             tmp_path / "v.bin", "word2vec")
     process = subprocess.Popen(
         [sys.executable, "-m", "embshrink", "compress", "v.bin", "v.ems", "kmeans:centroids=4000,iterations=900"],
-        cwd=tmp_path, env=subprocess_env, stderr=subprocess.PIPE, text=True)
+        cwd=tmp_path, env=subprocess_env, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored, if we run in the background
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

@@ -15,6 +15,7 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import make_vectors
 
 from embshrink import WordVectors, compress, load
 from embshrink.container import MAGIC, Container
@@ -870,3 +871,25 @@ def test_random_changes_with_checksums_repaired(case, path):
                 assert np.isfinite(emb.decode_rows(np.arange(emb.n_rows))).all()
                 passed += 1
     assert passed > 0
+
+
+def test_columns_do_not_become_more(made, path):
+    """A small file must not make rows of any width."""
+    header, arrays = take_apart(made["lowrank"][0])
+    arrays["columns.0.basis"] = np.ones((10_000, 6), np.float32)
+    arrays["state.codebook"], arrays["state.scale"] = np.ones((9, 10_000), np.float32), np.ones(10_000, np.float32)
+    path.write_bytes(assemble({**header, "steps": ["lowrank:dims=10000", header["steps"][1]]}, arrays))
+    with bounded():
+        refused(path, match="a column step leaves more columns than it is given .expected <= 6, found 10000")
+
+
+def test_marked_numbers_that_are_not_there_are_refused_on_touch(tmp_path):
+    table = make_vectors(70, 6)
+    compress(table, tmp_path / "v.ems", ["magnitude:sparsity=0.9"], measure=False)
+    header, arrays = take_apart((tmp_path / "v.ems").read_bytes())
+    arrays["codes.bitmap"] = arrays["codes.bitmap"].copy()
+    arrays["codes.bitmap"][0] = 0b111
+    (tmp_path / "v.ems").write_bytes(assemble(header, arrays))
+    emb = load(tmp_path / "v.ems")
+    with pytest.raises(FormatError, match="codes.bitmap does not fit codes.values .expected 1, found 3"):
+        emb.decode_rows(np.array([0]))

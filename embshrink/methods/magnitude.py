@@ -123,12 +123,11 @@ class Magnitude:
             values = codes["values"][rows].ravel()
         else:
             values = codes["values"][_places(codes, rows, np.count_nonzero(mask, axis=1))]
-        decoded = np.zeros(mask.shape, np.float32)
-        try:
-            decoded[mask] = values
-        except ValueError as error:
+        if np.count_nonzero(mask) != len(values):
             raise FormatError("codes.bitmap does not fit codes.values", expected=len(values),
-                              found=np.count_nonzero(mask), hint="Get the file again.") from error
+                              found=np.count_nonzero(mask), hint="Get the file again.")
+        decoded = np.zeros(mask.shape, np.float32)
+        decoded[mask] = values
         return decoded * state["scale"]
 
     def check(self, codes, state, n, c):
