@@ -77,7 +77,9 @@ class SecondReader:
             self.data = file.read()
         self._read_header()
         self._read_sections()
-        self._read_steps()
+        self._read_words()
+        self._read_rows()
+        self._read_subwords()
 
     def _read_header(self):
         data, total = self.data, len(self.data)
@@ -131,9 +133,8 @@ class SecondReader:
             need(all(map(math.isfinite, array.all())), f"finite numbers in {name}")
         return array
 
-    def _read_steps(self):
-        header = self.header
-        n, rows = header["words"], header["rows"]
+    def _read_words(self):
+        header, n = self.header, self.header["words"]
         need(header["vocabulary"] == "plain", "vocabulary")
         self.lengths = self.sections["words.lengths"]
         need(self.lengths.shape == (n,) and self.lengths.dtype in ("uint8", "uint16", "uint32"), "words.lengths")
@@ -144,6 +145,10 @@ class SecondReader:
             self.buckets_count *= 2
         self.buckets = self._take("words.buckets", "uint32", self.buckets_count + 1)
         self.ids = self._take("words.ids", "uint32", n)
+
+    def _read_rows(self):
+        header = self.header
+        n, rows = header["words"], header["rows"]
         self.map = self.scale = self.owners = None
         if "map.rows" in self.sections:
             self.map = self._take("map.rows", narrowest(max(rows - 1, 0)), n)
@@ -162,6 +167,21 @@ class SecondReader:
         self.columns = self._read_lowranks(given[first:-1])
         getattr(self, f"_read_{codec}")(given[-1], rows, self.columns)
         self.decode_codes = getattr(self, f"_decode_{codec}")
+
+    def _read_subwords(self):
+        """Read the n-grams as what they are: a second table of rows, with steps of its own."""
+        self.ngrams, part = None, self.header.get("subwords")
+        if part is None:
+            return
+        need(0 <= part["minn"] <= 100 and 0 <= part["maxn"] <= 100 and 0 < part["bucket"] < 2**31, "n-gram sizes")
+        need(0 <= part["rows"] <= part["present"] <= part["bucket"], "n-gram rows")
+        need(part["missing"] in ("zero", "skip"), "missing n-grams")
+        self.bitmap = self._take("ngrams.bitmap", "uint8", -(-part["bucket"] // 8))
+        self.ranks = self._take("ngrams.ranks", "uint32", -(-part["bucket"] // 512))
+        self.ngrams = table = object.__new__(SecondReader)
+        table.sections = {name[7:]: array for name, array in self.sections.items() if name.startswith("ngrams.")}
+        table.header = {**part, "words": part["present"], "dim": self.header["dim"]}
+        table._read_rows()
 
     def _read_lowranks(self, steps):
         """Return how many columns the column steps leave."""
@@ -404,3 +424,35 @@ class SecondReader:
             return index if self.header["owned"] else None
         row = self.map[index]
         return self.owners[row] if self.owners else self.map.all().index(row)
+
+    def unseen(self, word):
+        """Return a vector made of a word's n-grams, or None."""
+        part, rows = self.header["subwords"], []
+        numbers = buckets(word, part["minn"], part["maxn"], part["bucket"])
+        for number in numbers:
+            if self.bitmap[number // 8] >> number % 8 & 1:
+                first = number // 512 * 512
+                before = sum(self.bitmap[i // 8] >> i % 8 & 1 for i in range(first, number))
+                row = self.ranks[number // 512] + before
+                need(row < part["present"], "ngrams.ranks")
+                rows.append(self.ngrams.vector(row))
+        count = len(rows) if part["missing"] == "skip" else len(numbers)
+        return [sum(column) / count for column in zip(*rows)] if rows else None
+
+
+def buckets(word, minn, maxn, bucket):
+    """Return the bucket of each n-gram of a word's bytes."""
+    if word == b"</s>":
+        return []
+    marked, found = b"<" + word + b">", []
+    starts = [i for i, byte in enumerate(marked) if byte & 0xC0 != 0x80]
+    for first, start in enumerate(starts):
+        for n in range(max(minn, 1), maxn + 1):
+            if first + n > len(starts) or (n == 1 and first in (0, len(starts) - 1)):
+                continue
+            stop = starts[first + n] if first + n < len(starts) else len(marked)
+            value = 2166136261
+            for byte in marked[start:stop]:
+                value = (value ^ (byte if byte < 128 else byte + 0xFFFFFF00)) * 16777619 % 2**32
+            found.append(value % bucket)
+    return found

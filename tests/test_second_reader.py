@@ -138,3 +138,18 @@ def test_it_is_independent():
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("steps", [["cast"], ["prune:keep=300,norms=true", "pq:subspaces=5"],
+                                   ["lowrank:dims=4", "iiq"]])
+@pytest.mark.parametrize("own", ["same", ["prune:keep=300", "scalar:bits=4"], ["kmeans:centroids=90,norms=true"]])
+def test_unseen_words(steps, own, gensim_data, tmp_path):
+    path = tmp_path / "v.ems"
+    compress(gensim_data / "lee_fasttext_new.bin", path, steps, ngrams=own, measure=False)
+    emb, second = load(path), SecondReader(path)
+    for word in ["theoretically", "caf\u00e9s", "\u6771\u4eac", "</s>", "a", "", "night"]:
+        expected = emb.subwords.vector(word)
+        found = second.unseen(word.encode())
+        assert (expected is None) == (found is None)
+        if found is not None:
+            np.testing.assert_allclose(found, expected, atol=1e-5)
