@@ -337,6 +337,7 @@ def get(file, words, precision, as_json):
 
     A missing word is named on standard error, and the exit code is 1.
     """
+    from embshrink.console import printable
     from embshrink.reader import load
 
     with load(file) as emb:
@@ -355,12 +356,6 @@ def get(file, words, precision, as_json):
         click.echo(f"Error: no such word: {printable(word)}", err=True)
     if missing:
         click.get_current_context().exit(1)
-
-
-def printable(word):
-    """Return a word with what would control a terminal, or is not UTF-8, shown as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-                   for char in word)
 
 
 search_options = _options(
@@ -395,6 +390,7 @@ def analogy(file, a, b, c, topn, restrict_vocab, as_json):
 
 
 def _print_neighbours(file, positive, negative, topn, restrict_vocab, as_json):
+    from embshrink.console import printable
     from embshrink.reader import as_embeddings
 
     emb = as_embeddings(file)

@@ -64,6 +64,12 @@ class Progress:
             self._bar.stop()
 
 
+def printable(text):
+    """Return text with what would control a terminal, or is not UTF-8, shown as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+                   for char in str(text))
+
+
 def short(number):
     """Return a number with a decimal suffix: 1.2 M."""
     for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -104,8 +110,6 @@ def _show(table):
 def _cell(text):
     from rich.markup import escape
 
-    from embshrink.cli import printable
-
     return escape(printable(str(text)))
 
 
@@ -116,7 +120,7 @@ def _number(value, digits=4):
 def print_report(report):
     """Print what `compress` did, on one screen."""
     ratio = f", {report.ratio:.1f} times smaller" if report.ratio else ""
-    click.echo(f"{printable_path(report.target)}: {megabytes(report.source_bytes)} -> "
+    click.echo(f"{printable(report.target)}: {megabytes(report.source_bytes)} -> "
                f"{megabytes(report.target_bytes)}{ratio}")
     click.echo(f"  steps    {' '.join(report.steps)}")
     dropped = f", {report.dropped:,} dropped" if report.dropped else ""
@@ -136,16 +140,9 @@ def print_report(report):
     click.echo(f"  time     {', '.join(f'{name} {seconds:.1f} s' for name, seconds in report.seconds.items())}")
 
 
-def printable_path(path):
-    """Return a path that cannot control the terminal."""
-    from embshrink.cli import printable
-
-    return printable(str(path))
-
-
 def print_plan(steps, total, parts, bits, source_bytes):
     """Print what a file would take."""
-    click.echo(f"steps: {printable_path(' '.join(steps))}\n")
+    click.echo(f"steps: {printable(' '.join(steps))}\n")
     table = _table("section", "bytes", "share")
     for name, size in parts.items():
         table.add_row(_cell(name), f"{size:,}", f"{size / total:.1%}")
@@ -172,7 +169,7 @@ def print_info(info):
     if "steps" in source:
         lines["before that"] = " ".join(source["steps"])
     for name, text in lines.items():
-        click.echo(f"{name:<12} {printable_path(text)}")
+        click.echo(f"{name:<12} {printable(text)}")
     click.echo()
     table = _table("section", "bytes", "share")
     for name, size in info["sections"].items():
@@ -264,7 +261,7 @@ def print_methods(described, details):
 
 def print_demo(result):
     """Print the demo's table."""
-    click.echo(f"{printable_path(result['name'])}: {result['words']:,} words, dim {result['dim']}\n")
+    click.echo(f"{printable(result['name'])}: {result['words']:,} words, dim {result['dim']}\n")
     table = _table("", "file", "times smaller", "bits a word", "relative error", "overlap@10", "WordSim-353",
                    "SimLex-999")
     for row in result["rows"]:
@@ -279,4 +276,4 @@ def print_demo(result):
     for name, pairs in result["pairs"].items():
         click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words here.")
     if result["folder"]:
-        click.echo(f"The files are in {printable_path(result['folder'])}.")
+        click.echo(f"The files are in {printable(result['folder'])}.")
