@@ -315,9 +315,12 @@ def info(file, as_json):
 @json_option
 def verify(file, quick, as_json):
     """Check an .ems file: checksums, word index, row map, and every row decoded."""
+    from embshrink.console import Progress
     from embshrink.reader import load
 
-    with load(file, verify="header" if quick else "full") as emb:
+    with load(file) as emb, Progress(as_json) as progress:
+        if not quick:
+            emb.check(progress=progress)
         info = emb.info()
     level = "header" if quick else "full"
     if as_json:

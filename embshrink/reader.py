@@ -16,6 +16,7 @@ from embshrink import pipeline
 from embshrink.arrays import MAX_DIM, row_norms, unit_rows
 from embshrink.container import Container
 from embshrink.errors import FormatError
+from embshrink.methods.base import no_progress
 from embshrink.ngrams import Subwords
 from embshrink.vocab import PlainWords, to_text
 
@@ -499,8 +500,13 @@ class Embeddings:
             "word_bits_per_word": 8 * strings / max(len(self), 1),
         }
 
-    def check(self):
+    def check(self, *, progress=no_progress):
         """Check everything: all checksums, the word index, the row map, every code and every decoded row.
+
+        Parameters
+        ----------
+        progress : callable
+            ``progress("checking rows", done, total)``.
 
         Raises
         ------
@@ -511,13 +517,13 @@ class Embeddings:
             if self._container is not None:
                 self._container.check()
                 self.words.check()
-            self.check_rows()
+            self.check_rows(progress)
             if self.subwords is not None:
                 self.subwords.check()
         except FormatError as error:
             raise (error.located(self._path) if self._path else error) from error.__cause__
 
-    def check_rows(self):
+    def check_rows(self, progress=no_progress):
         """Check the row map, every code and every decoded row; raise FormatError at the first that is wrong."""
         if self.stored is not None:
             self.stored.codec.check_codes(self.stored.codes, self.stored.state)
@@ -535,6 +541,7 @@ class Embeddings:
             largest[rows] = np.abs(self.decode_rows(rows)).max(axis=1)
             if not np.isfinite(largest[rows]).all():
                 raise FormatError("a decoded vector is not finite", where=f"rows {start} to {rows[-1]}")
+            progress("checking rows", start + len(rows), self.n_rows)
         with np.errstate(over="ignore"):
             if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
                 raise FormatError("map.scale makes a vector that is not finite")

@@ -26,7 +26,7 @@ LAYERS = {
     "methods": {"arrays", "clustering", "errors", "linalg", "methods", "parallel"},
     "kernels": {"kernels"},
     "pipeline": {"arrays", "errors", "methods", "registry"},
-    "reader": {"arrays", "container", "errors", "ngrams", "pipeline", "vocab"},
+    "reader": {"arrays", "container", "errors", "methods", "ngrams", "pipeline", "vocab"},
     "ngrams": {"errors", "subwords", "vocab"},
     "search": {"arrays", "reader"},
     "counts": {"errors", "vocab"},
