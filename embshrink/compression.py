@@ -13,12 +13,12 @@ import numpy as np
 
 import embshrink
 from embshrink import pipeline, registry
-from embshrink.arrays import as_matrix, unit_rows
+from embshrink.arrays import unit_rows
 from embshrink.container import atomic_write, check_target, plan_container, write_container
 from embshrink.errors import ShapeError, SourceError, StepError
 from embshrink.methods.base import RowMap, no_progress
-from embshrink.ngrams import of_file, unseen_cosine
-from embshrink.reader import Embeddings, as_embeddings, is_ems, load
+from embshrink.ngrams import encode_ids, of_file, of_model, plan_ids, unseen_cosine
+from embshrink.reader import Embeddings, as_embeddings, load
 from embshrink.vectors import WordVectors
 from embshrink.vocab import encode_plain, plan_plain, to_bytes
 
@@ -63,67 +63,53 @@ def open_table(source, options=None, *, ngrams=True, progress=no_progress):
         go on sharing it, and only the stored rows are decoded.
     options : embshrink.ReadOptions, optional
     ngrams : bool
-        Keep the n-grams of a fastText model; its words' vectors are finished ones either way. From standard input
-        they are not kept.
+        Keep the n-grams of a fastText model; its words' vectors are finished ones either way. With ``limit`` they
+        are not kept.
     progress : callable
 
     Returns
     -------
     Table
     """
+    kept = None
     if not isinstance(source, WordVectors):
-        if source != "-" and is_ems(source) and getattr(options, "format", None) in (None, "ems"):
-            table = _open_ems(source)
-            return table if ngrams else dataclasses.replace(table, ngrams=None)
-        from embshrink.formats import ReadOptions, read_vectors
+        from embshrink.formats import ReadOptions, open_identified, read_stream
 
-        table = _open_fasttext(source, options or ReadOptions(), progress) if ngrams and source != "-" else None
-        if table is not None:
-            return table
-        source = read_vectors(source, options or ReadOptions(), progress=progress)
+        options = options or ReadOptions()
+        with open_identified(source, options) as (stream, name):
+            if name == "ems" and stream.file_path is not None and not stream.packed:
+                return _open_ems(stream, ngrams)
+            if name == "fasttext" and ngrams and options.limit is None:
+                source, kept = _read_fasttext(stream, options, progress)
+            else:
+                source = read_stream(stream, name, options, progress)
     if not len(source):
         raise SourceError("there are no vectors in it", path=source.source.get("name"))
     return Table(source.words, source.matrix, RowMap.identity(len(source)), source.source, source.warnings,
-                 as_embeddings(source))
+                 as_embeddings(source), kept)
 
 
-def _open_fasttext(source, options, progress):
-    """Return the table of a fastText model with n-grams, or None for any other file."""
-    from embshrink.formats import sniff
-    from embshrink.formats.fasttext import load_model
-    from embshrink.formats.stream import open_source
-    from embshrink.ngrams import of_model
+def _read_fasttext(stream, options, progress):
+    """Return the words of a fastText model as `WordVectors`, and its n-grams, or None if it has none."""
+    from embshrink.formats import as_vectors
+    from embshrink.formats.fasttext import finished_words, load_model
 
-    with open_source(source, options) as stream:
-        if (options.format or sniff.identify(stream)) != "fasttext":
-            return None
-        model = load_model(stream, options, progress)
-        if not model.has_ngrams or options.limit is not None:
-            return None
-        provenance = stream.provenance("fasttext")
-        warnings = list(stream.warnings)
-        if model.labels:
-            warnings.append(f"{len(model.labels):,} labels of a classifier left out")
-        matrix = as_matrix(model.word_vectors(progress=progress))
-        vectors = WordVectors.checked(model.words, matrix, provenance, warnings)
-        return Table(vectors.words, matrix, RowMap.identity(len(vectors)), provenance, warnings,
-                     as_embeddings(vectors), of_model(model))
+    model = load_model(stream, options, progress)
+    kept = of_model(model) if model.has_ngrams else None  # first: finishing the words uses the model up
+    found = finished_words(model, stream, options, progress, ngrams_kept=kept is not None)
+    return as_vectors(stream, "fasttext", *found), kept
 
 
-def _open_ems(path):
-    emb = load(path, verify="full")
+def _open_ems(stream, ngrams):
+    emb = load(stream.file_path, verify="full")
     rows = np.arange(len(emb)) if emb.row_map is None else emb.row_map.astype(np.int64)
     matrix = np.empty((emb.n_rows, emb.vector_size), np.float32)
-    for start in range(0, emb.n_rows, 65_536):
-        matrix[start : start + 65_536] = emb.decode_rows(np.arange(start, min(start + 65_536, emb.n_rows)))
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    before = {key: emb.info()[key] for key in ("steps", "seed", "source", "writer")}
-    size = emb.info()["bytes"]
-    source = {"name": os.path.basename(path), "size": size, "sha256": digest, "format": "ems", **before}
-    row_map = RowMap(rows, emb.n_rows, emb.owners(), emb.scale)
-    ngrams = of_file(emb.subwords) if emb.subwords is not None else None
-    return Table(emb.words, matrix, row_map, source, [], emb, ngrams)
+    for start, block in emb.row_blocks():
+        matrix[start : start + len(block)] = block
+    info = emb.info()
+    source = {**stream.provenance("ems"), **{key: info[key] for key in ("steps", "seed", "source", "writer")}}
+    kept = of_file(emb.subwords) if ngrams and emb.subwords is not None else None
+    return Table(emb.words, matrix, RowMap(rows, emb.n_rows, emb.owners(), emb.scale), source, [], emb, kept)
 
 
 @dataclass
@@ -185,8 +171,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-        A word2vec, GloVe or fastText text file, a word2vec binary, an ``.ems`` file, compressed or not; ``-``
-        for standard input.
+        A word2vec, GloVe or fastText text file, a word2vec binary, a fastText model, compressed or not, ``-`` for
+        standard input; or an ``.ems`` file.
     target : str or os.PathLike
         Appears whole, verified, or not at all.
     steps : str, step, or list of these
@@ -250,7 +236,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
                         hint="A remap comes from prune or dedupe without kmeans.")
     kept = np.flatnonzero(full_map.rows >= 0)
     words = table.words if len(kept) == len(table.words) else table.words.take(kept)
-    header = _header(table, stored.steps, seed, len(words), stored.row_map, protected)
+    header = _header(table, stored.steps, seed, len(words), stored.row_map.count, stored.row_map.owners is not None,
+                     protected)
     if counts_source:
         header["counts"] = counts_source
     sections = {f"words.{name}": part for name, part in encode_plain(words).items()}
@@ -312,19 +299,17 @@ def _ngram_steps(table, steps, ngrams):
 
 def _shrink_ngrams(table, steps, seed, progress):
     """Return the header's account of the n-grams, and their sections."""
-    from embshrink.ngrams import encode_ids
-
     weights = np.maximum(table.uses, 1)
     stored, _ = pipeline.shrink(table.matrix, steps, weights=weights, seed=seed,
                                 progress=lambda stage, done, total: progress(f"n-grams: {stage}", done, total))
     parts = {**encode_ids(table.ids, table.bucket), **stored.sections()}
-    return _subwords_header(table, stored.steps, stored.row_map), {f"ngrams.{name}": part
-                                                                   for name, part in parts.items()}
+    header = _subwords_header(table, stored.steps, stored.row_map.count, stored.row_map.owners is not None)
+    return header, {f"ngrams.{name}": part for name, part in parts.items()}
 
 
-def _subwords_header(table, steps, row_map):
+def _subwords_header(table, steps, rows, owned):
     return {"minn": table.minn, "maxn": table.maxn, "bucket": table.bucket, "present": len(table.ids),
-            "missing": table.missing, "rows": row_map.count, "owned": row_map.owners is not None,
+            "missing": table.missing, "rows": rows, "owned": owned,
             "steps": [registry.format(step) for step in steps]}
 
 
@@ -346,9 +331,9 @@ def _weights(table, counts, steps, warnings):
     return weights, source
 
 
-def _header(table, steps, seed, n, row_map, protected):
+def _header(table, steps, seed, n, rows, owned, protected):
     header = {
-        "dim": table.matrix.shape[1], "words": n, "rows": row_map.count, "owned": row_map.owners is not None,
+        "dim": table.matrix.shape[1], "words": n, "rows": rows, "owned": owned,
         "vocabulary": "plain", "steps": [registry.format(step) for step in steps], "seed": seed,
         "source": table.source, "writer": f"embshrink {embshrink.__version__}",
     }
@@ -368,19 +353,10 @@ def _verify(path, stored, words):
 
 
 def _with_bits(table, steps, bits):
-    width = _width(table, steps)
+    width = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map).width
     if not steps or steps[-1].axis != "bits":
         raise StepError("bits needs a bits step to set", hint="Add pq, or another of: embshrink methods")
     return [*steps[:-1], steps[-1].with_bits(bits, width)]
-
-
-def _width(table, steps):
-    resolved, _ = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map)
-    width = table.matrix.shape[1]
-    for step in resolved:
-        if step.axis == "columns":
-            width, _ = step.plan(table.row_map.count, width)
-    return width
 
 
 def _with_size(table, steps, size, seed, ngrams):
@@ -434,41 +410,19 @@ def plan_file(table, steps, seed=0, ngrams="same"):
         Bytes of each section, padding included.
     bits_per_word : float
     """
-    n, d = len(table.words), table.matrix.shape[1]
-    given = registry.as_steps(steps)
-    steps, planned = pipeline.plan(n, d, steps, row_map=table.row_map)
-    raw = table.words.raw
-    sections = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
-    sections = {**{f"words.{name}": part for name, part in sections.items()}, **planned}
-    owned = table.row_map.owners is not None and all(step.owned for step in steps if step.axis == "rows")
-    rows = _rows(table.row_map.count, d, steps)
-    row_map = RowMap(table.row_map.rows, rows, table.row_map.owners if owned else None)
-    header = _header(table, steps, seed, n, row_map, ())
+    n, raw = len(table.words), table.words.raw
+    planned = pipeline.plan(n, table.matrix.shape[1], steps, row_map=table.row_map)
+    words = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
+    sections = {**{f"words.{name}": part for name, part in words.items()}, **planned.sections}
+    header = _header(table, planned.steps, seed, n, planned.rows, planned.owned, ())
     if table.ngrams is not None:
-        header["subwords"], parts = _plan_ngrams(*_ngram_steps(table, given, ngrams))
-        sections.update(parts)
+        kept, own = _ngram_steps(table, registry.as_steps(steps), ngrams)
+        own = pipeline.plan(*kept.matrix.shape, own)
+        header["subwords"] = _subwords_header(kept, own.steps, own.rows, own.owned)
+        parts = {**plan_ids(kept.bucket), **own.sections}
+        sections.update({f"ngrams.{name}": part for name, part in parts.items()})
     total, parts = plan_container(header, sections)
-    vectors = sum(np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
-                  for dtype, shape in planned.values())
-    return [registry.format(step) for step in steps], total, parts, 8 * vectors / n
-
-
-def _plan_ngrams(table, steps):
-    """Return the header's account of the n-grams, and dtype and shape of their sections."""
-    from embshrink.ngrams import plan_ids
-
-    steps, planned = pipeline.plan(*table.matrix.shape, steps)
-    owned = all(step.owned for step in steps if step.axis == "rows")
-    row_map = RowMap(None, _rows(*table.matrix.shape, steps), True if owned else None)
-    parts = {**plan_ids(table.bucket), **planned}
-    return _subwords_header(table, steps, row_map), {f"ngrams.{name}": part for name, part in parts.items()}
-
-
-def _rows(rows, dim, steps):
-    for step in steps:
-        if step.axis == "rows":
-            rows, _ = step.plan(rows, dim)
-    return rows
+    return [registry.format(step) for step in planned.steps], total, parts, 8 * planned.nbytes / n
 
 
 def group_parts(sections, total):

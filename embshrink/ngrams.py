@@ -88,10 +88,8 @@ def of_file(subwords):
     """Return the `NgramTable` of an open file's n-grams, decoded; each counts as used once."""
     bits = np.unpackbits(np.asarray(subwords.bitmap), bitorder="little")[: subwords.bucket]
     ids = np.flatnonzero(bits)
-    matrix = np.empty((len(ids), subwords.rows.vector_size), np.float32)
-    for start, block in subwords.rows.blocks():
-        matrix[start : start + len(block)] = block
-    return NgramTable(subwords.minn, subwords.maxn, subwords.bucket, ids, matrix, np.ones(len(ids)), subwords.missing)
+    return NgramTable(subwords.minn, subwords.maxn, subwords.bucket, ids, np.asarray(subwords.rows.vectors),
+                      np.ones(len(ids)), subwords.missing)
 
 
 def unseen_cosine(table, subwords, words, count=1000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,8 +180,37 @@ def _arrange(step, matrix, row_map, context):
     return matrix[order], row_map.then(RowMap(place, len(order), order))
 
 
+@dataclass
+class Planned:
+    """What steps would make of a table.
+
+    Parameters
+    ----------
+    steps : list
+        The steps, resolved.
+    rows, width : int
+        Stored rows, and columns that the codec is given.
+    owned : bool
+        Whether rows are some word's own.
+    sections : dict of str to (dtype, shape)
+        For methods of fixed size exactly what is written; `dedupe`, and `prune` with `min_similarity`, may come
+        out smaller.
+    """
+
+    steps: list
+    rows: int
+    width: int
+    owned: bool
+    sections: dict
+
+    @property
+    def nbytes(self):
+        """Bytes of all sections, without padding."""
+        return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in self.sections.values())
+
+
 def plan(n, d, steps, *, row_map=None):
-    """Return the steps resolved and the sections they would make, without any work.
+    """Return what steps would make of a table, without any work.
 
     Parameters
     ----------
@@ -192,10 +222,7 @@ def plan(n, d, steps, *, row_map=None):
 
     Returns
     -------
-    steps : list
-    sections : dict of str to (dtype, shape)
-        For methods of fixed size exactly what is written; `dedupe`, and `prune` with
-        `min_similarity`, may come out smaller.
+    Planned
     """
     row_map = RowMap.identity(n) if row_map is None else row_map
     width, mapped, scaled, owned = d, not row_map.is_identity, row_map.scale is not None, row_map.owners is not None
@@ -223,7 +250,7 @@ def plan(n, d, steps, *, row_map=None):
             sections["map.scale"] = (np.dtype(np.float16), (n,))
         if listed and owned:
             sections["map.owners"] = (np.dtype(np.uint32), (rows,))
-    return resolved, {**sections, **columns, **codec}
+    return Planned(resolved, rows, width, owned, {**sections, **columns, **codec})
 
 
 def restore(steps, n, dim, rows, owned, groups):

@@ -132,9 +132,11 @@ def as_embeddings(source):
 
 
 def is_ems(path):
-    """Whether the file at `path` begins as an ``.ems`` file does."""
+    """Whether the file at `path` begins as an ``.ems`` file does; not a pipe, which would lose what is looked at."""
     from embshrink.container import MAGIC
 
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -238,11 +240,15 @@ class Embeddings:
         """How many rows to decode at a time: fewer of very long vectors."""
         return max(1, min(BLOCK_ROWS, BLOCK_VALUES // self.vector_size))
 
-    def blocks(self, size=None):
-        """Yield (first id, vectors) over all words, `size` at a time."""
-        size = size or self.block_rows
-        for start in range(0, len(self), size):
-            yield start, self.decode_ids(np.arange(start, min(start + size, len(self))))
+    def blocks(self):
+        """Yield (first id, vectors) over all words, `block_rows` at a time."""
+        for start in range(0, len(self), self.block_rows):
+            yield start, self.decode_ids(np.arange(start, min(start + self.block_rows, len(self))))
+
+    def row_blocks(self):
+        """Yield (first row, decoded rows) over all stored rows, `block_rows` at a time."""
+        for start in range(0, self.n_rows, self.block_rows):
+            yield start, self.decode_rows(np.arange(start, min(start + self.block_rows, self.n_rows)))
 
     # ------------------------------------------------------------ words
 
@@ -536,12 +542,12 @@ class Embeddings:
         if scale is not None and not np.isfinite(scale).all():
             raise FormatError("map.scale holds a NaN or an infinity")
         largest = np.empty(self.n_rows, np.float32)
-        for start in range(0, self.n_rows, self.block_rows):
-            rows = np.arange(start, min(start + self.block_rows, self.n_rows))
-            largest[rows] = np.abs(self.decode_rows(rows)).max(axis=1)
-            if not np.isfinite(largest[rows]).all():
-                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {rows[-1]}")
-            progress("checking rows", start + len(rows), self.n_rows)
+        for start, block in self.row_blocks():
+            stop = start + len(block)
+            largest[start:stop] = np.abs(block).max(axis=1)
+            if not np.isfinite(largest[start:stop]).all():
+                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {stop - 1}")
+            progress("checking rows", stop, self.n_rows)
         with np.errstate(over="ignore"):
             if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
                 raise FormatError("map.scale makes a vector that is not finite")

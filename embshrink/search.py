@@ -49,8 +49,7 @@ def row_cosines(emb, query):
     """
     query = unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
     cosines = np.empty(emb.n_rows, np.float32)
-    for start in range(0, emb.n_rows, emb.block_rows):
-        block = emb.decode_rows(np.arange(start, min(start + emb.block_rows, emb.n_rows)))
+    for start, block in emb.row_blocks():
         norms = row_norms(block)
         norms[norms == 0] = 1
         cosines[start : start + len(block)] = (block @ query) / norms
@@ -168,8 +167,7 @@ def logits(emb, query):
         products = stored.codec.scores(stored.codes, stored.state, query)
     else:
         products = np.empty(emb.n_rows, np.float32)
-        for start in range(0, emb.n_rows, emb.block_rows):
-            block = emb.decode_rows(np.arange(start, min(start + emb.block_rows, emb.n_rows)))
+        for start, block in emb.row_blocks():
             products[start : start + len(block)] = block @ query
     if emb.row_map is not None:
         products = products[emb.row_map]

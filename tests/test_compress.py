@@ -3,6 +3,8 @@
 import csv
 import itertools
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -209,3 +211,21 @@ def test_progress_reaches_the_end_of_each_stage(vectors, tmp_path):
              progress=lambda stage, done, total: seen.__setitem__(stage, (done, total)))
     assert {"pruning", "training pq", "training opq", "encoding", "measuring"} <= set(seen)
     assert all(done == total for stage, (done, total) in seen.items())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+@pytest.mark.parametrize("name", ["crime-and-punishment.vec", "lee_fasttext_new.bin"])
+def test_a_pipe_is_read_once(name, gensim_data, tmp_path):
+    """Finding out what a source is must not use up its first bytes: ``embshrink quantize <(zcat vectors.gz)``."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes((gensim_data / name).read_bytes()))
+    writer.start()
+    compress(pipe, tmp_path / "piped.ems", ["cast"], measure=False)
+    writer.join()
+    compress(gensim_data / name, tmp_path / "plain.ems", ["cast"], measure=False)
+    piped, plain = load(tmp_path / "piped.ems"), load(tmp_path / "plain.ems")
+    assert list(piped.words) == list(plain.words)
+    assert np.array_equal(np.asarray(piped.vectors), np.asarray(plain.vectors))
+    assert (piped.subwords is None) == (plain.subwords is None)
+    assert piped.info()["source"]["sha256"] == plain.info()["source"]["sha256"]

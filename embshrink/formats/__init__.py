@@ -5,6 +5,7 @@ One file per format; a format is one line in `FORMATS`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -133,21 +134,36 @@ def read_vectors(source, options=None, *, progress=None):
     >>> vectors["queen"]
     array([1.5, 2.5], dtype=float32)
     """
+    options = options or ReadOptions()
+    with open_identified(source, options) as (stream, name):
+        return read_stream(stream, name, options, progress)
+
+
+@contextlib.contextmanager
+def open_identified(source, options):
+    """Open a source once, and yield its stream and the name of its format; nothing of it is lost, even of a pipe."""
     from embshrink.formats import sniff
     from embshrink.formats.stream import open_source
 
-    options = options or ReadOptions()
     with open_source(source, options) as stream:
         try:
-            name = options.format or sniff.identify(stream)
-            module, function, _ = FORMATS[name]
-            words, matrix, warnings = getattr(importlib.import_module(module), function)(stream, options, progress)
-            # Our own parsers have refused what is not finite, and left out words that came again.
-            make = WordVectors.checked if name in ("text", "word2vec", "fasttext") else WordVectors
-            return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
+            yield stream, options.format or sniff.identify(stream)
         except MemoryError as error:
             raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",
                               hint="Read fewer rows with --limit N.") from error
+
+
+def read_stream(stream, name, options, progress=None):
+    """Return the `WordVectors` of a stream that `open_identified` opened."""
+    module, function, _ = FORMATS[name]
+    return as_vectors(stream, name, *getattr(importlib.import_module(module), function)(stream, options, progress))
+
+
+def as_vectors(stream, name, words, matrix, warnings):
+    """Return what a reader found as `WordVectors`, with where it is from."""
+    # Our own parsers have refused what is not finite, and left out words that came again.
+    make = WordVectors.checked if name in ("text", "word2vec", "fasttext") else WordVectors
+    return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
 
 
 def write_vectors(words, blocks, target_path, format, *, force=False):

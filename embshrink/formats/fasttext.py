@@ -44,12 +44,19 @@ def read(stream, options, progress=None):
     A model from a file by path is mapped; one that is compressed, or comes through a pipe, is held
     in memory, its n-grams too.
     """
-    model = load_model(stream, options, progress)
+    return finished_words(load_model(stream, options, progress), stream, options, progress)
+
+
+def finished_words(model, stream, options, progress=None, *, ngrams_kept=False):
+    """Return words, finished vectors and warnings of a model as `read` does, using up the model's own matrix.
+
+    With `ngrams_kept` the caller has taken the n-grams from the model, and they are not said to be lost.
+    """
     warnings = []
     if model.labels:
         warnings.append(f"{plural(len(model.labels), 'label')} left out: {show(model.labels[0])}"
                         + (", ..." if len(model.labels) > 1 else ""))
-    if model.has_ngrams:
+    if model.has_ngrams and not ngrams_kept:
         warnings.append("the model's n-grams, from which it makes vectors for unseen words, are not kept: "
                         "its own words keep their vectors")
     if model.cut:
