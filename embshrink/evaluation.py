@@ -310,9 +310,9 @@ def _similarity(table, vocabulary, benchmark, dummy4unknown):
     if not dummy4unknown:
         gold, model = gold[known], model[known]
     correlations, reason = _correlations(gold, model)
-    shared = 0
-    if table.row_map is not None:
-        rows = np.asarray(table.row_map)[ids]
+    shared, rows = 0, table.row_map
+    if rows is not None:
+        rows = np.asarray(rows)[ids]
         shared = int(((rows[:, 0] == rows[:, 1]) & (ids[:, 0] != ids[:, 1])).sum())
     return SimilarityScore(
         benchmark.name, *correlations, pairs_used=len(gold), pairs_total=len(found), unknown=len(found) - len(ids),
@@ -495,11 +495,12 @@ def _distinct_vectors(table, ids):
         ``members[starts[g]:starts[g + 1]]`` are the places of group g, ascending; None where every
         word is a group of its own.
     """
-    if table.row_map is None:
+    rows, scale = table.row_map, table.scale
+    if rows is None:
         return np.arange(len(ids)), None, None
-    keys = np.asarray(table.row_map)[ids].astype(np.int64)
-    if table.scale is not None:  # a factor below zero or of zero makes another direction
-        keys = 3 * keys + np.sign(np.asarray(table.scale)[ids]).astype(np.int64)
+    keys = np.asarray(rows)[ids].astype(np.int64)
+    if scale is not None:  # a factor below zero or of zero makes another direction
+        keys = 3 * keys + np.sign(np.asarray(scale)[ids]).astype(np.int64)
     _, firsts, groups = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(firsts)
     groups = np.argsort(order)[groups]

@@ -58,12 +58,12 @@ def row_cosines(emb, query):
 
 def word_cosines(emb, query):
     """Return the cosine of a vector to every word, (n,) float32."""
-    cosines = row_cosines(emb, query)
-    if emb.row_map is None:
+    cosines, rows, scale = row_cosines(emb, query), emb.row_map, emb.scale
+    if rows is None:
         return cosines
-    cosines = cosines[emb.row_map]
-    if emb.scale is not None:  # a zero scale is a zero vector
-        cosines[emb.scale == 0] = 0
+    cosines = cosines[rows]
+    if scale is not None:  # a zero scale is a zero vector
+        cosines[scale == 0] = 0
     return cosines
 
 
@@ -169,9 +169,10 @@ def logits(emb, query):
         products = np.empty(emb.n_rows, np.float32)
         for start, block in emb.row_blocks():
             products[start : start + len(block)] = block @ query
-    if emb.row_map is not None:
-        products = products[emb.row_map]
-    return products if emb.scale is None else products * emb.scale
+    rows, scale = emb.row_map, emb.scale
+    if rows is not None:
+        products = products[rows]
+    return products if scale is None else products * scale
 
 
 def analogy(emb, a, b, c, topn=10, restrict_vocab=None):
