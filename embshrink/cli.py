@@ -458,28 +458,21 @@ def evaluate(files, baseline, pairs, analogies, default_analogies, restrict_voca
         print_evaluation(results)
 
 
-@cli.command()
+@cli.command("export")
 @FILE
 @click.argument("target", type=click.Path())
 @click.option("--to", "format", type=click.Choice(["text", "word2vec-text", "word2vec"]),
               help="By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, else GloVe text.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET.")
 @quiet_option
-def export(file, target, format, force, quiet):
+def export_(file, target, format, force, quiet):
     """Write an .ems file back as word2vec or GloVe vectors, for other programs."""
     from embshrink.console import Progress
-    from embshrink.formats import write_vectors
+    from embshrink.formats import export
     from embshrink.reader import load
 
-    if format is None:
-        format = "word2vec" if target.endswith(".bin") else "word2vec-text" if target.endswith(".vec") else "text"
     with load(file) as emb, Progress(quiet) as progress:
-        def blocks():
-            for start, block in emb.blocks():
-                progress("writing", start, len(emb))
-                yield block
-
-        write_vectors(emb.words, blocks(), target, format, force=force)
+        format = export(emb, target, format, force=force, progress=progress)
         count = len(emb)
     if not quiet:
         click.echo(f"{target}: {count:,} words as {format}", err=True)

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from embshrink.errors import EmbshrinkError, ShapeError, SourceError
 from embshrink.vectors import WordVectors
 from embshrink.vocab import Words
 
-# name: module, function that reads, function that writes
+# name: module, function that reads, function that writes an `Outgoing` to a file (or, in FOLDERS, into a folder)
 FORMATS = {
     "text": ("embshrink.formats.text", "read", "write"),
     "word2vec-text": ("embshrink.formats.text", "read", "write_with_header"),
@@ -26,6 +27,9 @@ FORMATS = {
     "gensim": ("embshrink.formats.gensim", "read", None),
     "ems": ("embshrink.formats.ems", "read", None),
 }
+
+FOLDERS = set()  # formats that are a folder of files
+ENDINGS = {".bin": "word2vec", ".vec": "word2vec-text"}
 
 _CHOICES = {
     "format": (None, *FORMATS),
@@ -166,6 +170,32 @@ def as_vectors(stream, name, words, matrix, warnings):
     return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
 
 
+@dataclass
+class Outgoing:
+    """What a writer is given.
+
+    Parameters
+    ----------
+    words : Words
+        n distinct words.
+    blocks : iterator of numpy.ndarray, shape (k, d), float32
+        The finite vectors of all words in order, a block at a time; to be used once.
+    dim : int
+    embeddings : Embeddings, optional
+        Where words and blocks are from, for formats that hold more: n-grams, rows that words share, codes.
+    """
+
+    words: Words
+    blocks: Iterator
+    dim: int
+    embeddings: object = None
+
+
+def format_of(target):
+    """Return the name of the format that a file's name asks for by its ending; GloVe's text if by none."""
+    return ENDINGS.get(os.path.splitext(os.fspath(target))[1].lower(), "text")
+
+
 def write_vectors(words, blocks, target_path, format, *, force=False):
     """Write words and vectors to a file of a foreign format; it appears whole, or not at all.
 
@@ -176,8 +206,9 @@ def write_vectors(words, blocks, target_path, format, *, force=False):
     blocks : iterable of numpy.ndarray, shape (k, d), float32
         The vectors in order, a block of rows at a time, so that the matrix is never needed whole.
     target_path : str or os.PathLike
-    format : {"text", "word2vec-text", "word2vec"}
-        GloVe's text without a header, the same with one, or word2vec's binary format.
+    format : str
+        A format in `FORMATS` that can be written: GloVe's "text" without a header, "word2vec-text" with one,
+        "word2vec" for the binary format, and others.
     force : bool
         Replace an existing file.
 
@@ -188,22 +219,65 @@ def write_vectors(words, blocks, target_path, format, *, force=False):
     ShapeError
         If the blocks are not finite float32 of one width, or do not add up to n rows.
     """
-    from embshrink.container import atomic_write
-
-    writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
-    if format not in writers:
-        raise EmbshrinkError(f"the format {format!r} cannot be written", path=os.fspath(target_path),
-                             expected=" or ".join(writers), hint="Choose one of these.")
     if not isinstance(words, Words):
         words = Words(words)
     blocks = iter(blocks)
     first = next(blocks, None)
     if first is None or not len(words):
         raise ShapeError("there is nothing to write", expected="at least one word and its vector")
+    dim = np.shape(first)[-1]
+    _write(Outgoing(words, _checked(itertools.chain([first], blocks), dim, len(words)), dim), target_path, format,
+           force)
+
+
+def export(embeddings, target_path, format=None, *, force=False, progress=None):
+    """Write embeddings to a foreign format, with all of them that it can hold.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+    target_path : str or os.PathLike
+    format : str, optional
+        As for `write_vectors`; by the target's ending if not given.
+    force : bool
+        Replace an existing file.
+    progress : callable, optional
+        Called as ``progress("writing", done, total)``, in words.
+
+    Returns
+    -------
+    str
+        The format.
+
+    Raises
+    ------
+    TargetError
+        If the format cannot hold a word or what the embeddings are made of, the target exists and `force` is false,
+        or writing fails.
+    """
+    def blocks():
+        for start, block in embeddings.blocks():
+            if progress:
+                progress("writing", start, len(embeddings))
+            yield block
+
+    format = format or format_of(target_path)
+    dim = embeddings.vector_size
+    _write(Outgoing(embeddings.words, _checked(blocks(), dim, len(embeddings)), dim, embeddings), target_path, format,
+           force)
+    return format
+
+
+def _write(outgoing, target_path, format, force):
+    from embshrink.container import atomic_write
+
+    writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
+    if format not in writers:
+        raise EmbshrinkError(f"the format {format!r} cannot be written", path=os.fspath(target_path),
+                             expected=" or ".join(writers), hint="Choose one of these.")
     module, function = writers[format]
     with atomic_write(target_path, force=force) as file:
-        checked = _checked(itertools.chain([first], blocks), np.shape(first)[-1], len(words))
-        getattr(importlib.import_module(module), function)(file, words, checked, np.shape(first)[-1])
+        getattr(importlib.import_module(module), function)(file, outgoing)
 
 
 def _checked(blocks, dim, rows):

@@ -422,27 +422,27 @@ class _Reader:
 # ---------------------------------------------------------------- writing
 
 
-def write(file, words, blocks, dim):
+def write(file, outgoing):
     """Write GloVe's text: no header. See `embshrink.formats.write_vectors`."""
-    spaces = Counter(word.count(b" ") for word in words.raw[:HEAD_ROWS])
+    spaces = Counter(word.count(b" ") for word in outgoing.words.raw[:HEAD_ROWS])
     if min(count for count, times in spaces.items() if times == max(spaces.values())):
         raise TargetError("most of the first words hold spaces: without a header nobody can tell them from numbers",
                           hint="Write word2vec-text, which has a header.")
-    _write_rows(file, words, blocks)
+    _write_rows(file, outgoing)
 
 
-def write_with_header(file, words, blocks, dim):
+def write_with_header(file, outgoing):
     """Write word2vec's text: a header, then as `write`. See `embshrink.formats.write_vectors`."""
-    file.write(b"%d %d\n" % (len(words), dim))
-    _write_rows(file, words, blocks)
+    file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
+    _write_rows(file, outgoing)
 
 
-def _write_rows(file, words, blocks):
-    row = 0
-    for block in blocks:
+def _write_rows(file, outgoing):
+    row, raw = 0, outgoing.words.raw
+    for block in outgoing.blocks:
         numbers = block.astype("S16")  # the shortest decimal that gives the same float32
         lines = []
-        for word, fields in zip(words.raw[row : row + len(block)], numbers.tolist()):
+        for word, fields in zip(raw[row : row + len(block)], numbers.tolist()):
             if b"\n" in word:
                 raise TargetError(f"the word {show(word)} holds a newline, which a text file cannot hold",
                                   hint="Write word2vec, the binary format, or leave the word out.")

@@ -267,14 +267,14 @@ def _walk(head, start, dtype, dim):
 # ---------------------------------------------------------------- writing
 
 
-def write(file, words, blocks, dim):
+def write(file, outgoing):
     """Write the binary format, a newline after each row. See `embshrink.formats.write_vectors`."""
-    file.write(b"%d %d\n" % (len(words), dim))
-    row, width = 0, 4 * dim
-    for block in blocks:
+    file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
+    row, width, raw = 0, 4 * outgoing.dim, outgoing.words.raw
+    for block in outgoing.blocks:
         numbers = block.astype("<f4", copy=False).tobytes()
         rows = []
-        for i, word in enumerate(words.raw[row : row + len(block)]):
+        for i, word in enumerate(raw[row : row + len(block)]):
             if b" " in word or word.startswith(b"\n"):
                 raise TargetError(f"the word {show(word)} holds a space or begins with a newline, which the word2vec "
                                   "binary format cannot hold",
