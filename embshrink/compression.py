@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import os
 import time
@@ -17,12 +18,13 @@ from embshrink.arrays import unit_rows
 from embshrink.container import atomic_write, check_target, plan_container, write_container
 from embshrink.errors import ShapeError, SourceError, StepError
 from embshrink.methods.base import RowMap, no_progress
-from embshrink.ngrams import encode_ids, of_file, of_model, plan_ids, unseen_cosine
+from embshrink.ngrams import NgramTable, encode_ids, hashing_header, of_file, of_model, plan_ids, unseen_cosine
 from embshrink.reader import Embeddings, as_embeddings, load
 from embshrink.vectors import WordVectors
-from embshrink.vocab import encode_plain, plan_plain, to_bytes
+from embshrink.vocab import Words, encode_plain, plan_plain, to_bytes
 
 CHECKED_ROWS = 1000
+MODELS = ("fasttext", "finalfusion", "navec")  # formats that may hold n-grams beside words, or words as codes
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Table:
         The same vectors, to compare with.
     ngrams : embshrink.ngrams.NgramTable, optional
         What vectors of unseen words are made of, if the source has it.
+    stored : embshrink.pipeline.Stored, optional
+        The same vectors as the source has them, where that is as codes that a file of ours holds as they are.
     """
 
     words: object
@@ -51,6 +55,7 @@ class Table:
     warnings: list
     embeddings: Embeddings
     ngrams: object = None
+    stored: pipeline.Stored | None = None
 
 
 def open_table(source, options=None, *, ngrams=True, progress=no_progress):
@@ -63,15 +68,28 @@ def open_table(source, options=None, *, ngrams=True, progress=no_progress):
         go on sharing it, and only the stored rows are decoded.
     options : embshrink.ReadOptions, optional
     ngrams : bool
-        Keep the n-grams of a fastText model; its words' vectors are finished ones either way. With ``limit`` they
-        are not kept.
+        Keep the n-grams of a fastText model, also of one in a finalfusion file; its words' vectors are finished ones
+        either way. With ``limit`` they are not kept. A floret table has nothing else.
     progress : callable
 
     Returns
     -------
     Table
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, or nothing of it would be left.
     """
-    kept = None
+    table = _read_table(source, options, ngrams, progress)
+    if not len(table.words) and table.ngrams is None:
+        raise SourceError("there are no vectors in it", path=table.source.get("name"),
+                          hint="If it holds n-grams alone, as a floret table, keep those.")
+    return table
+
+
+def _read_table(source, options, ngrams, progress):
+    kept = stored = None
     if not isinstance(source, WordVectors):
         from embshrink.formats import ReadOptions, open_identified, read_stream
 
@@ -79,37 +97,88 @@ def open_table(source, options=None, *, ngrams=True, progress=no_progress):
         with open_identified(source, options) as (stream, name):
             if name == "ems" and stream.file_path is not None and not stream.packed:
                 return _open_ems(stream, ngrams)
-            if name == "fasttext" and ngrams and options.limit is None:
-                source, kept = _read_fasttext(stream, options, progress)
+            if name in ("floret", "spacy"):
+                return _open_floret_or_spacy(stream, name, options, ngrams, progress)
+            if name in MODELS:
+                source, kept, stored = _read_model(stream, name, options, ngrams, progress)
             else:
                 source = read_stream(stream, name, options, progress)
-    if not len(source):
-        raise SourceError("there are no vectors in it", path=source.source.get("name"))
     return Table(source.words, source.matrix, RowMap.identity(len(source)), source.source, source.warnings,
-                 as_embeddings(source), kept)
+                 as_embeddings(source), kept, stored)
 
 
-def _read_fasttext(stream, options, progress):
-    """Return the words of a fastText model as `WordVectors`, and its n-grams, or None if it has none."""
-    from embshrink.formats import as_vectors
-    from embshrink.formats.fasttext import finished_words, load_model
+def _read_model(stream, name, options, ngrams, progress):
+    """Return a model's words as `WordVectors`; its n-grams and its words as codes, or None where it has none."""
+    from embshrink.formats import FORMATS, as_vectors
 
-    model = load_model(stream, options, progress)
-    kept = of_model(model) if model.has_ngrams else None  # first: finishing the words uses the model up
-    found = finished_words(model, stream, options, progress, ngrams_kept=kept is not None)
-    return as_vectors(stream, "fasttext", *found), kept
+    module = importlib.import_module(FORMATS[name][0])
+    model = module.load_model(stream, options, progress)
+    kept = None  # first: finishing the words uses the model up
+    if ngrams and model.has_ngrams and options.limit is None:
+        kept = of_model(model)
+    found = module.finished_words(model, stream, options, progress, ngrams_kept=kept is not None)
+    vectors, stored = as_vectors(stream, name, *found), None
+    if model.codes is not None:
+        ids = {word: row for row, word in reversed(list(enumerate(model.words.raw)))}
+        stored = _as_stored(model.codes.take(np.array([ids[word] for word in vectors.words.raw], np.int64)))
+        if stored is None:
+            vectors.warnings.append("its codes cannot be kept as they are, for a norm is out of float16's range")
+        if kept is not None:
+            kept.stored = _as_stored(model.codes.take(kept.ids + len(model.words)))
+    return vectors, kept, stored
+
+
+def _as_stored(codes):
+    """Return codes of another program as a file of ours holds them; None if that cannot say their norms."""
+    step, state, parts = codes.as_pq()
+    row_map = RowMap.identity(len(codes))
+    if codes.norms is not None:
+        with np.errstate(over="ignore"):
+            scale = codes.norms.astype(np.float16).astype(np.float32)
+        if not (np.abs(scale - codes.norms) <= np.abs(codes.norms) / 1024).all():
+            return None
+        if (scale != 1).any():
+            row_map.scale = scale
+    return pipeline.Stored([step], codes.dim, row_map, [], step, state, parts)
+
+
+def _as_it_is(emb):
+    """Return what an open file keeps of its vectors, to be written anew."""
+    rows = np.arange(len(emb)) if emb.row_map is None else emb.row_map.astype(np.int64)
+    codes = {name: np.asarray(part) for name, part in emb.stored.codes.items()}
+    return dataclasses.replace(emb.stored, row_map=RowMap(rows, emb.n_rows, emb.owners(), emb.scale), codes=codes)
+
+
+def _open_floret_or_spacy(stream, name, options, ngrams, progress):
+    """Return a table whose words share rows, or one without words, whose rows are all n-grams'."""
+    from embshrink.formats import floret, spacy
+
+    found = (floret if name == "floret" else spacy).load_table(stream, options, progress)
+    source = stream.provenance(name)
+    if isinstance(found, floret.FloretTable):
+        kept = NgramTable(found.hashing, found.ids, found.matrix, np.ones(len(found.ids)), "zero") if ngrams else None
+        matrix = np.empty((0, found.matrix.shape[1]), np.float32)
+        words, row_map = Words([]), RowMap.identity(0)
+    else:
+        kept, words, matrix = None, Words(found.words), found.matrix
+        _, owners = np.unique(found.rows, return_index=True)
+        row_map = RowMap(found.rows, len(matrix), owners)
+    emb = Embeddings(words, matrix.__getitem__, matrix.shape[1], row_map, len(matrix))
+    return Table(words, matrix, row_map, source, [*stream.warnings, *found.warnings], emb, kept)
 
 
 def _open_ems(stream, ngrams):
     emb = load(stream.file_path, verify="full")
-    rows = np.arange(len(emb)) if emb.row_map is None else emb.row_map.astype(np.int64)
+    stored = _as_it_is(emb)
     matrix = np.empty((emb.n_rows, emb.vector_size), np.float32)
     for start, block in emb.row_blocks():
         matrix[start : start + len(block)] = block
     info = emb.info()
     source = {**stream.provenance("ems"), **{key: info[key] for key in ("steps", "seed", "source", "writer")}}
     kept = of_file(emb.subwords) if ngrams and emb.subwords is not None else None
-    return Table(emb.words, matrix, RowMap(rows, emb.n_rows, emb.owners(), emb.scale), source, [], emb, kept)
+    if kept is not None:
+        kept.stored = _as_it_is(emb.subwords.rows)
+    return Table(emb.words, matrix, stored.row_map, source, [], emb, kept, stored)
 
 
 @dataclass
@@ -176,7 +245,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     target : str or os.PathLike
         Appears whole, verified, or not at all.
     steps : str, step, or list of these
-        For instance ``["prune:keep=50000", "pq:subspaces=25"]``.
+        For instance ``["prune:keep=50000", "pq:subspaces=25"]``. With no steps, codes of a finalfusion or navec
+        file are kept one to one, as is all of an ``.ems`` file, and of other sources every number.
     seed : int
         Same input, steps and seed give the same bytes, at any number of threads.
     bits : float, optional
@@ -221,6 +291,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     table = open_table(source, options, ngrams=ngrams != "drop", progress=progress)
     clock.lap("read")
     warnings = list(table.warnings)
+    if not len(table.words) and any(step.axis == "rows" for step in steps):
+        warnings.append("row steps are left out: there are no words, only n-grams, and those keep their rows")
     protected = _protected_ids(table, keep_words, warnings)
     weights, counts_source = _weights(table, counts, steps, warnings)
     if bits is not None:
@@ -228,8 +300,8 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     if size is not None:
         steps = _with_size(table, steps, size, seed, ngrams)
     notes = {}
-    stored, full_map = pipeline.shrink(table.matrix, steps, row_map=table.row_map, weights=weights,
-                                       protected=protected, seed=seed, progress=progress, notes=notes)
+    stored, full_map = _shrink(table, _word_steps(table, steps), row_map=table.row_map, weights=weights,
+                               protected=protected, seed=seed, progress=progress, notes=notes)
     clock.lap("shrink")
     if remap is not None and full_map.owners is None:
         raise StepError("there is no remap to report: centroids belong to no word",
@@ -251,18 +323,36 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     if remap is not None:
         write_remap(remap, table, full_map, force=force)
     emb = load(target)
-    loss = measure_loss(emb, table.embeddings, progress=progress) if measure else None
+    loss = measure_loss(*_compared(emb, table), progress=progress) if measure else None
     if measure and table.ngrams is not None:
         loss["unseen_cosine"] = unseen_cosine(table.ngrams, emb.subwords, table.words)
     clock.lap("measure")
     info = emb.info()
     emb.close()
     return Report(
-        target=os.fspath(target), steps=header["steps"], words=len(words), rows=stored.row_map.count, dim=stored.dim,
+        target=os.fspath(target), steps=(header if len(words) else header["subwords"])["steps"], words=len(words),
+        rows=stored.row_map.count, dim=stored.dim,
         dropped=len(table.words) - len(words), source_bytes=table.source.get("size"), target_bytes=total,
         parts=group_parts(info["sections"], total), bits_per_word=info["bits_per_word"], loss=loss,
         seconds=clock.laps, warnings=warnings, notes=notes,
     )
+
+
+def _shrink(table, steps, **how):
+    """Run steps over a table of words or n-grams as `pipeline.shrink`; without any, keep what the source has."""
+    if not steps and table.stored is not None:
+        return table.stored, table.stored.row_map
+    return pipeline.shrink(table.matrix, steps, **how)
+
+
+def _plan(table, n, steps, row_map=None):
+    """Return what `_shrink` would make of a table for n words or n-grams, without any work."""
+    if steps or table.stored is None:
+        return pipeline.plan(n, table.matrix.shape[1], steps, row_map=row_map)
+    stored = table.stored
+    sections = {name: (part.dtype, part.shape) for name, part in stored.sections().items()}
+    row_map = stored.row_map
+    return pipeline.Planned(stored.steps, row_map.count, stored.dim, row_map.owners is not None, sections)
 
 
 class _Clock:
@@ -286,6 +376,11 @@ def _protected_ids(table, keep_words, warnings):
     return np.array([index for index in ids if index >= 0], dtype=np.int64)
 
 
+def _word_steps(table, steps):
+    """Return the steps for words: none where there are only n-grams, which have steps of their own."""
+    return steps if len(table.words) else []
+
+
 def _ngram_steps(table, steps, ngrams):
     """Return (the n-grams that are kept, the steps for their rows)."""
     if ngrams == "same":
@@ -300,17 +395,16 @@ def _ngram_steps(table, steps, ngrams):
 def _shrink_ngrams(table, steps, seed, progress):
     """Return the header's account of the n-grams, and their sections."""
     weights = np.maximum(table.uses, 1)
-    stored, _ = pipeline.shrink(table.matrix, steps, weights=weights, seed=seed,
-                                progress=lambda stage, done, total: progress(f"n-grams: {stage}", done, total))
-    parts = {**encode_ids(table.ids, table.bucket), **stored.sections()}
+    stored, _ = _shrink(table, steps, weights=weights, seed=seed,
+                        progress=lambda stage, done, total: progress(f"n-grams: {stage}", done, total))
+    parts = {**encode_ids(table.ids, table.hashing.bucket), **stored.sections()}
     header = _subwords_header(table, stored.steps, stored.row_map.count, stored.row_map.owners is not None)
     return header, {f"ngrams.{name}": part for name, part in parts.items()}
 
 
 def _subwords_header(table, steps, rows, owned):
-    return {"minn": table.minn, "maxn": table.maxn, "bucket": table.bucket, "present": len(table.ids),
-            "missing": table.missing, "rows": rows, "owned": owned,
-            "steps": [registry.format(step) for step in steps]}
+    return {**hashing_header(table.hashing), "present": len(table.ids), "missing": table.missing, "rows": rows,
+            "owned": owned, "steps": [registry.format(step) for step in steps]}
 
 
 def _weights(table, counts, steps, warnings):
@@ -346,14 +440,18 @@ def _header(table, steps, seed, n, rows, owned, protected):
 def _verify(path, stored, words):
     """Reopen what was written, check all of it, and compare some rows with memory, bit for bit."""
     with load(path, verify="full") as emb:
-        rows = np.unique(np.linspace(0, stored.row_map.count - 1, CHECKED_ROWS).astype(np.int64))
+        count = stored.row_map.count
+        rows = np.unique(np.linspace(0, count - 1, min(CHECKED_ROWS, count)).astype(np.int64))
         if emb.words.raw != words.raw or not np.array_equal(emb.decode_rows(rows), stored.decode(rows)):
             raise ShapeError("the file does not read back as it was written", path=path,
                              hint="This is a fault of embshrink or of the machine's memory; please report it.")
 
 
 def _with_bits(table, steps, bits):
-    width = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map).width
+    if len(table.words):
+        width = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map).width
+    else:
+        width = pipeline.plan(*table.ngrams.matrix.shape, _ngram_steps(table, steps, "same")[1]).width
     if not steps or steps[-1].axis != "bits":
         raise StepError("bits needs a bits step to set", hint="Add pq, or another of: embshrink methods")
     return [*steps[:-1], steps[-1].with_bits(bits, width)]
@@ -411,18 +509,20 @@ def plan_file(table, steps, seed=0, ngrams="same"):
     bits_per_word : float
     """
     n, raw = len(table.words), table.words.raw
-    planned = pipeline.plan(n, table.matrix.shape[1], steps, row_map=table.row_map)
+    planned = _plan(table, n, _word_steps(table, registry.as_steps(steps)), table.row_map)
+    shown = planned.steps
     words = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
     sections = {**{f"words.{name}": part for name, part in words.items()}, **planned.sections}
     header = _header(table, planned.steps, seed, n, planned.rows, planned.owned, ())
     if table.ngrams is not None:
         kept, own = _ngram_steps(table, registry.as_steps(steps), ngrams)
-        own = pipeline.plan(*kept.matrix.shape, own)
+        own = _plan(kept, len(kept.ids), own)
+        shown = shown if n else own.steps
         header["subwords"] = _subwords_header(kept, own.steps, own.rows, own.owned)
-        parts = {**plan_ids(kept.bucket), **own.sections}
+        parts = {**plan_ids(kept.hashing.bucket), **own.sections}
         sections.update({f"ngrams.{name}": part for name, part in parts.items()})
     total, parts = plan_container(header, sections)
-    return [registry.format(step) for step in planned.steps], total, parts, 8 * planned.nbytes / n
+    return [registry.format(step) for step in shown], total, parts, 8 * planned.nbytes / n if n else 0.0
 
 
 def group_parts(sections, total):
@@ -434,6 +534,14 @@ def group_parts(sections, total):
         kind = prefix.get(name.split(".")[0], "other")
         kinds[kind] = kinds.get(kind, 0) + size
     return {**kinds, "header, checksums, padding": total - sum(kinds.values())}
+
+
+def _compared(emb, table):
+    """Return what to compare, after and before: words, or where there are none the rows of n-grams by bucket."""
+    if len(table.words):
+        return emb, table.embeddings
+    return [Embeddings(Words(map(str, ids.tolist())), decode, emb.vector_size, None, len(ids)) for ids, decode in (
+        (emb.subwords.ids(), emb.subwords.rows.decode_ids), (table.ngrams.ids, table.ngrams.matrix.__getitem__))]
 
 
 def measure_loss(emb, baseline, *, queries=500, progress=no_progress):

@@ -156,6 +156,112 @@ def atomic_write(path, *, force=False, check=None):
         raise
 
 
+@contextlib.contextmanager
+def atomic_folder(path, names, *, force=False):
+    """Write a folder of files so that it appears whole, or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The target. A symbolic link is followed.
+    names : collection of str
+        What files the folder may have. An existing folder with anything else in it is not replaced.
+    force : bool
+        Replace an existing folder.
+
+    Yields
+    ------
+    callable
+        ``create(name)`` is a context manager that gives an object with ``write(bytes)``.
+
+    Raises
+    ------
+    TargetError
+        If the target exists and `force` is false, it is a file or a folder of other things, or writing fails. The
+        target is then as it was and no temporary is left.
+
+    Notes
+    -----
+    No system call replaces a folder: between moving the old one away and the new one in place there is none.
+    """
+    _check_folder_target(path, names, force)
+    target = os.path.realpath(path)
+    parent, name = os.path.split(target)
+    stem = os.path.join(parent, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
+    temporary, old = f"{stem}.tmp", f"{stem}.old"
+
+    @contextlib.contextmanager
+    def create(name):
+        try:
+            file = open(os.path.join(temporary, name), "wb")
+        except OSError as error:
+            raise _target_error(error, path) from error
+        try:
+            yield _Output(file, path)
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise _target_error(error, path) from error
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    try:
+        os.mkdir(temporary)
+    except OSError as error:
+        raise _target_error(error, path) from error
+    try:
+        yield create
+        _sync_folder(temporary)
+        _replace_folder(temporary, target, old, path)
+    except BaseException:
+        _remove_folder(temporary, names)
+        raise
+    _sync_folder(parent)
+    _remove_folder(old, names)
+
+
+def _check_folder_target(path, names, force):
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        others = sorted(set(os.listdir(path)) - set(names))
+        if others:
+            raise TargetError("the target is a folder that holds other things", path=path,
+                              expected=f"a new folder, or one with {', '.join(names)} alone",
+                              found=", ".join(others[:5]), hint="Name another folder.")
+        if not force:
+            raise TargetError("the target exists", path=path, hint="Use --force (force=True) to replace it.")
+    elif os.path.lexists(path):
+        raise TargetError("the target is a file, and this format is a folder", path=path, hint="Name another.")
+    elif not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+        raise TargetError("the target's folder does not exist", path=path, hint="Create it first.")
+
+
+def _replace_folder(temporary, target, old, path):
+    """Move a new folder in the place of an old one, if there is one; put that back if it fails."""
+    try:
+        if os.path.isdir(target):
+            os.rename(target, old)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if os.path.isdir(old):
+                os.rename(old, target)
+            raise
+    except OSError as error:
+        raise _target_error(error, path) from error
+
+
+def _remove_folder(folder, names):
+    """Remove a folder of ours; what is not ours stays, and the folder with it."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
 def _sync_folder(folder):
     """Make the new name last through a power cut, where the system lets us; the file is in place and whole."""
     if os.name != "posix":  # Windows cannot open a folder

@@ -745,7 +745,7 @@ def _draw(n, count, seed):
 def _common(mine, theirs):
     """Return the ids in both tables of the words that both have, in the second table's order."""
     words, base = mine.words.raw, theirs.words.raw
-    if words == base:
+    if words and words == base:
         return np.arange(len(words)), np.arange(len(words))
     index = {word: i for i, word in enumerate(words)}
     ids = np.array([index.get(word, -1) for word in base], np.int64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embshrink.errors import FormatError
-from embshrink.subwords import bucket_ids
+from embshrink.subwords import Floret, Hashing
 from embshrink.vocab import to_bytes
 
 BITS_PER_RANK = 512
@@ -19,8 +19,7 @@ class NgramTable:
 
     Parameters
     ----------
-    minn, maxn, bucket : int
-        As for `embshrink.subwords.bucket_ids`.
+    hashing : embshrink.subwords.Hashing
     ids : numpy.ndarray, shape (k,), int64
         The buckets that have a row, ascending.
     matrix : numpy.ndarray, shape (k, d), float32
@@ -28,15 +27,16 @@ class NgramTable:
         How often each bucket is met in the text the model was trained on.
     missing : {"zero", "skip"}
         What an n-gram without a row counts as in the mean: a zero vector, or not at all.
+    stored : embshrink.pipeline.Stored, optional
+        The same rows as the source has them, where that is as codes that a file of ours holds as they are.
     """
 
-    minn: int
-    maxn: int
-    bucket: int
+    hashing: Hashing
     ids: np.ndarray
     matrix: np.ndarray
     uses: np.ndarray
     missing: str
+    stored: object = None
 
     def most_useful(self, count):
         """Return the table of the `count` n-grams with the largest uses times length; the rest become missing.
@@ -47,8 +47,8 @@ class NgramTable:
             return self
         worth = self.uses * np.linalg.norm(self.matrix, axis=1)
         kept = np.sort(np.argsort(-worth, kind="stable")[:count])
-        return NgramTable(self.minn, self.maxn, self.bucket, self.ids[kept], np.ascontiguousarray(self.matrix[kept]),
-                          self.uses[kept], self.missing)
+        return NgramTable(self.hashing, self.ids[kept], np.ascontiguousarray(self.matrix[kept]), self.uses[kept],
+                          self.missing)
 
 
 def of_model(model):
@@ -80,16 +80,14 @@ def of_model(model):
     for start in range(0, len(ids), size):
         matrix[start : start + size] = model.rows(rows[start : start + size] + n)
     missing = "zero" if model.pruned is None else "skip"
-    return NgramTable(model.minn, model.maxn, model.bucket, ids, as_matrix(matrix, "the n-gram matrix"), uses[ids],
-                      missing)
+    return NgramTable(Hashing(model.minn, model.maxn, model.bucket), ids, as_matrix(matrix, "the n-gram matrix"),
+                      uses[ids], missing)
 
 
 def of_file(subwords):
     """Return the `NgramTable` of an open file's n-grams, decoded; each counts as used once."""
-    bits = np.unpackbits(np.asarray(subwords.bitmap), bitorder="little")[: subwords.bucket]
-    ids = np.flatnonzero(bits)
-    return NgramTable(subwords.minn, subwords.maxn, subwords.bucket, ids, np.asarray(subwords.rows.vectors),
-                      np.ones(len(ids)), subwords.missing)
+    ids = subwords.ids()
+    return NgramTable(subwords.hashing, ids, np.asarray(subwords.rows.vectors), np.ones(len(ids)), subwords.missing)
 
 
 def unseen_cosine(table, subwords, words, count=1000):
@@ -109,9 +107,9 @@ def unseen_cosine(table, subwords, words, count=1000):
         None if no word has an n-gram. A word whose n-grams are all gone counts as 0.
     """
     cosines = []
-    for index in np.unique(np.linspace(0, len(words) - 1, count).astype(np.int64)).tolist():
+    for index in np.unique(np.linspace(0, len(words) - 1, min(count, len(words))).astype(np.int64)).tolist():
         word = to_bytes(words[index])
-        buckets = np.array(bucket_ids(word, table.minn, table.maxn, table.bucket), np.int64)
+        buckets = np.array(table.hashing.ids(word), np.int64)
         at = np.searchsorted(table.ids, buckets)
         at = at[table.ids[np.minimum(at, len(table.ids) - 1)] == buckets]
         if not len(at):
@@ -143,13 +141,35 @@ def plan_ids(bucket):
             "ranks": (np.dtype(np.uint32), (-(-bucket // BITS_PER_RANK),))}
 
 
+def hashing_header(hashing):
+    """Return the part of a file's header that says how n-grams are hashed."""
+    part = {"minn": hashing.minn, "maxn": hashing.maxn, "bucket": hashing.bucket}
+    return part if hashing.floret is None else {**part, "hash": "floret", **vars(hashing.floret)}
+
+
+def hashing_of_header(part):
+    """Return what `hashing_header` was given; raise FormatError if a value is impossible."""
+    name = part.get("hash", "fnv1a")
+    if name not in ("fnv1a", "floret"):
+        raise FormatError("n-grams are hashed in an unknown way", expected="fnv1a or floret", found=name,
+                          hint="Update embshrink: pip install -U embshrink")
+    kinds = {"hashes": int, "seed": int, "bow": str, "eow": str} if name == "floret" else {}
+    own = {key: part.get(key) for key in kinds}
+    if any(type(own[key]) is not kind for key, kind in kinds.items()):
+        raise FormatError("the header's subwords do not say how floret hashes", expected=sorted(kinds), found=part)
+    try:
+        return Hashing(part["minn"], part["maxn"], part["bucket"], Floret(**own) if own else None)
+    except ValueError as error:
+        raise FormatError(f"the header's subwords are impossible: {error}") from error
+
+
 class Subwords:
     """Vectors for unseen words, out of an open file.
 
     Parameters
     ----------
     header : dict
-        ``minn``, ``maxn``, ``bucket``, ``present``, ``missing``.
+        What `hashing_header` made, ``present``, ``missing``.
     arrays : mapping of str to array_like
         What `encode_ids` made, mapped or not.
     rows : Embeddings
@@ -159,16 +179,22 @@ class Subwords:
     ------
     FormatError
         If they contradict each other.
+
+    Attributes
+    ----------
+    hashing : embshrink.subwords.Hashing
+    present : int
+        How many buckets have a row.
+    missing : {"zero", "skip"}
+        As for `NgramTable`.
     """
 
     def __init__(self, header, arrays, rows):
-        self.minn, self.maxn = header["minn"], header["maxn"]
-        self.bucket, self.present = header["bucket"], header["present"]
-        if not (0 <= self.minn <= 100 and 0 <= self.maxn <= 100 and 0 < self.bucket < 2**31 and
-                0 <= self.present <= self.bucket and header["missing"] in ("zero", "skip")):
+        self.hashing = hashing_of_header(header)
+        self.present, self.missing = header["present"], header["missing"]
+        if not 0 <= self.present <= self.hashing.bucket or self.missing not in ("zero", "skip"):
             raise FormatError("the header's subwords have an impossible number", found=header)
-        self.missing = header["missing"]
-        for name, (dtype, shape) in plan_ids(self.bucket).items():
+        for name, (dtype, shape) in plan_ids(self.hashing.bucket).items():
             part = arrays.get(name)
             if part is None or part.dtype.name != dtype.name or part.shape != shape:
                 raise FormatError(f"section ngrams.{name} is missing or does not fit", expected=f"{dtype} {shape}",
@@ -190,21 +216,38 @@ class Subwords:
 
     def vector(self, word):
         """Return the mean of a word's n-gram rows, (d,) float32, or None if it has none that is here."""
-        buckets = bucket_ids(to_bytes(word), self.minn, self.maxn, self.bucket)
+        buckets = self.hashing.ids(to_bytes(word))
         rows = [row for row in map(self._row, buckets) if row >= 0]
         if not rows:
             return None
         total = self.rows.decode_ids(np.array(rows)).sum(axis=0, dtype=np.float32)
         return total / np.float32(len(rows) if self.missing == "skip" else len(buckets))
 
+    def ids(self):
+        """Return the buckets that have a row, ascending, (present,) int64."""
+        ids = np.flatnonzero(np.unpackbits(np.asarray(self.bitmap), bitorder="little"))
+        if len(ids) and ids[-1] >= self.hashing.bucket:
+            raise FormatError("ngrams.bitmap has bits beyond the last bucket")
+        if len(ids) != self.present:
+            raise FormatError("ngrams.bitmap does not have a bit for each row", expected=self.present, found=len(ids))
+        return ids
+
+    def blocks(self):
+        """Yield (first bucket, vectors) over all buckets, some thousand at a time; zeros for those without a row."""
+        ids = self.ids()
+        step = self.rows.block_rows
+        for start in range(0, self.hashing.bucket, step):
+            stop = min(start + step, self.hashing.bucket)
+            first, last = np.searchsorted(ids, [start, stop])
+            block = np.zeros((stop - start, self.rows.vector_size), np.float32)
+            block[ids[first:last] - start] = self.rows.decode_ids(np.arange(first, last))
+            yield start, block
+
     def check(self):
         """Raise FormatError unless the bitmap and its ranks agree, and every row decodes."""
-        bits = np.unpackbits(np.asarray(self.bitmap), bitorder="little")
-        if bits[self.bucket :].any():
-            raise FormatError("ngrams.bitmap has bits beyond the last bucket")
-        ids = np.flatnonzero(bits)
-        ranks = encode_ids(ids, self.bucket)["ranks"]
-        if len(ids) != self.present or not np.array_equal(ranks, np.asarray(self._ranks)):
-            raise FormatError("ngrams.ranks does not count ngrams.bitmap", expected=self.present, found=len(ids))
+        ids = self.ids()
+        ranks = encode_ids(ids, self.hashing.bucket)["ranks"]
+        if not np.array_equal(ranks, np.asarray(self._ranks)):
+            raise FormatError("ngrams.ranks does not count ngrams.bitmap")
         self.rows.stored.codec.check_codes(self.rows.stored.codes, self.rows.stored.state)
         self.rows.check_rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -51,6 +52,12 @@ class Stored:
     state: dict
     codes: dict
 
+    @functools.cached_property
+    def _decode(self):
+        if hasattr(self.codec, "decoder"):
+            return self.codec.decoder(self.codes, self.state).decode
+        return functools.partial(self.codec.decode, self.codes, self.state)
+
     def decode(self, rows):
         """Return stored rows as vectors.
 
@@ -69,7 +76,7 @@ class Stored:
         """
         with np.errstate(over="ignore", invalid="ignore"):  # `check` refuses infinities, and says where
             try:
-                matrix = self.codec.decode(self.codes, self.state, rows)
+                matrix = self._decode(rows)
             except IndexError as error:
                 raise FormatError("a code points outside its codebook", hint="Get the file again.") from error
             for step, state in reversed(self.columns):
@@ -155,7 +162,7 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
             row_map = row_map.then(reduced)
         elif step.axis == "columns":
             state = step.fit(matrix, context)
-            if hasattr(step, "fitted"):  # some sizes are known only now, and the file must say them
+            if hasattr(step, "fitted"):  # what is known only now, and the file must say
                 step = resolved[-1] = step.fitted(state)
             matrix = step.apply(matrix, state)
             columns.append((step, state))
@@ -163,6 +170,8 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
             if hasattr(step, "arrange"):
                 matrix, row_map = _arrange(step, matrix, row_map, context)
             state = step.fit(matrix, context)
+            if hasattr(step, "fitted"):
+                step = resolved[-1] = step.fitted(state)
             codes = step.encode(matrix, state, context)
     remaining = row_map.without_dropped()
     return Stored(resolved, dim, remaining, columns, resolved[-1], state, codes), row_map

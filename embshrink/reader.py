@@ -502,7 +502,7 @@ class Embeddings:
         return {
             **container.header, "path": container.path, "version": "{}.{}".format(*container.version),
             "bytes": container.size, "sections": sections,
-            "bits_per_word": 8 * vectors / max(len(self), 1),
+            "bits_per_word": 8 * vectors / len(self) if len(self) else 0.0,
             "word_bits_per_word": 8 * strings / max(len(self), 1),
         }
 

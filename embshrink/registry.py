@@ -18,6 +18,7 @@ METHODS = {
     "dedupe": "embshrink.methods.dedupe:Dedupe",
     "kmeans": "embshrink.methods.kmeans:KMeans",
     "lowrank": "embshrink.methods.lowrank:LowRank",
+    "ecq": "embshrink.methods.ecq:ECQ",
     "pq": "embshrink.methods.pq:PQ",
     "iiq": "embshrink.methods.iiq:IIQ",
     "scalar": "embshrink.methods.scalar:Scalar",
@@ -93,7 +94,7 @@ class Parameter:
     def allowed(self):
         """What a value may be, in words."""
         if self.choices:
-            return "|".join(self.choices)
+            return "|".join(map(str, self.choices))
         if self.type is bool:
             return "true|false"
         kind = {int: "whole number", float: "number", str: "text"}[self.type]

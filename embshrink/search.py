@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embshrink.arrays import row_norms, unit_rows
+from embshrink.errors import EmbshrinkError
 
 
 def query_vector(emb, items, weights, normalize=True):
@@ -57,7 +58,10 @@ def row_cosines(emb, query):
 
 
 def word_cosines(emb, query):
-    """Return the cosine of a vector to every word, (n,) float32."""
+    """Return the cosine of a vector to every word, (n,) float32; EmbshrinkError where there are no words."""
+    if not len(emb):
+        raise EmbshrinkError("there are no words to search: the table holds n-grams alone",
+                             hint="Look words up, or compare some of your own: emb.distances(word, others).")
     cosines, rows, scale = row_cosines(emb, query), emb.row_map, emb.scale
     if rows is None:
         return cosines

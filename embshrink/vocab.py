@@ -69,9 +69,17 @@ class Words(Sequence):
             self._ids = {word: index for index, word in enumerate(self.raw)}
         return self._ids.get(to_bytes(word), -1)
 
+    def prefix(self, text):
+        """Return the ids of the words that begin with `text`, ascending, as a list."""
+        return _beginning_with(self.raw, to_bytes(text))
+
     def take(self, ids):
         """Return the words with these ids, in this order, as a new `Words`."""
         return Words([self.raw[i] for i in ids])
+
+
+def _beginning_with(raw, prefix):
+    return [index for index, word in enumerate(raw) if word.startswith(prefix)]
 
 
 def encode_plain(words):
@@ -220,6 +228,10 @@ class PlainWords(Sequence):
             if self._lengths[index] == len(word) and self.raw_at(index) == word:
                 return index
         return -1
+
+    def prefix(self, text):
+        """Return the ids of the words that begin with `text`, ascending, as a list."""
+        return _beginning_with(self.raw, to_bytes(text))
 
     def take(self, ids):
         """Return the words with these ids, in this order, as `Words` in memory."""

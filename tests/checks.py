@@ -14,6 +14,9 @@ SETTINGS = {
     "pq": ["pq:subspaces=1", "pq:subspaces=3", "pq:subspaces=10,centroids=16", "pq:subspaces=3,centroids=5",
            "pq:subspaces=4,centroids=300", "pq:subspaces=3,centroids=16,rotate=pca", "pq:subspaces=4,rotate=opq",
            "pq:subspaces=2,sample=50,centroids=32", "pq:normalize=columns,rotate=opq,subspaces=3"],
+    "ecq": ["ecq:bits=400", "ecq:step=0.05", "ecq:step=0.3,trellis=0", "ecq:step=0.2,trellis=4,centroids=20",
+            "ecq:step=0.2,centroids=150,block=7", "ecq:step=0.3,norms=true,weights=zipf:0.5",
+            "ecq:step=0.3,weights=counts,block=1", "ecq:step=40", "ecq:step=0.0005"],
     "cast": ["cast:dtype=float32"],
     "iiq": ["iiq:bits=5", "iiq:remove=3", "iiq:ratio=64", "itq", "itq:bits=7", "sign", "iiq:rotate=none"],
     "scalar": ["scalar:bits=1", "scalar:bits=3", "scalar:bits=4,per=matrix", "scalar:bits=7", "int8"],
@@ -31,7 +34,7 @@ SETTINGS = {
 }
 
 # What depends on the values: rows that are equal, ranks, whether the rows of a tiny table are in order already.
-UNKNOWN_SIZE = {"dedupe", "groupreduce", *SETTINGS["groupreduce"], "tensortrain"}
+UNKNOWN_SIZE = {"dedupe", "ecq", *SETTINGS["ecq"], "groupreduce", *SETTINGS["groupreduce"], "tensortrain"}
 
 
 def all_settings():
@@ -50,7 +53,8 @@ def check_file(text, vectors, path):
     """Write, reopen, verify; single, batch and whole decoding agree to the last bit; the plan was right."""
     report = compress(vectors, path, [text], force=True)
     planned = plan_file(open_table(vectors), [text])
-    assert planned[0] == report.steps
+    if registry.name_of(registry.parse(text)) != "ecq":  # which finds its step as it runs
+        assert planned[0] == report.steps
     assert report.target_bytes == path.stat().st_size
     if text in UNKNOWN_SIZE:
         assert planned[1] >= report.target_bytes - 64

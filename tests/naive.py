@@ -100,3 +100,36 @@ def tensor_train_row(cores, row):
     for core, digit in zip(cores, digits):
         product = np.einsum("ar,rjs->ajs", product, core[digit].astype(np.float64)).reshape(-1, core.shape[3])
     return product[:, 0]
+
+
+def rans_block(symbols, table):
+    """Return the bytes of one block, each symbol given as (frequency, start)."""
+    x, found = 1 << 14, []
+    for freq, start in [table[symbol] for symbol in symbols][::-1]:
+        while x >= 1024 * freq:
+            found.append(x % 256)
+            x //= 256
+        x = x // freq * 4096 + start + x % freq
+    return x.to_bytes(2 if x < 1 << 16 else 3, "big") + bytes(found[::-1])
+
+
+def word_symbols(words, size):
+    """Return (kind, key, key, key, symbol) of all symbols of sorted words, in blocks of `size`."""
+    def at(word, place):
+        return word[place] + 1 if 0 <= place < len(word) else 0
+
+    found, shared = [], 0
+    for i, word in enumerate(words):
+        begin = 0
+        if i % size == 0:
+            shared = 0
+        else:
+            before = words[i - 1]
+            keys = (0, min(shared, 256), min(len(before), 256), at(before, len(before) - 1))
+            shared = max(k for k in range(len(before) + 1) if word[:k] == before[:k])
+            found += [(*keys, 255)] * (shared // 255) + [(*keys, shared % 255)]
+            begin = shared + 1
+            found.append((1, at(before, shared), at(word, shared - 1), at(word, shared - 2), at(word, shared)))
+        for k in range(begin, len(word) + 1):
+            found.append((2, at(word, k - 1), at(word, k - 2), at(word, k - 3), at(word, k)))
+    return found

@@ -135,6 +135,11 @@ class SecondReader:
 
     def _read_words(self):
         header, n = self.header, self.header["words"]
+        self.listed = None
+        if header["vocabulary"] == "packed":
+            self.listed = packed_words(self.sections)
+            need(len(self.listed) == n, "words.sizes")
+            return
         need(header["vocabulary"] == "plain", "vocabulary")
         self.lengths = self.sections["words.lengths"]
         need(self.lengths.shape == (n,) and self.lengths.dtype in ("uint8", "uint16", "uint32"), "words.lengths")
@@ -176,6 +181,10 @@ class SecondReader:
         need(0 <= part["minn"] <= 100 and 0 <= part["maxn"] <= 100 and 0 < part["bucket"] < 2**31, "n-gram sizes")
         need(0 <= part["rows"] <= part["present"] <= part["bucket"], "n-gram rows")
         need(part["missing"] in ("zero", "skip"), "missing n-grams")
+        need(part.get("hash", "fnv1a") in ("fnv1a", "floret"), "hash of n-grams")
+        if part.get("hash") == "floret":
+            need(1 <= part["hashes"] <= 4 and 0 <= part["seed"] < 2**32, "floret's numbers")
+            need(len(part["bow"]) <= 100 and len(part["eow"]) <= 100, "floret's marks")
         self.bitmap = self._take("ngrams.bitmap", "uint8", -(-part["bucket"] // 8))
         self.ranks = self._take("ngrams.ranks", "uint32", -(-part["bucket"] // 512))
         self.ngrams = table = object.__new__(SecondReader)
@@ -396,12 +405,16 @@ class SecondReader:
     # ------------------------------------------------------------ what a user asks for
 
     def word(self, index):
+        if self.listed is not None:
+            return self.listed[index]
         first = index // 64 * 64
         start = self.starts[index // 64] + sum(self.lengths[i] for i in range(first, index))
         need(start + self.lengths[index] <= len(self.bytes), "word inside words.bytes")
         return self.bytes[start : start + self.lengths[index]]
 
     def find(self, word):
+        if self.listed is not None:
+            return self.listed.index(word) if word in self.listed else -1
         bucket = zlib.crc32(word) % self.buckets_count
         low, high = self.buckets[bucket], self.buckets[bucket + 1]
         need(low <= high <= self.header["words"], "words.buckets")
@@ -428,7 +441,7 @@ class SecondReader:
     def unseen(self, word):
         """Return a vector made of a word's n-grams, or None."""
         part, rows = self.header["subwords"], []
-        numbers = buckets(word, part["minn"], part["maxn"], part["bucket"])
+        numbers = (floret_buckets if part.get("hash") == "floret" else buckets)(word, part)
         for number in numbers:
             if self.bitmap[number // 8] >> number % 8 & 1:
                 first = number // 512 * 512
@@ -440,19 +453,247 @@ class SecondReader:
         return [sum(column) / count for column in zip(*rows)] if rows else None
 
 
-def buckets(word, minn, maxn, bucket):
-    """Return the bucket of each n-gram of a word's bytes."""
-    if word == b"</s>":
-        return []
-    marked, found = b"<" + word + b">", []
-    starts = [i for i, byte in enumerate(marked) if byte & 0xC0 != 0x80]
+def runs(marked, minn, maxn):
+    """Return the n-grams of a word between its marks."""
+    starts, found = [i for i, byte in enumerate(marked) if byte & 0xC0 != 0x80], []
     for first, start in enumerate(starts):
         for n in range(max(minn, 1), maxn + 1):
             if first + n > len(starts) or (n == 1 and first in (0, len(starts) - 1)):
                 continue
-            stop = starts[first + n] if first + n < len(starts) else len(marked)
-            value = 2166136261
-            for byte in marked[start:stop]:
-                value = (value ^ (byte if byte < 128 else byte + 0xFFFFFF00)) * 16777619 % 2**32
-            found.append(value % bucket)
+            found.append(marked[start : starts[first + n] if first + n < len(starts) else len(marked)])
     return found
+
+
+def buckets(word, part):
+    """Return the bucket of each n-gram of a word's bytes."""
+    found = []
+    for ngram in [] if word == b"</s>" else runs(b"<" + word + b">", part["minn"], part["maxn"]):
+        value = 2166136261
+        for byte in ngram:
+            value = (value ^ (byte if byte < 128 else byte + 0xFFFFFF00)) * 16777619 % 2**32
+        found.append(value % part["bucket"])
+    return found
+
+
+def floret_buckets(word, part):
+    """Return the buckets of a word's bytes between their marks, and of their n-grams."""
+    marked = part["bow"].encode() + word + part["eow"].encode()
+    return [lane % part["bucket"] for ngram in [marked, *runs(marked, part["minn"], part["maxn"])]
+            for lane in murmurhash3(ngram, part["seed"])[: part["hashes"]]]
+
+
+def rotated(value, bits):
+    value %= 2**64
+    return (value << bits) % 2**64 + (value >> 64 - bits)
+
+
+def murmurhash3(data, seed):
+    """Return the four lanes of MurmurHash3_x64_128."""
+    one, two = 0x87C37B91114253D5, 0x4CF5AD432745937F
+    h1 = h2 = seed
+    padded_to_16 = data + bytes(-len(data) % 16)
+    for start in range(0, len(padded_to_16), 16):
+        k1, k2 = struct.unpack_from("<2Q", padded_to_16, start)
+        h1 ^= rotated(k1 * one, 31) * two % 2**64
+        if start + 16 > len(data):
+            h2 ^= rotated(k2 * two, 33) * one % 2**64
+            break
+        h1 = ((rotated(h1, 27) + h2) * 5 + 0x52DCE729) % 2**64
+        h2 ^= rotated(k2 * two, 33) * one % 2**64
+        h2 = ((rotated(h2, 31) + h1) * 5 + 0x38495AB5) % 2**64
+    halves = [h1 ^ len(data), h2 ^ len(data)]
+    halves[0] = (halves[0] + halves[1]) % 2**64
+    halves[1] = (halves[1] + halves[0]) % 2**64
+    for i, h in enumerate(halves):
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+            h = (h ^ h >> 33) * factor % 2**64
+        halves[i] = h ^ h >> 33
+    halves[0] = (halves[0] + halves[1]) % 2**64
+    halves[1] = (halves[1] + halves[0]) % 2**64
+    return struct.unpack("<4I", struct.pack("<2Q", *halves))
+
+
+def numbers_of(data, width, count):
+    """Return numbers that are packed into bits."""
+    need(len(data) == -(-width * count // 8), "length of packed bits")
+    bits = int.from_bytes(data, "little")
+    need(bits >> width * count == 0, "spare bits")
+    return [bits >> width * i & (1 << width) - 1 for i in range(count)]
+
+
+def weight(level):
+    return level if level < 2 else (2 + level % 2) << level // 2 - 1
+
+
+def level_of(frequency):
+    return max(level for level in range(25) if weight(level) <= frequency)
+
+
+def table_of(weights):
+    """Return {symbol: (frequency, start)} of {symbol: weight}."""
+    table, total = {}, sum(weights.values())
+    if weights:
+        table = {symbol: 1 + w * (4096 - len(weights)) // total for symbol, w in sorted(weights.items())}
+        table[max(table, key=lambda symbol: (weights[symbol], -symbol))] += 4096 - sum(table.values())
+    starts = accumulate(table.values(), initial=0)
+    return {symbol: (f, start) for (symbol, f), start in zip(table.items(), starts)}
+
+
+class Coder:
+    """One block of symbols."""
+
+    def __init__(self, data):
+        self.data, self.x = iter(data), 0
+        need(len(data) > 0 and data[0] != 0, "first byte of a block")
+        self.fill()
+
+    def fill(self):
+        while self.x < 1 << 14:
+            byte = next(self.data, None)
+            need(byte is not None, "bytes of a block")
+            self.x = self.x << 8 | byte
+
+    def take(self, table):
+        t = self.x % 4096
+        found = [(symbol, f, start) for symbol, (f, start) in table.items() if start <= t < start + f]
+        need(found, "a symbol")
+        symbol, f, start = found[0]
+        self.x = f * (self.x // 4096) + t - start
+        self.fill()
+        return symbol
+
+    def end(self):
+        need(self.x == 1 << 14 and next(self.data, None) is None, "end of a block")
+
+
+def read_model(data):
+    """Return {(kind, key, ...): table}."""
+    *numbers, size0, size1, size2 = struct.unpack_from("<3I3B", data)
+    position, tables = 15, []
+    for _ in range(22):
+        (k,) = struct.unpack_from("<H", data, position)
+        halves = numbers_of(data[position + 2 : position + 2 + -(-k // 2)], 4, k)
+        position += 2 + -(-k // 2)
+        tables.append(table_of({value: weight(level) for value, level in enumerate(halves) if level}))
+
+    def run(names):
+        nonlocal position
+        blocks = [names[i : i + 64] for i in range(0, len(names), 64)]
+        lengths, found = data[position : position + len(blocks)], []
+        need(len(lengths) == len(blocks), "lengths of a run")
+        position += len(blocks)
+        for block, length in zip(blocks, lengths):
+            coder = Coder(data[position : position + length])
+            found += [coder.take(tables[name]) for name in block]
+            coder.end()
+            position += length
+        return found
+
+    def expectations(sizes, parents):
+        return [[size + level_of(f) - 24 for f, _ in parent.values()] for size, parent in zip(sizes, parents)]
+
+    def names(expected):
+        return [max(0, min(18, e + 6)) for part in expected for e in part]
+
+    def tables_from(marks, expected, parents):
+        marks, found = iter(marks), []
+        for part, parent in zip(expected, parents):
+            own = {symbol: (next(marks), e) for symbol, e in zip(parent, part)}
+            found.append(table_of({symbol: weight(m + max(0, e - 12)) for symbol, (m, e) in own.items() if m}))
+        return found
+
+    total = sum(numbers)
+    parents = [dict.fromkeys(range(257), (15, 0))] * 3
+    expected = expectations([size0, size1, size2], parents)
+    shape = [19] * (3 + total - numbers[2]) + [20] * total + [21] * total
+    first = run(names(expected) + shape)
+    marks, rest = first[:771], first[771:]
+    middle = len(rest) - 2 * total
+    children, keys, sizes = rest[:middle], iter(rest[middle : middle + total]), rest[middle + total :]
+    contexts, layer = {}, {(kind,): table for kind, table in enumerate(tables_from(marks, expected, parents))}
+    for number in numbers:
+        contexts.update(layer)
+        own, children = children[: len(layer)], children[len(layer) :]
+        need(sum(own) == number, "number of contexts")
+        paths, parents = [], []
+        for (path, table), count in zip(layer.items(), own):
+            key = -1
+            for i in range(count):
+                step = next(keys)
+                key = step if i == 0 else key + 1 + step
+                paths.append((*path, key))
+                parents.append(table)
+        expected, sizes = expectations(sizes[:number], parents), sizes[number:]
+        layer = dict(zip(paths, tables_from(run(names(expected)), expected, parents)))
+        need(all(layer.values()), "empty tables")
+    contexts.update(layer)
+    need(position == len(data), "end of words.model")
+    return contexts
+
+
+def packed_words(sections):
+    """Return all words, by id."""
+    n, total, longest = sections["words.sizes"].all()
+    contexts = read_model(sections["words.model"].data)
+    blocks, position, words = sections["words.blocks"].data, 0, []
+    need(longest <= 65_535 and total <= 256 * len(blocks), "words.sizes")
+
+    def table(*path):
+        while path not in contexts:
+            path = path[:-1]
+        return contexts[path]
+
+    def last(word, count):
+        return [word[-i] + 1 if i <= len(word) else 0 for i in range(1, count + 1)]
+
+    lengths = sections["words.lengths"].all()
+    need(len(lengths) == -(-n // 32), "number of blocks")
+    for length in lengths:
+        coder, before, shared = Coder(blocks[position : position + length]), None, 0
+        position += length
+        for _ in range(min(32, n - len(words))):
+            word = b""
+            if before is not None:
+                own = table(0, min(shared, 256), min(len(before), 256), *last(before, 1))
+                shared, symbol = 0, 255
+                while symbol == 255:
+                    symbol = coder.take(own)
+                    shared += symbol
+                need(symbol <= 255 and shared <= len(before), "shared bytes")
+                word, there = before[:shared], before[shared] + 1 if shared < len(before) else 0
+                symbol = coder.take(table(1, there, *last(word, 2)))
+                need(symbol > there, "order of words")
+                word += bytes([symbol - 1])
+            while symbol := coder.take(table(2, *last(word, 3))):
+                word += bytes([symbol - 1])
+                need(len(word) <= longest, "length of a word")
+            words.append(word)
+            before = word
+        coder.end()
+    need(position == len(blocks), "length of words.blocks")
+    need(all(one < two for one, two in zip(words, words[1:])), "order of words")
+    need((sum(map(len, words)), max(map(len, words), default=0)) == (total, longest), "words.sizes")
+    ids = ids_of_places(sections, n)
+    need(sorted(ids) == list(range(n)), "ids")
+    return [word for _, word in sorted(zip(ids, words))]
+
+
+def ids_of_places(sections, n):
+    if "words.ids" in sections:
+        return numbers_of(sections["words.ids"].data, max(0, n - 1).bit_length(), n)
+    buckets = sorted((-min(first + 1, n - first), first) for first in (2**i - 1 for i in range(6, 64)) if first < n)
+    ids, places, asked = [None] * n, list(range(n)), []
+    stored = int.from_bytes(sections["words.order"].data, "little")
+    for size, first in buckets:
+        bits = [stored >> len(asked) + i & 1 for i in range(len(places))]
+        need(sum(bits) == -size, "size of a bucket")
+        for index, place in enumerate((place for place, bit in zip(places, bits) if bit), first):
+            ids[place] = index
+        asked += bits
+        places = [place for place in places if ids[place] is None]
+    need(stored >> len(asked) == 0 and len(sections["words.order"].data) == -(-len(asked) // 8), "words.order")
+    need(sections["words.ranks"].all() == tuple(sum(asked[:i]) for i in range(0, len(asked), 512)), "words.ranks")
+    for place, index in zip(places, sections["words.first"].all()):
+        ids[place] = index
+    need(len(places) == sections["words.first"].shape[0], "words.first")
+    return ids

@@ -158,8 +158,8 @@ def test_a_failed_write_leaves_no_trace(tmp_path):
                 [badfiles.ROWS * np.inf], [badfiles.ROWS[0]], []):
         with pytest.raises(ShapeError):
             write_vectors(badfiles.WORDS, bad, path, "word2vec", force=True)
-    with pytest.raises(EmbshrinkError, match="'gensim' cannot be written .expected text or word2vec-text"):
-        write_vectors(badfiles.WORDS, [badfiles.ROWS], path, "gensim", force=True)
+    with pytest.raises(EmbshrinkError, match="'navec' cannot be written .expected text or word2vec-text"):
+        write_vectors(badfiles.WORDS, [badfiles.ROWS], path, "navec", force=True)
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["out"]
 
 

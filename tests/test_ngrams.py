@@ -63,7 +63,7 @@ def test_unseen_words_equal_gensims_where_all_ngrams_were_trained(source, exact)
     trained_ids = set(ngrams.of_file(exact.subwords).ids.tolist())
     checked = 0
     for word in ["theoretically", "nights", "Australians", "reporting", "governmental", "thing"]:
-        buckets = bucket_ids(word.encode(), exact.subwords.minn, exact.subwords.maxn, exact.subwords.bucket)
+        buckets = exact.subwords.hashing.ids(word.encode())
         if word not in exact and set(buckets) <= trained_ids:
             np.testing.assert_allclose(exact[word], gensim[word], atol=1e-6)
             checked += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.errors import EmbshrinkError, ShapeError, SourceError
+from embshrink.errors import EmbshrinkError, ShapeError, SourceError, TargetError
 from embshrink.vectors import WordVectors
 from embshrink.vocab import Words
 
@@ -23,13 +23,21 @@ FORMATS = {
     "text": ("embshrink.formats.text", "read", "write"),
     "word2vec-text": ("embshrink.formats.text", "read", "write_with_header"),
     "word2vec": ("embshrink.formats.word2vec", "read", "write"),
-    "fasttext": ("embshrink.formats.fasttext", "read", None),
-    "gensim": ("embshrink.formats.gensim", "read", None),
+    "fasttext": ("embshrink.formats.fasttext", "read", "write"),
+    "finalfusion": ("embshrink.formats.finalfusion", "read", "write"),
+    "navec": ("embshrink.formats.navec", "read", None),
+    "gensim": ("embshrink.formats.gensim", "read", "write"),
+    "floret": ("embshrink.formats.floret", "read", "write"),
+    "spacy": ("embshrink.formats.spacy", "read", "write"),
     "ems": ("embshrink.formats.ems", "read", None),
 }
 
-FOLDERS = set()  # formats that are a folder of files
-ENDINGS = {".bin": "word2vec", ".vec": "word2vec-text"}
+FOLDERS = {"spacy"}  # formats that are a folder of files
+WITHOUT_WORDS = {"floret", "spacy"}  # formats that can hold n-grams alone
+ENDINGS = {".fifu": "finalfusion", ".bin": "word2vec", ".vec": "word2vec-text", ".kv": "gensim", ".floret": "floret"}
+
+# Parsers that refuse what is not finite, and leave out words that come again.
+_CHECKED = {"text", "word2vec", "fasttext", "finalfusion", "navec"}
 
 _CHOICES = {
     "format": (None, *FORMATS),
@@ -147,11 +155,16 @@ def read_vectors(source, options=None, *, progress=None):
 def open_identified(source, options):
     """Open a source once, and yield its stream and the name of its format; nothing of it is lost, even of a pipe."""
     from embshrink.formats import sniff
-    from embshrink.formats.stream import open_source
+    from embshrink.formats.stream import Folder, open_source
 
-    with open_source(source, options) as stream:
+    with open_source(source, options, folders=True) as stream:
         try:
-            yield stream, options.format or sniff.identify(stream)
+            name = options.format or sniff.identify(stream)
+            if (name in FOLDERS) != isinstance(stream, Folder):
+                kinds = ("a folder", "a file") if name in FOLDERS else ("a file", "a folder")
+                raise SourceError(f"the format {name} is {kinds[0]}, and this is {kinds[1]}", path=stream.path,
+                                  hint="Name the whole folder." if name in FOLDERS else "Name a file in it.")
+            yield stream, name
         except MemoryError as error:
             raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",
                               hint="Read fewer rows with --limit N.") from error
@@ -165,8 +178,7 @@ def read_stream(stream, name, options, progress=None):
 
 def as_vectors(stream, name, words, matrix, warnings):
     """Return what a reader found as `WordVectors`, with where it is from."""
-    # Our own parsers have refused what is not finite, and left out words that came again.
-    make = WordVectors.checked if name in ("text", "word2vec", "fasttext") else WordVectors
+    make = WordVectors.checked if name in _CHECKED else WordVectors
     return make(Words(words), matrix, stream.provenance(name), [*stream.warnings, *warnings])
 
 
@@ -208,7 +220,7 @@ def write_vectors(words, blocks, target_path, format, *, force=False):
     target_path : str or os.PathLike
     format : str
         A format in `FORMATS` that can be written: GloVe's "text" without a header, "word2vec-text" with one,
-        "word2vec" for the binary format, and others.
+        "word2vec" for the binary format, and others. Those in `FOLDERS` make a folder.
     force : bool
         Replace an existing file.
 
@@ -262,6 +274,9 @@ def export(embeddings, target_path, format=None, *, force=False, progress=None):
             yield block
 
     format = format or format_of(target_path)
+    if not len(embeddings) and format not in WITHOUT_WORDS:
+        raise TargetError("there are no words to write: the table holds n-grams alone", path=os.fspath(target_path),
+                          hint=f"Write one of: {', '.join(sorted(WITHOUT_WORDS))}.")
     dim = embeddings.vector_size
     _write(Outgoing(embeddings.words, _checked(blocks(), dim, len(embeddings)), dim, embeddings), target_path, format,
            force)
@@ -269,15 +284,18 @@ def export(embeddings, target_path, format=None, *, force=False, progress=None):
 
 
 def _write(outgoing, target_path, format, force):
-    from embshrink.container import atomic_write
+    from embshrink.container import atomic_folder, atomic_write
 
     writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
     if format not in writers:
         raise EmbshrinkError(f"the format {format!r} cannot be written", path=os.fspath(target_path),
                              expected=" or ".join(writers), hint="Choose one of these.")
     module, function = writers[format]
-    with atomic_write(target_path, force=force) as file:
-        getattr(importlib.import_module(module), function)(file, outgoing)
+    module = importlib.import_module(module)
+    opened = (atomic_folder(target_path, module.FILES, force=force) if format in FOLDERS
+              else atomic_write(target_path, force=force))
+    with opened as target:
+        getattr(module, function)(target, outgoing)
 
 
 def _checked(blocks, dim, rows):

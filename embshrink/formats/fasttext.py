@@ -1,23 +1,24 @@
-"""fastText's models, ``.bin`` and ``.ftz``, read without fastText.
+"""fastText's models: ``.bin`` and ``.ftz`` read, and ``.bin`` written, without fastText.
 
 A model is: magic and version, 13 arguments, a dictionary, the input matrix (a row for each word,
 then one for each bucket of n-grams), the output matrix. A word's vector is the mean of its own row
 and those of its n-grams. A ``.ftz`` holds the matrices as product quantization codes, and often
 only some of the buckets. Models of 2016 have no magic and neither quantize nor prune. Source:
-fastText's ``FastText::loadModel``, ``Dictionary::load``, ``QuantMatrix::load``.
+fastText's ``FastText::loadModel``, ``Dictionary::load``, ``QuantMatrix::load``; what is written is
+also what gensim's ``load_facebook_vectors`` and ``load_facebook_model`` take.
 """
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.arrays import first_nonfinite
-from embshrink.errors import SourceError
-from embshrink.formats.rows import MAX_WORD, Table, check_dim, plural, show
+from embshrink.arrays import as_matrix, first_nonfinite
+from embshrink.errors import SourceError, TargetError
+from embshrink.formats.cursor import CUT, PIECE, Cursor
+from embshrink.formats.rows import MAX_WORD, check_count, check_dim, plural, settle, show
 from embshrink.parallel import map_blocks
 from embshrink.subwords import all_bucket_ids, bucket_ids
 from embshrink.vocab import Words, to_bytes
@@ -25,17 +26,17 @@ from embshrink.vocab import Words, to_bytes
 MAGIC = struct.pack("<i", 793712314)
 ARGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "model", "bucket", "minn", "maxn",
         "lrUpdateRate", "t")
-SUPERVISED = 3
+SKIPGRAM, SUPERVISED = 2, 3
+SOFTMAX = 3
 WITH_SUBWORDS = 12  # the first version whose supervised models have character n-grams
 MAX_NGRAM = 100
 CENTROIDS = 256
-PIECE = 4 << 20
 BLOCK = 1 << 18  # n-grams looked up at a time
 DECODED = 1 << 20  # numbers decoded at a time
+WRITTEN = 1 << 23  # numbers of n-gram rows summed up at a time
+MAX_ROWS = 2**31 - 1  # fastText numbers rows by int32
 
 _ENTRY = np.dtype([("count", "<i8"), ("kind", "i1")])
-_CUT = "The file is cut short, or a number in it is wrong: fetch it again."
-_DAMAGED = "The file is damaged, or is no fastText model: fetch it again."
 
 
 def read(stream, options, progress=None):
@@ -61,24 +62,11 @@ def finished_words(model, stream, options, progress=None, *, ngrams_kept=False):
                         "its own words keep their vectors")
     if model.cut:
         warnings.append("the file ends in the output matrix, which word vectors do not need")
-    expected = options.expect_rows
-    if expected is not None and expected != len(model.words):
-        raise SourceError("the number of rows is not the expected one", path=stream.path, where="byte 0",
-                          expected=expected, found=len(model.words), hint="Check that this is the file you meant.")
+    check_count(len(model.words), options, stream.path)
     words = model.words.raw[: options.limit]
     places = model.places[: options.limit]
     matrix = model.word_vectors(len(words), overwrite=True, progress=progress)
-    table = Table(model.dim, options, stream.path, "byte")
-    table.adopt(matrix)
-    keep = np.ones(len(words), dtype=bool)
-    if first_nonfinite(matrix) >= 0:
-        rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-        table.settle_nonfinite(matrix, keep, rows, [f"byte {places[row]}" for row in rows],
-                               [words[row] for row in rows])
-        words = [word for word, kept in zip(words, keep) if kept]
-    table.add(matrix, keep, words, places)
-    del matrix  # the table cuts it to size
-    return *table.finish(warnings), warnings
+    return *settle(words, matrix, places, options, stream.path, warnings), warnings
 
 
 def open_model(source, options=None, *, progress=None):
@@ -152,6 +140,8 @@ class FastTextModel:
     pruned: tuple | None
     table: Dense | Quantized
     cut: bool
+
+    codes = None  # a word's vector is a mean, which no codes of its rows are
 
     @property
     def dim(self):
@@ -340,7 +330,7 @@ class Quantized:
 
 def load_model(stream, options, progress=None):
     """Read a model from a stream; see `open_model`."""
-    cursor = _Cursor(stream, progress)
+    cursor = Cursor(stream, progress, "fastText model")
     version, args = _read_args(cursor)
     if args["model"] == SUPERVISED and version < WITH_SUBWORDS:
         args["maxn"] = 0
@@ -356,117 +346,6 @@ def load_model(stream, options, progress=None):
     cut = not _pass_output(cursor, quantized, version, args["dim"], options.allow_truncated)
     return FastTextModel(version, args, Words(words[:nwords]), entries["count"][:nwords], places[:nwords],
                          words[nwords:], args["minn"], args["maxn"], args["bucket"], pruned, table, cut)
-
-
-class _Cursor:
-    """The content from front to back; each length is checked against the bytes that are there."""
-
-    def __init__(self, stream, progress):
-        self.path = stream.path
-        self.offset = 0  # the byte that comes next
-        self.ended = False  # an error says that the file ends early
-        self._stream = stream
-        self._progress = progress
-        self._ahead = b""
-        mapped = stream.file_path is not None and stream.packed is None and stream.content_size is not None
-        self._map_path = stream.file_path if mapped else None
-
-    def error(self, problem, byte, hint=_DAMAGED, **details):
-        return SourceError(problem, path=self.path, where=f"byte {byte}", **details, hint=hint)
-
-    def check(self, right, problem, byte, expected, found, hint=_DAMAGED):
-        """Refuse the file unless `right`."""
-        if not right:
-            raise self.error(problem, byte, hint, expected=expected, found=found)
-
-    def require(self, count, what):
-        """Refuse the file if it is known to end within the next `count` bytes."""
-        size = self._stream.content_size
-        if size is not None and count > size - self.offset:
-            raise self._ends(what, self.offset, count, size - self.offset)
-
-    def _ends(self, what, byte, expected, found):
-        self.ended = True
-        return self.error(f"the file ends in {what}", byte, _CUT, expected=plural(expected, "byte"), found=found)
-
-    def some(self, count):
-        """Return the next `count` bytes, fewer only at the end."""
-        data = bytearray(count)
-        return bytes(data[: self._into(memoryview(data))])
-
-    def back(self, data):
-        """Put bytes just taken back."""
-        self._ahead = data + self._ahead
-        self.offset -= len(data)
-
-    def _into(self, view):
-        ready = min(len(self._ahead), len(view))
-        view[:ready] = self._ahead[:ready]
-        self._ahead = self._ahead[ready:]
-        count = ready + self._stream.readinto(view[ready:])
-        self.offset += count
-        if self._progress:
-            self._progress("read", self._stream.done, self._stream.size)
-        return count
-
-    def unpack(self, layout, what):
-        """Return the numbers of a `struct` layout."""
-        size = struct.calcsize(layout)
-        self.require(size, what)
-        start = self.offset
-        data = self.some(size)
-        if len(data) < size:
-            raise self._ends(what, start, size, len(data))
-        return struct.unpack(layout, data)
-
-    def flag(self, what):
-        """Return a byte that is 0 or 1."""
-        (value,) = self.unpack("<B", f"the byte that says {what}")
-        self.check(value < 2, f"the byte that says {what} is not possible", self.offset - 1, "0 or 1", value)
-        return value == 1
-
-    def array(self, shape, dtype, what, mapped=True):
-        """Return the array that comes next: mapped where that can be, else in memory.
-
-        Memory is asked for as bytes arrive, never because a header promises them.
-        """
-        dtype = np.dtype(dtype)
-        count = math.prod(shape)
-        total = count * dtype.itemsize
-        self.require(total, what)
-        start = self.offset
-        if mapped and self._map_path is not None:
-            self.skip(total, what)
-            return self._map(start, shape, dtype, what)
-        values = np.empty(min(count, PIECE), dtype)
-        done = 0
-        while done < count:
-            if done == len(values):
-                values.resize(min(count, 2 * done), refcheck=False)
-            piece = values[done : done + PIECE].view(np.uint8)
-            if self._into(memoryview(piece)) < len(piece):
-                raise self._ends(what, start, total, self.offset - start)
-            done += len(piece) // dtype.itemsize
-            del piece
-        values.resize(shape, refcheck=False)
-        return values
-
-    def _map(self, start, shape, dtype, what):
-        try:
-            return np.asarray(np.memmap(self._map_path, dtype, "r", start, shape))
-        except (OSError, ValueError) as error:  # the file was replaced meanwhile, or is too large for this system
-            raise self.error(f"{what} cannot be mapped: {error}", start,
-                             "Check that nothing else writes to the file.") from error
-
-    def skip(self, total, what):
-        """Pass over bytes, which are hashed as they go by."""
-        self.require(total, what)
-        start = self.offset
-        view = memoryview(bytearray(min(total, PIECE)))
-        while self.offset - start < total:
-            part = view[: total - (self.offset - start)]
-            if self._into(part) < len(part):
-                raise self._ends(what, start, total, self.offset - start)
 
 
 def _read_args(cursor):
@@ -499,7 +378,7 @@ def _read_sizes(cursor, version, args):
     start = cursor.offset
     size, nwords, nlabels, args["ntokens"], *kept = cursor.unpack("<3iqq" if version else "<3iq",
                                                                   "the sizes of its dictionary")
-    hint = _DAMAGED
+    hint = cursor.damaged
     (hashes,) = struct.unpack("<i4x", struct.pack("<d", args["t"]))
     if args["lrUpdateRate"] in (1, 2) and hashes in (1, 2, 3, 4):  # floret puts its mode and this in front of them
         hint = "This looks like a model of floret, which we do not read: write its vectors as text."
@@ -537,7 +416,7 @@ def _read_entries(cursor, nwords, nlabels):
                      f"the word of entry {len(words) + 1} never ends", cursor.offset,
                      f"a NUL byte within {MAX_WORD} bytes", show(chunk[start : start + 24]))
         if len(chunk) < PIECE:
-            raise cursor.error(f"the file ends in entry {len(words) + 1} of its dictionary", cursor.offset, _CUT,
+            raise cursor.error(f"the file ends in entry {len(words) + 1} of its dictionary", cursor.offset, CUT,
                                expected=f"{size} entries", found=f"{len(words)} and {plural(rest, 'byte')}")
     entries = np.frombuffer(b"".join(tails), dtype=_ENTRY)
     lengths = np.fromiter(map(len, words), dtype=np.int64, count=size)
@@ -647,3 +526,108 @@ def _pass_output(cursor, quantized, version, dim, allow_truncated):
         raise
     cursor.check(not cursor.some(1), "bytes follow the model", cursor.offset - 1, "the end of the file", "more bytes")
     return True
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(file, outgoing):
+    """Write a dense model, with the n-grams that the embeddings have; see `embshrink.formats.write_vectors`.
+
+    fastText takes the mean of a word's own row and those of its k n-grams. We have that mean, so a word's row is
+    1 + k times its vector, less the rows of its n-grams.
+
+    The output matrix has no rows: it serves further training only, for which we have nothing. The loss is softmax
+    without negative samples, for which fastText builds no tree or table over the words when it loads, and with
+    which gensim refuses to train rather than read past that matrix. Counts, which we do not have either, are
+    n * n / rank: they fall as Zipf's law says, and no two are equal.
+
+    Raises
+    ------
+    TargetError
+        If a word holds a NUL byte, a row would not be finite, or the n-grams are floret's.
+    FormatError
+        If the n-grams are damaged.
+    """
+    raw, dim, n = outgoing.words.raw, outgoing.dim, len(outgoing.words)
+    subwords = getattr(outgoing.embeddings, "subwords", None)
+    minn = maxn = bucket = 0
+    if subwords is not None:
+        hashing = subwords.hashing
+        if hashing.floret is not None:
+            raise TargetError("floret's n-grams are hashed in a way that a fastText model cannot tell",
+                              hint="Write the format floret, or text for words alone.")
+        minn, maxn, bucket = hashing.minn, hashing.maxn, hashing.bucket
+    if n + bucket > MAX_ROWS:
+        raise TargetError("fastText cannot number so many rows", expected=f"at most {MAX_ROWS}",
+                          found=f"{plural(n, 'word')} and {plural(bucket, 'bucket')} of n-grams")
+    args = {"dim": dim, "ws": 5, "epoch": 5, "minCount": 1, "neg": 0, "wordNgrams": 1, "loss": SOFTMAX,
+            "model": SKIPGRAM, "bucket": bucket, "minn": minn, "maxn": maxn, "lrUpdateRate": 100, "t": 1e-4}
+    file.write(MAGIC + struct.pack("<i12id", WITH_SUBWORDS, *(args[name] for name in ARGS)))
+    entries = np.zeros(n, _ENTRY)
+    entries["count"] = n * n // np.arange(1, n + 1, dtype=np.int64)
+    file.write(struct.pack("<3i2q", n, n, 0, int(entries["count"].sum()), -1))
+    for start in range(0, n, BLOCK):
+        words = raw[start : start + BLOCK]
+        for word in words:
+            if b"\0" in word:
+                raise TargetError(f"the word {show(word)} holds a NUL byte, which a fastText model cannot hold",
+                                  hint="Leave the word out.")
+        tails = entries[start : start + BLOCK].view("V9").tolist()  # bytes
+        file.write(b"".join([b"%b\0%b" % pair for pair in zip(words, tails)]))
+    file.write(struct.pack("<?2q", False, n + bucket, dim))
+    ngrams = None if subwords is None else _Ngrams(subwords)
+    start = 0
+    for block in outgoing.blocks:
+        words = raw[start : start + len(block)]
+        rows = block if ngrams is None else _own_rows(block, words, ngrams)
+        file.write(rows.astype("<f4", copy=False).tobytes())
+        start += len(block)
+    for _, block in () if subwords is None else subwords.blocks():
+        file.write(as_matrix(block, "the n-gram table").astype("<f4", copy=False).tobytes())
+    file.write(struct.pack("<?2q", False, 0, dim))
+
+
+def _own_rows(vectors, words, ngrams):
+    """Return the rows, (n, d) float32, that with the rows of their n-grams make the words' finished vectors."""
+    counts, sums = ngrams.sums(words)
+    with np.errstate(over="ignore"):
+        rows = ((1 + counts)[:, None] * vectors.astype(np.float64) - sums).astype(np.float32)
+    bad = first_nonfinite(rows)
+    if bad >= 0:
+        raise TargetError(f"the row of the word {show(words[bad])} is too large for float32",
+                          hint="Its vector and those of its n-grams are far larger than vectors are: check them.")
+    return rows
+
+
+class _Ngrams:
+    """Sums of the n-gram rows of many words.
+
+    Parameters
+    ----------
+    subwords : embshrink.ngrams.Subwords
+    """
+
+    def __init__(self, subwords):
+        self._hashing = subwords.hashing
+        self._table = subwords.rows
+        # No n-gram falls into the last, so that every search ends at one.
+        self._buckets = np.append(subwords.ids(), self._hashing.bucket)
+
+    def sums(self, words):
+        """Return how many n-grams each word has, (n,) int64, and the sum of their rows, (n, d) float64."""
+        from embshrink.kernels.subwords import add_rows
+
+        dim = self._table.vector_size
+        sums = np.zeros((len(words), dim))
+        buckets, ends = all_bucket_ids(words, self._hashing.minn, self._hashing.maxn, self._hashing.bucket)
+        counts = np.diff(ends, prepend=0)
+        rows = np.searchsorted(self._buckets, buckets)
+        found = self._buckets[rows] == buckets
+        rows, ends = rows[found], np.concatenate([[0], np.cumsum(found)])[ends]
+        step = max(1, WRITTEN // dim)
+        for first in range(0, len(rows), step):
+            distinct, places = np.unique(rows[first : first + step], return_inverse=True)
+            decoded = as_matrix(self._table.decode_ids(distinct), "the n-gram table")
+            add_rows(decoded, places, np.clip(ends - first, 0, len(places)), sums)
+        return counts, sums

@@ -1,6 +1,8 @@
-"""Models saved by gensim: pickles, so read only when asked for by name."""
+"""Models saved by gensim: pickles, so read only when asked for by name. Written are KeyedVectors."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from embshrink.arrays import as_matrix
 from embshrink.errors import SourceError
@@ -34,3 +36,24 @@ def read(stream, options, progress=None):
                           where="byte 0", hint="Check that it was saved by KeyedVectors.save or by a model's save, "
                           "and that the .npy files that belong to it are beside it.") from error
     return words[: options.limit], matrix[: options.limit], [WARNING]
+
+
+def write(file, outgoing):
+    """Write a KeyedVectors, one pickle with the vectors in it; see `embshrink.formats.write_vectors`.
+
+    The matrix is built whole. A word that is not UTF-8 becomes text with lone surrogates, from which `read` has its
+    bytes again. N-grams are left out: a KeyedVectors has none.
+    """
+    from gensim.models import KeyedVectors
+
+    n = len(outgoing.words)
+    vectors = KeyedVectors(outgoing.dim, count=n, dtype=np.float32)
+    start = 0
+    for block in outgoing.blocks:
+        vectors.vectors[start : start + len(block)] = block
+        start += len(block)
+    vectors.index_to_key = list(outgoing.words)
+    vectors.key_to_index = {word: index for index, word in enumerate(vectors.index_to_key)}
+    vectors.next_index = n
+    vectors.lifecycle_events = None  # a log with times and this machine's name in it
+    vectors.save(file, pickle_protocol=5)  # the first that does not copy the matrix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.arrays import MAX_DIM
+from embshrink.arrays import MAX_DIM, first_nonfinite
 from embshrink.errors import SourceError
 from embshrink.vocab import to_text
 
@@ -29,6 +29,53 @@ def check_dim(dim, path, where):
     if not 1 <= dim <= MAX_DIM:
         raise SourceError("the dimension is not possible", path=path, where=where, expected=f"1 to {MAX_DIM}",
                           found=dim, hint="Check that this is the file you meant.")
+
+
+def check_count(found, options, path):
+    """Refuse a file with another number of words than the options expect."""
+    expected = options.expect_rows
+    if expected is not None and expected != found:
+        raise SourceError("the number of rows is not the expected one", path=path, where="byte 0", expected=expected,
+                          found=found, hint="Check that this is the file you meant.")
+
+
+def settle(words, matrix, places, options, path, warnings):
+    """Deal with words that come again and numbers that are not finite, in a table that was read whole.
+
+    Parameters
+    ----------
+    words : list of bytes
+        n words.
+    matrix : numpy.ndarray, shape (n, d), float32
+        Owning its memory; it is used up.
+    places : numpy.ndarray, shape (n,), int64
+        The byte at which each word stands.
+    options : ReadOptions
+    path : str
+        For messages.
+    warnings : list of str
+        Added to.
+
+    Returns
+    -------
+    words : list of bytes
+    matrix : numpy.ndarray, shape (m, d), float32
+
+    Raises
+    ------
+    SourceError
+        If the options forbid what was found.
+    """
+    table = Table(matrix.shape[1], options, path, "byte")
+    table.adopt(matrix)
+    keep = np.ones(len(words), dtype=bool)
+    if first_nonfinite(matrix) >= 0:
+        rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+        table.settle_nonfinite(matrix, keep, rows, [f"byte {places[row]}" for row in rows],
+                               [words[row] for row in rows])
+        words = [word for word, kept in zip(words, keep) if kept]
+    table.add(matrix, keep, words, places)
+    return table.finish(warnings)
 
 
 class Table:

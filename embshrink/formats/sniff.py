@@ -8,7 +8,8 @@ import struct
 import numpy as np
 
 from embshrink.errors import SourceError
-from embshrink.formats import fasttext, text, word2vec
+from embshrink.formats import fasttext, finalfusion, floret, navec, spacy, text, word2vec
+from embshrink.formats.stream import Folder
 
 EMS = b"\x89EMS\r\n\x1a\n"
 
@@ -25,7 +26,6 @@ _MAGICS = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _AS_TEXT),
     (b"%PDF-", "a PDF document", _FETCH),
     (b"version https://git-lfs", "a pointer of git-LFS, not the file itself", "Fetch the file with: git lfs pull"),
-    (b"FiFu", "a finalfusion file", _AS_TEXT),
     (b"ARROW1", "an Arrow file", _AS_TEXT),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
@@ -59,6 +59,11 @@ def identify(stream):
     SourceError
         If it is something else: naming it, and what to do.
     """
+    if isinstance(stream, Folder):
+        if spacy.is_vocab(stream):
+            return "spacy"
+        raise SourceError("this is a folder", path=stream.path, expected="a file, or a spaCy vocab folder",
+                          hint="Name a file in it.")
     head = stream.head
     if not head:
         raise SourceError("the file is empty", path=stream.path, where="byte 0", expected="words and vectors",
@@ -67,6 +72,12 @@ def identify(stream):
         return "ems"
     if head.startswith(fasttext.MAGIC) or _is_old_fasttext(head):
         return "fasttext"
+    if head.startswith(finalfusion.MAGIC):
+        return "finalfusion"
+    if navec.is_navec(head):
+        return "navec"
+    if floret.is_table(head):
+        return "floret"
     found = _name(head, len(head) == stream.content_size)
     if found:
         what, hint = found

@@ -46,7 +46,7 @@ def packing(head):
     return None
 
 
-def open_source(source, options):
+def open_source(source, options, *, folders=False):
     """Open a source.
 
     Parameters
@@ -55,10 +55,12 @@ def open_source(source, options):
         A path, ``"-"`` for standard input, or an object with ``readinto``.
     options : ReadOptions
         ``member`` and ``max_expanded`` are used.
+    folders : bool
+        Take a path of a folder, too.
 
     Returns
     -------
-    Stream
+    Stream or Folder
         A context manager.
 
     Raises
@@ -75,6 +77,8 @@ def open_source(source, options):
     if path == "-":
         return Stream(sys.stdin.buffer, "<stdin>", options, owned=False)
     if os.path.isdir(path):
+        if folders:
+            return Folder(path, options)
         raise SourceError("this is a folder", path=path, hint="Name a file in it.")
     try:
         file = open(path, "rb", buffering=0)
@@ -188,6 +192,68 @@ class Stream:
         """Close the file, if it was opened here."""
         if self._owned:
             self._raw.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Folder:
+    """A source that is a folder of files, none of them compressed.
+
+    Attributes
+    ----------
+    path : str
+    warnings : list of str
+    """
+
+    def __init__(self, path, options):
+        self.path = path
+        self.warnings = []
+        self._options = options
+        self._opened = {}
+
+    def has(self, name):
+        """Whether there is a file of this name, which may be in a folder below: ``"vocab/vectors"``."""
+        return os.path.isfile(os.path.join(self.path, name))
+
+    def open(self, name):
+        """Open a file in the folder, as a `Stream` with a known ``content_size``.
+
+        Raises
+        ------
+        SourceError
+            If it is missing, is compressed or cannot be opened.
+        """
+        path = os.path.join(self.path, name)
+        if not self.has(name):
+            raise SourceError("the folder lacks a file", path=self.path, where=name, expected="a file",
+                              found="nothing", hint="Fetch the whole folder again.")
+        stream = self._opened[name] = open_source(path, self._options)
+        if stream.packed:
+            raise SourceError(f"this is {stream.packed}, and a folder's files are read as they are", path=path,
+                              where="byte 0", hint="Unpack it first.")
+        return stream
+
+    def provenance(self, format):
+        """Return the folder's name, its files' sizes together, a SHA-256 and the format.
+
+        The SHA-256 is that of the lines ``sha256sum`` prints for the files that were opened, by name.
+        """
+        size, lines = 0, []
+        for name, stream in sorted(self._opened.items()):
+            part = stream.provenance(format)
+            size += part["size"]
+            lines.append(f"{part['sha256']}  {name}\n")
+        return {"name": os.path.basename(os.path.normpath(self.path)), "size": size,
+                "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(), "format": format}
+
+    def close(self):
+        """Close the files that were opened."""
+        for stream in self._opened.values():
+            stream.close()
 
     def __enter__(self):
         return self

@@ -58,23 +58,45 @@ def read(stream, options, progress=None):
     with Pieces(stream, PIECE, MAX_LINE) as pieces, one_blas_thread():
         warnings = []
         layout = _layout(pieces, options, stream.path, warnings)
-        reader = _Reader(layout, options, stream, warnings)
-        used = layout.start
-        while True:
-            used = reader.take(pieces, used)
-            if progress:
-                progress("read", stream.done, stream.size)
-            if pieces.last or reader.full:
-                break
-            used = pieces.advance(used)
-        return *reader.finish(pieces.last), warnings
+        return *read_rows(pieces, layout, options, stream, warnings, progress), warnings
+
+
+def read_rows(pieces, layout, options, stream, warnings, progress=None, check=None):
+    """Read the rows of a text file from the first on; return words and matrix.
+
+    Parameters
+    ----------
+    pieces : embshrink.formats.stream.Pieces
+        At the first piece.
+    layout : Layout
+    options, stream, progress
+        As for `read`.
+    warnings : list of str
+        Added to.
+    check : callable, optional
+        Called with the list of all words, before those that come again are left out.
+    """
+    reader = _Reader(layout, options, stream, warnings)
+    used = layout.start
+    while True:
+        used = reader.take(pieces, used)
+        if progress:
+            progress("read", stream.done, stream.size)
+        if pieces.last or reader.full:
+            break
+        used = pieces.advance(used)
+    if check is not None:
+        check(reader.words)
+    return reader.finish(pieces.last)
 
 
 # ---------------------------------------------------------------- the first rows
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
+    """Where a text file's rows are, and what they look like."""
+
     dim: int
     promised: int | None  # rows the header tells of
     carriage: bool  # lines end in \r\n
@@ -110,7 +132,7 @@ def _layout(pieces, options, path, warnings):
         promised, dim = header
         if not re.fullmatch(rb"\d+ \d+\r?", lines[0]):
             warnings.append("the header has more spaces or signs than it should")
-        return _Layout(dim, promised, carriage, start + len(lines[0]) + 1)
+        return Layout(dim, promised, carriage, start + len(lines[0]) + 1)
     dim = _common_fields(body, carriage) - 1
     if dim < 1:
         hint = "Check that this is the file you meant; embshrink reads words and numbers parted by spaces."
@@ -119,7 +141,7 @@ def _layout(pieces, options, path, warnings):
         raise SourceError("there are no numbers behind the word", path=path, where=f"line 1, byte {start}",
                           expected="a word and its numbers", found=show(rows[0]), hint=hint)
     check_dim(dim, path, f"line 1, byte {start}")
-    return _Layout(dim, None, carriage, start)
+    return Layout(dim, None, carriage, start)
 
 
 def _first_lines(pieces, start):
@@ -253,6 +275,11 @@ class _Reader:
         self._trailing = 0
         self._final_newline = True
         self.full = False
+
+    @property
+    def words(self):
+        """The words of the rows kept so far."""
+        return self._table.words
 
     def take(self, pieces, used):
         """Read all whole lines from ``buffer[used:]`` on; return where the first incomplete one begins."""

@@ -175,7 +175,8 @@ class Codec(Protocol):
 
     Optional: ``arrange(matrix, context)`` returns an order of the rows, (n,) int64, in which they come to `fit` and
     `encode`; the row map undoes it, so a codec stores no order of its own. ``reorders`` is true where that
-    order is other than by frequency, so that a plan counts the row map.
+    order is other than by frequency, so that a plan counts the row map. ``fitted(state)`` as for a column step.
+    ``decoder(codes, state)`` returns an object with a method ``decode(rows)``, for codecs whose tables take time.
     """
 
     def resolve(self, n, d):

@@ -1,0 +1,587 @@
+"""What `ecq` decides when it writes: centroids, axes, step, tables; and writing the rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink.arrays import narrowest_uint
+from embshrink.clustering import kmeans
+from embshrink.coefficients import BLOCKS_PER_START, bucket_count, bucket_of, split_bits
+from embshrink.errors import StepError
+from embshrink.linalg import eigen, gram
+from embshrink.methods.ecq import centroid_unit, parse_weights
+from embshrink.nearest import best_targets
+from embshrink.parallel import map_blocks
+from embshrink.symbols import (
+    BASE,
+    ESCAPED,
+    FRACTION,
+    LARGEST,
+    LEVELS_PER_OCTAVE,
+    MAX_SIZES,
+    RAW,
+    SHIFTED,
+    TOTAL,
+    UNIT,
+    Model,
+    gains,
+    value_of,
+)
+
+SAMPLE = 32_768  # rows that everything is learned from
+TRIAL = 8_192  # rows that a step is tried on
+LEARNT_ROWS = 32  # that a centroid is learned on
+CENTROIDS = (16, 128, 1024, 4096)
+ROWS_PER_CENTROID = 16  # that a centroid must have to be worth trying
+ROUNDS = 10  # of k-means
+SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # squared steps that a bit is worth
+DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # squared steps lost a number, about
+ROWS = 2048  # coded at a time
+ZERO_LEVEL = 24  # of a number as large as the distance of its values, while tables are learned
+TRIED_LEVELS = 88
+ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
+ENDING = 18.5  # bits the coder's end takes a block
+SAME = 1e-10  # of the square of a mean: rounding
+NEGLIGIBLE = 0.08  # an axis of so little spread, in distances of values, is left out
+FIRST_OF_SIZE = np.repeat(np.arange(MAX_SIZES), 1 << RAW)
+FIRST_OF_SIZE = np.append(FIRST_OF_SIZE, np.full(LARGEST + 1 - len(FIRST_OF_SIZE), MAX_SIZES)).astype(np.int64)
+
+
+def distance(trellis):
+    """Return how far two values of one quantizer are apart, in 1/64 steps."""
+    return 2 * UNIT if trellis else UNIT
+
+
+@dataclass
+class Tables:
+    """Statistics to code by, while they are learned.
+
+    Parameters
+    ----------
+    trellis : int
+    counts : numpy.ndarray, shape (quantizers, levels, sizes + 1), float64
+        Relative frequency of each size, both signs together, in each level.
+    shifts : numpy.ndarray, shape (quantizers, levels, 3), int8
+    """
+
+    trellis: int
+    frequencies: np.ndarray
+    shifts: np.ndarray
+
+    @classmethod
+    def first(cls, trellis):
+        """Return tables of numbers with a Laplace distribution, to begin with."""
+        spreads = 2.0 ** ((np.arange(TRIED_LEVELS) - ZERO_LEVEL) / LEVELS_PER_OCTAVE) / math.sqrt(2)
+        tables = []
+        for quantizer in range(2 if trellis else 1):
+            edges = np.concatenate([[0], BASE[1:] - 0.5, [LARGEST]])
+            if quantizer:
+                edges[1:-1] -= 0.5
+                edges[1] = 0.25
+            tables.append(-np.diff(np.exp(-edges[None] / spreads[:, None]), axis=1))
+        shares = np.stack(tables)
+        shares = np.concatenate([shares, np.full((*shares.shape[:2], 1), 1e-7)], axis=2)
+        shifts = np.zeros((*shares.shape[:2], SHIFTED), np.int8)
+        return cls(trellis, shares / shares.sum(axis=2, keepdims=True), shifts)
+
+    def learned(self, counts, sums):
+        """Return tables after what was counted, smoothed by these."""
+        shape = self.frequencies.shape
+        counts = counts.reshape(shape).astype(np.float64)
+        # A level that was hardly met leans on the tables it was begun with.
+        mixed = counts + 20 * self.frequencies
+        sums = sums.reshape(*shape[:2], SHIFTED)
+        number = np.maximum(counts[:, :, 1 : SHIFTED + 1], 1)
+        sizes = np.arange(1, SHIFTED + 1)
+        quantizers = np.arange(shape[0])[:, None, None]
+        shifts = (sums - number * value_of(sizes, quantizers, self.trellis)) / (number + 20)
+        return Tables(self.trellis, mixed / mixed.sum(axis=2, keepdims=True),
+                      np.clip(np.rint(shifts), -40, 40).astype(np.int8))
+
+    def rounded(self, low=0, high=TRIED_LEVELS, sizes=MAX_SIZES):
+        """Return the tables as a file has them, for these levels and so many sizes: slots and shifts."""
+        shares = self.frequencies[:, low:high]
+        each = shares[:, :, 1 : MAX_SIZES] / 2  # a sign's
+        slots = np.where(each * TOTAL >= 0.25, np.maximum(np.rint(each * TOTAL), 1), 0).astype(np.int64)
+        slots[:, :, sizes - 1 :] = 0
+        over = 2 * slots.sum(axis=2) + 2 - TOTAL  # zero and the escape need one each
+        for quantizer, level in zip(*np.nonzero(over > 0)):
+            row = slots[quantizer, level]
+            while 2 * row.sum() + 2 > TOTAL:
+                row[np.argmax(row)] -= 1
+        table = np.zeros((*shares.shape[:2], sizes + 1), np.uint16)
+        table[:, :, 1:sizes] = slots[:, :, : sizes - 1]
+        table[:, :, sizes] = 1
+        table[:, :, 0] = TOTAL - 1 - 2 * slots.sum(axis=2)
+        return table, self.shifts[:, low:high]
+
+
+class Coder:
+    """Chooses sizes by tables, and counts what that costs.
+
+    Parameters
+    ----------
+    table, shifts : numpy.ndarray
+        As a file has them.
+    trellis : int
+    base : numpy.ndarray, shape (m,), int64
+    fixed : bool
+        As for centroids: no states, no shifts.
+    """
+
+    def __init__(self, table, shifts, trellis, base, fixed=False):
+        self.model = Model(table, np.zeros_like(shifts) if fixed else shifts, trellis)
+        self.trellis, self.base, self.fixed, self.gains = trellis, base.astype(np.int64), fixed, gains(len(base))
+        model, sizes = self.model, table.shape[2] - 1
+        codes = np.append(np.maximum(2 * np.arange(sizes) - 1, 0), len(model.base) - 1)  # of each size, plus sign
+        frequencies = model.frequencies[:, codes]
+        plain = np.append(RAW[:sizes] , 16.0)
+        with np.errstate(divide="ignore"):
+            price = PROBABILITY - np.log2(frequencies) + plain
+        self.price = np.where(frequencies > 0, price, 2 * ESCAPE_PRICE)
+        self.values = np.abs(model.values[:, codes]).astype(np.float64)
+        scores = model.scores[:, codes]
+        self.scores = np.where(frequencies > 0, scores, scores[:, -1:])
+        self.first = np.minimum(FIRST_OF_SIZE, sizes)
+        self.steps = np.array([[distance(trellis), 0.0], [distance(trellis), UNIT if trellis else 0.0]])
+
+    def choose(self, targets, levels, slope):
+        """Return signed sizes, (n, m) int32, for targets in 1/64 steps and what rows' levels begin with."""
+        from embshrink.kernels.ecq import choose
+
+        sizes = np.empty(targets.shape, np.int32)
+        states = 1 if self.fixed else len(self.model.moves)
+        room, links = np.empty((4, states)), np.empty((targets.shape[1], states), np.int64)
+        choose(targets, levels, self.base, self.gains, slope * UNIT * UNIT, self.price, self.values, self.scores,
+               self.first, self.steps, self.model.moves, self.fixed, sizes, room, links)
+        return sizes
+
+    def count(self, targets, sizes, levels):
+        """Return how often each size is met in each context, what the smallest stand for, and the values."""
+        from embshrink.kernels.ecq import count
+
+        counts, sums = np.zeros(self.price.shape, np.int64), np.zeros((len(self.price), SHIFTED))
+        rebuilt = np.empty(targets.shape)
+        count(sizes, levels, targets, self.base, self.gains, self.values, self.scores, self.first, self.steps,
+              self.model.levels, self.model.moves, self.fixed, counts, sums, rebuilt)
+        return counts, sums, rebuilt
+
+    def write(self, sizes, levels, heads, tails, tail_bits, index, block):
+        """Return the bytes of rows' blocks, end to end, and the length of each."""
+        from embshrink.kernels.ecq import write
+
+        n, m = sizes.shape
+        model, blocks = self.model, -(-n // block)
+        lengths = np.empty(blocks, np.int64)
+        symbols = min(block, n) * (3 * m + 2)
+        out, scratch = np.empty((blocks, symbols * 3 // 2 + 8), np.uint8), np.empty((symbols, 2), np.int64)
+        write(sizes, levels, heads, tails, tail_bits, index, np.cumsum(index) - index, self.base, self.gains,
+              model.frequencies, model.starts, model.scores, self.first, model.base, model.raw, model.levels,
+              model.moves, self.fixed, block, out, lengths, scratch)
+        return b"".join(row[len(row) - length :].tobytes() for row, length in zip(out, lengths)), lengths
+
+
+PROBABILITY = float(np.log2(TOTAL))
+
+
+# ---------------------------------------------------------------- fitting
+
+
+def fit(codec, matrix, context):
+    """Return the state of `codec` for a matrix (n, c): see docs/format.md for what is in it."""
+    n, c = matrix.shape
+    means = bucket_means(matrix)
+
+    def centred(rows):
+        return matrix[rows] - means[bucket_of(rows)].astype(np.float32)
+
+    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+    choice = _Choice(codec, n, centred(rows), bucket_of(rows), means, _weights(codec.weights, n, context.weights))
+    return choice.state(lambda count: centred(np.sort(context.rng.choice(n, min(count, n), replace=False))), context)
+
+
+def bucket_means(matrix):
+    """Return the mean of the rows of each rank bucket, (buckets, c) float64."""
+    n = len(matrix)
+    ends = [min((256 << bucket) - 1, n) for bucket in range(bucket_count(n))]
+    return np.stack([matrix[start:end].mean(axis=0, dtype=np.float64) if end > start else np.zeros(matrix.shape[1])
+                     for start, end in zip([0, *ends], ends)])
+
+
+def _weights(text, n, frequencies):
+    """Return what the values of each bucket's rows are multiplied by, in 1/64."""
+    name, power = parse_weights(text)
+    buckets = bucket_of(np.arange(n))
+    if name == "none":
+        return np.full(bucket_count(n), UNIT, np.uint16)
+    worth = (np.arange(n) + 1.0) ** -power if name == "zipf" else np.maximum(frequencies, 1e-12) ** power
+    rows = np.maximum(np.bincount(buckets, minlength=bucket_count(n)), 1)
+    mean = np.bincount(buckets, worth, minlength=bucket_count(n)) / rows
+    steps = np.where(mean > 0, mean, 1) ** -0.5
+    steps /= np.exp((np.log(steps) * rows).sum() / rows.sum())
+    return np.clip(np.rint(steps * UNIT), 4, 1024).astype(np.uint16)
+
+
+def _water(variances, bits):
+    """Return the distortion a number at which numbers of these variances take so many bits: water-filling."""
+    low, high = -60.0, math.log2(max(float(variances.max()), 1e-30)) + 1
+    for _ in range(60):
+        middle = (low + high) / 2
+        if np.maximum(0, np.log2(np.maximum(variances, 1e-30)) - middle).sum() / 2 > bits:
+            low = middle
+        else:
+            high = middle
+    return 2.0**high
+
+
+def _nearest(matrix, centroids):
+    return best_targets(matrix, centroids, np.einsum("ij,ij->i", centroids, centroids) * np.float32(-0.5))[0]
+
+
+class _Choice:
+    """Finds centroids, axes, step and tables for a sample of rows, their buckets' means taken off."""
+
+    def __init__(self, codec, n, sample, buckets, means, weights):
+        self.codec, self.n, self.sample, self.buckets, self.means = codec, n, sample, buckets, means
+        self.weights = weights
+        self.relative = weights[buckets].astype(np.float64) / UNIT
+
+    def state(self, draw, context):
+        """Return the state; ``draw(count)`` gives rows to learn centroids on."""
+        codec = self.codec
+
+        def trial(k):
+            book = np.zeros((0, self.sample.shape[1]), np.float32)
+            if k > 1:
+                init = "k-means++" if k <= 256 else "random"
+                book = kmeans(draw(max(LEARNT_ROWS * k, TRIAL)), k, context.rng, init=init, iterations=ROUNDS)[0]
+            return _Trial(self, book)
+
+        best = trial(1 if codec.centroids is None else codec.centroids)
+        variances = best.variances
+        if codec.step is not None and codec.bits is None:
+            step = codec.step
+        elif not variances[0] > SAME * np.square(self.means).sum(axis=1).max():  # rows are as their means
+            return best.finish(max(float(np.abs(self.means).max()), 1e-6) / 1000)
+        else:
+            step = max(math.sqrt(_water(variances, codec.bits) / DISTORTIONS[codec.trellis]), best.least_step)
+        if codec.centroids is None:
+            score = best.score(step)
+            for done, k in enumerate(CENTROIDS):
+                context.progress("fitting ecq", done, len(CENTROIDS) + 1)
+                if k * ROWS_PER_CENTROID > self.n:
+                    break
+                found = trial(k)
+                reached = found.score(step)
+                if reached >= score:
+                    break
+                best, score = found, reached
+        if codec.bits is not None:
+            step = best.find(step)
+        context.progress("fitting ecq", len(CENTROIDS), len(CENTROIDS) + 1)
+        return best.finish(step)
+
+
+class _Trial:
+    """A set of axes and centroids, tried at one step after the other."""
+
+    def __init__(self, choice, book):
+        self.choice, self.codec, self.means = choice, choice.codec, choice.means
+        self.labels, rest = np.zeros(len(choice.sample), np.int64), choice.sample
+        if len(book):
+            labels = _nearest(choice.sample, book)
+            # The most used first, so that the heads of their numbers say something.
+            order = np.argsort(-np.bincount(labels, minlength=len(book)), kind="stable")
+            book, self.labels = book[order], np.argsort(order, kind="stable")[labels]
+            rest = choice.sample - book[self.labels]
+        self.book = book
+        values, axes = eigen(gram(rest))
+        self.variances = values / len(rest)
+        peak = float(np.abs(axes).max())
+        self.unit = float(np.float32(peak / 127))
+        self.basis = np.clip(np.rint(axes.T / self.unit), -127, 127).astype(np.int8)
+        self.inverse = np.linalg.pinv(self.basis * self.unit)
+        # In the vectors' unit, along the axes
+        self.numbers, self.book_numbers = choice.sample.astype(np.float64) @ self.inverse, book @ self.inverse
+        self.spread = np.sqrt(np.square(rest @ self.inverse / choice.relative[:, None]).mean(axis=0))
+        self.tables = Tables.first(self.codec.trellis)
+        reach = max(float(np.abs(self.numbers).max()), float(np.abs(self.means).max()), 1e-30)
+        self.least_step = reach / (ESCAPED // 2)
+
+    def score(self, step):
+        """Return what is to be small: bits a row, and the error as bits that would undo it."""
+        found = self.at(step, self._few(), self.tables, learn=2)
+        self.tables = found[-1]
+        lost = np.square(found[6] - found[8]).sum() / len(found[6])
+        return found[0] + self._overhead(step, found) + found[1] / 2 * math.log2(max(lost, 1e-30))
+
+    def _few(self):
+        rows = np.arange(len(self.numbers))
+        return rows[:: max(1, len(rows) // TRIAL)]
+
+    # one step
+
+    def at(self, step, rows, tables, learn=1):
+        """Quantize some rows with one step, learning tables `learn` times before.
+
+        Returns bits a row, axes, levels of axes, of buckets, of centroids and of rows, targets, sizes, values,
+        and tables learned at last.
+        """
+        codec, choice = self.codec, self.choice
+        apart = step * distance(codec.trellis) / UNIT
+        m = max(1, int(np.count_nonzero(self.spread > NEGLIGIBLE * apart)))
+        base = self._levels(self.spread[:m] / apart)
+        targets = self.numbers[rows, :m] / (step / UNIT)
+        if len(self.book):
+            targets -= self._book_values(step, m)[self.labels[rows]]
+        targets /= choice.relative[rows, None]
+        energy = np.square(targets / (np.maximum(self.spread[:m], 1e-30) / step * UNIT))
+        prior, classes = self._priors(energy.mean(axis=1), rows)
+        levels = (prior[choice.buckets[rows]] + (16 * classes[self.labels[rows]] if len(classes) else 0))
+        for _ in range(learn + 1):
+            coder = Coder(*tables.rounded(), codec.trellis, base)
+            sizes = _in_parts(coder.choose, targets, levels, SLOPES[codec.trellis])
+            counts, sums, rebuilt = coder.count(targets, sizes, levels)
+            tables = tables.learned(counts, sums)
+        price = np.where(coder.price < ESCAPE_PRICE, coder.price, coder.price[:, -1:])
+        bits = float((counts * price).sum()) / len(rows)
+        return bits, m, base, prior, classes, levels, targets, sizes, rebuilt, tables
+
+    @staticmethod
+    def _levels(spread):
+        levels = LEVELS_PER_OCTAVE * np.log2(np.maximum(spread, 2.0**-6)) + ZERO_LEVEL
+        return np.rint(levels * (1 << FRACTION)).astype(np.int64)
+
+    def _priors(self, energy, rows):
+        """Return what buckets and centroids say of a row's levels: (buckets,) int16, and (k,) int8 in 1/16."""
+        unit = LEVELS_PER_OCTAVE / 2 * (1 << FRACTION)
+        classes = np.zeros(len(self.book), np.int64)
+        if len(self.book):
+            labels = self.labels[rows]
+            met = np.bincount(labels, minlength=len(self.book))
+            mean = (np.bincount(labels, energy, minlength=len(self.book)) + 4 * energy.mean()) / (met + 4)
+            classes = np.clip(np.rint(np.log2(np.maximum(mean, 1e-6)) * unit / 16), -127, 127).astype(np.int64)
+            energy = energy / 2.0 ** (16 * classes[labels] / unit)
+        buckets = self.choice.buckets[rows]
+        count = len(self.means)
+        met = np.bincount(buckets, minlength=count)
+        mean = (np.bincount(buckets, energy, minlength=count) + 4 * energy.mean()) / (met + 4)
+        prior = np.clip(np.rint(np.log2(np.maximum(mean, 1e-6)) * unit), -30_000, 30_000)
+        return prior.astype(np.int64), classes
+
+    # the step for so many bits
+
+    def find(self, step):
+        """Return the step at which everything takes `codec.bits` a row."""
+        few = self._few()
+        log, tables = math.log(step), self.tables
+        low = high = None  # (logarithm of a step, bits it takes too many) on either side
+        for attempt in range(24):
+            found = self.at(math.exp(log), few, tables, learn=2 if attempt == 0 else 1)
+            tables = found[-1]
+            over = found[0] + self._overhead(math.exp(log), found) - self.codec.bits
+            low, high = ((log, over), high) if over > 0 else (low, (log, over))
+            if -0.1 <= over <= 0 or (low and high and high[0] - low[0] < 1e-4) or (
+                over <= 0 and log <= math.log(self.least_step)
+            ):
+                break
+            if low and high:
+                share = (low[1] + 0.05) / (low[1] - high[1])
+                log = low[0] + min(max(share, 0.02), 0.98) * (high[0] - low[0])
+            else:
+                log += self._move(over + 0.05, found[1])
+                log = max(log, math.log(self.least_step))
+            if log > math.log(1e3 * max(float(np.abs(self.numbers).max()), 1e-30)):
+                break
+        if high is None:
+            least = found[0] + self._overhead(math.exp(log), found)
+            raise StepError("ecq cannot spend so few bits a row", expected=f">= {least:.4g}", found=self.codec.bits,
+                            hint="Its tables weigh with few rows: set centroids=1, or use rq or pq.")
+        self.tables = tables
+        return math.exp(high[0])
+
+    @staticmethod
+    def _move(over, m):
+        """Return by how much the logarithm of a step that takes `over` bits too many is to change."""
+        return min(max(over * math.log(2) / max(m, 1), -3), 3)
+
+    def _overhead(self, step, found):
+        """Return the bits a row of everything but its coefficients."""
+        n, k, block = self.choice.n, len(self.book), self.codec.block
+        m, sizes, tables = found[1], found[7], found[-1]
+        table = self._trimmed(tables, found[2], found[5], sizes)[0]
+        index = 0.0
+        if k:
+            shares = np.bincount(self.labels, minlength=k) / len(self.labels)
+            heads, tail = split_bits(k)
+            shares = np.add.reduceat(shares, np.arange(0, k, 1 << tail))
+            index = tail - float((shares * np.log2(np.maximum(shares, 1e-9))).sum())
+        centroids = 0
+        if k:
+            centroids = len(self._book(step, m, *tables.rounded())[2])
+        buckets, c = len(self.means), self.basis.shape[1]
+        state = centroids + m * c + table.size * 2 + table.shape[0] * table.shape[1] * SHIFTED + k + 4 * m
+        state += buckets * (2 * m + 12) + 2 * split_bits(k)[0] + 2 * -(-k // block) + 200
+        return index + (ENDING + 8.13) / block + 8 * state / n
+
+    def _trimmed(self, tables, base, levels, sizes):
+        """Return slots and shifts for the levels and sizes that occur, and the first level."""
+        reach = 3 << FRACTION
+        low = max(0, int(base.min() + levels.min() - reach) >> FRACTION)
+        high = min(TRIED_LEVELS, (int(base.max() + levels.max() + reach) >> FRACTION) + 1)
+        largest = int(FIRST_OF_SIZE[min(int(np.abs(sizes).max(initial=0)), LARGEST)])
+        return *tables.rounded(low, max(high, low + 1), min(MAX_SIZES, max(largest + 2, 2))), low
+
+    def _book_values(self, step, m):
+        """Return the centroids' coefficients as they are stored, in 1/64 steps."""
+        unit = centroid_unit(self.codec.trellis)
+        return np.rint(self.book_numbers[:, :m] / (step / UNIT * unit)) * unit
+
+    def _book(self, step, m, table, shifts):
+        """Return the centroids' levels, lengths of blocks and bytes, coded with the rows' tables."""
+        sizes = (self._book_values(step, m) / centroid_unit(self.codec.trellis)).astype(np.int32)
+        base = self._levels(np.sqrt(np.square(sizes.astype(np.float64)).mean(axis=0))) - self._lowest
+        coder = Coder(table, shifts, self.codec.trellis, base, fixed=True)
+        levels = np.zeros(len(sizes), np.int64)
+        none = np.zeros(len(sizes), np.int64)
+        data, lengths = coder.write(sizes, levels, none, none, 0, none[:0], self.codec.block)
+        return base, lengths, data
+
+    def _stretch(self, found, step, means):
+        """Return what to multiply each bucket's rows by, so that they are as long as before on average."""
+        choice, m = self.choice, found[1]
+        rebuilt = found[8] * choice.relative[:, None] + means[choice.buckets]
+        if len(self.book):
+            rebuilt += self._book_values(step, m)[self.labels]
+        rebuilt = rebuilt @ (self.basis[:m].astype(np.float64) * self.unit) * (step / UNIT)
+        before = choice.sample + choice.means[choice.buckets]
+        lengths = [np.bincount(choice.buckets, np.square(part).sum(axis=1), minlength=len(means))
+                   for part in (before, rebuilt)]
+        return np.sqrt(np.where(lengths[1] > 0, lengths[0], 1) / np.where(lengths[1] > 0, lengths[1], 1))
+
+    _lowest = 0  # the level that the tables in hand begin at, in 1/256
+
+    # the end
+
+    def finish(self, step):
+        """Return the state for a step."""
+        codec, choice = self.codec, self.choice
+        rows, tables = np.arange(len(self.numbers)), self.tables
+        found = self.at(step, rows, tables, learn=1)
+        if codec.bits is not None:
+            for _ in range(6):
+                over = found[0] + self._overhead(step, found) - codec.bits
+                if over <= -0.02 and (over >= -0.2 or step <= self.least_step):
+                    break
+                step = max(step * math.exp(self._move(over + 0.1, found[1])), self.least_step)
+                found = self.at(step, rows, found[-1], learn=0)
+        _, m, base, prior, classes, levels, targets, sizes, _, tables = found
+        if step < 0.99 * self.least_step:
+            raise StepError("ecq's step is too small for these vectors", found=step,
+                            expected=f">= {self.least_step:.3g}")
+        table, shifts, low = self._trimmed(tables, base, levels, sizes)
+        self._lowest = low << FRACTION
+        inverse = np.linalg.pinv(self.basis[:m] * self.unit)
+        means = np.rint(self.means @ inverse / (step / UNIT)).astype(np.int64)
+        index, lengths = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        book_base, data = np.zeros(m, np.int64), b""
+        if len(self.book):
+            met = np.bincount(self.labels, minlength=len(self.book))
+            index = _slots(np.add.reduceat(met, np.arange(0, len(met), 1 << split_bits(len(met))[1])))
+            book_base, lengths, data = self._book(step, m, table, shifts)
+        least = int(lengths.min(initial=0)) if len(lengths) else 0
+        ends = np.cumsum(lengths)
+        scale = np.full(len(means), step / UNIT / UNIT * self.unit)
+        if codec.norms:
+            scale *= self._stretch(found, step, means)
+        return {
+            "step": np.array([step, self.unit], np.float32), "scale": scale.astype(np.float32),
+            "basis": np.ascontiguousarray(self.basis[:m]),
+            "means": means.astype(_narrowest_int(means)), "weights": choice.weights,
+            "prior": prior.astype(np.int16), "base": np.stack([base - self._lowest, book_base]).astype(np.int16),
+            "classes": classes.astype(np.int8), "index": index.astype(np.uint16), "tables": table, "shifts": shifts,
+            "centroids": np.frombuffer(data, np.uint8), "least": np.array([least], np.uint32),
+            "lengths": (lengths - least).astype(narrowest_uint(int((lengths - least).max(initial=0)))),
+            "starts": (ends - lengths)[::BLOCKS_PER_START].astype(np.uint64),
+        }
+
+
+def _in_parts(choose, targets, levels, slope):
+    """Return ``choose(targets, levels, slope)``, some rows at a time on all cores."""
+    parts = map_blocks(lambda start, stop: choose(targets[start:stop], levels[start:stop], slope), len(targets), ROWS)
+    return np.concatenate(parts)
+
+
+def _narrowest_int(values):
+    return np.int16 if np.abs(values).max(initial=0) < 1 << 15 else np.int32
+
+
+def _slots(counts):
+    """Return how many of 4096 slots each count gets; at least one."""
+    shares = (counts + 0.5) / (counts + 0.5).sum()
+    slots = np.maximum(1, np.floor(shares * TOTAL)).astype(np.int64)
+    while slots.sum() > TOTAL:
+        slots[np.argmax(slots)] -= 1
+    slots[np.argmax(slots)] += TOTAL - slots.sum()
+    return slots
+
+
+# ---------------------------------------------------------------- writing
+
+
+def encode(codec, matrix, state, context):
+    """Return the codes of a matrix (n, c): blocks, their lengths, and where every 64th begins."""
+    n, c = matrix.shape
+    decoder = _tables_only(codec, state, n)
+    book = decoder.centroid_vectors()
+    table, trellis = state["tables"], codec.trellis
+    base = state["base"][0].astype(np.int64)
+    coder = Coder(table, state["shifts"], trellis, base)
+    step = float(state["step"][0])
+    inverse = np.linalg.pinv(state["basis"] * float(state["step"][1]))
+    means = state["means"].astype(np.float64)  # in 1/64 steps along the axes
+    index, tail = state["index"].astype(np.int64), split_bits(len(state["classes"]))[1]
+    prior, classes = state["prior"].astype(np.int64), state["classes"].astype(np.int64) * 16
+    mean_vectors = (means @ state["basis"].astype(np.float64) * (step * state["step"][1] / UNIT)).astype(np.float32)
+    size = codec.block * max(1, ROWS // codec.block)
+    done = 0
+
+    def part(start, stop):
+        buckets = bucket_of(np.arange(start, stop))
+        rows = matrix[start:stop]
+        labels = np.zeros(len(rows), np.int64)
+        levels = prior[buckets]
+        targets = rows.astype(np.float64) @ inverse / (step / UNIT) - means[buckets]
+        if len(book):
+            labels = _nearest(rows - mean_vectors[buckets], book)
+            targets -= decoder.centroid_values(labels) / UNIT
+            levels = levels + classes[labels]
+        targets = np.ascontiguousarray(targets * (UNIT / state["weights"][buckets].astype(np.float64))[:, None])
+        sizes = coder.choose(targets, levels, SLOPES[trellis])
+        return coder.write(sizes, levels, labels >> tail, labels & ((1 << tail) - 1), tail, index, codec.block)
+
+    def report(count):
+        nonlocal done
+        done += count
+        context.progress("encoding", done, n)
+
+    parts = map_blocks(part, n, size, report)
+    lengths = np.concatenate([lengths for _, lengths in parts]) if parts else np.zeros(0, np.int64)
+    least = int(lengths.min(initial=1 << 40)) if len(lengths) else 0
+    spare = lengths - least
+    return {
+        "data": np.frombuffer(b"".join(data for data, _ in parts), np.uint8),
+        "lengths": spare.astype(narrowest_uint(int(spare.max(initial=0)))),
+        "starts": (np.cumsum(lengths) - lengths)[::BLOCKS_PER_START].astype(np.uint64),
+        "sizes": np.array([least, n], np.uint64),
+    }
+
+
+def _tables_only(codec, state, n):
+    """Return a decoder that can decode centroids, before there are codes."""
+    nothing = {"data": np.zeros(0, np.uint8), "lengths": np.zeros(0, np.uint8), "starts": np.zeros(0, np.uint64),
+               "sizes": np.array([0, n], np.uint64)}
+    return codec.decoder(nothing, state)

@@ -1,0 +1,364 @@
+"""spaCy's vectors: the folder ``vocab`` of a pipeline, read and written without spaCy.
+
+``vectors`` is a numpy array; ``key2row`` says by MessagePack which row the word of a key has, and words
+may share one; ``strings.json`` are the strings a key may stand for; ``vectors.cfg`` tells a floret table,
+which has no words. Source: spaCy 3.8, ``Vectors.to_disk`` and ``Vocab.to_disk``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from embshrink.arrays import as_matrix
+from embshrink.errors import SourceError, TargetError
+from embshrink.formats.floret import FloretTable, check_whole, checked_hashing, floret_rows, no_words
+from embshrink.formats.rows import check_count, check_dim, plural, settle, show
+from embshrink.formats.spacy_keys import ORTH, SYMBOLS, keys_of, murmurhash64
+from embshrink.vocab import to_bytes
+
+FILES = ("strings.json", "key2row", "vectors", "vectors.cfg")
+PIECE = 16 << 20
+_AGAIN = "The folder is damaged, or was not fetched completely: fetch it again."
+
+
+@dataclass
+class Vocab:
+    """Words and the rows they have.
+
+    Parameters
+    ----------
+    words : list of bytes
+        n words, by row.
+    rows : numpy.ndarray, shape (n,), int64
+        The row of each, ascending from 0 to the last; words may share one.
+    matrix : numpy.ndarray, shape (m, d), float32
+    warnings : list of str
+    """
+
+    words: list
+    rows: np.ndarray
+    matrix: np.ndarray
+    warnings: list
+
+
+def is_vocab(folder):
+    """Whether a folder is a vocab folder, or a pipeline with one in it."""
+    return _prefix(folder) is not None
+
+
+def _prefix(folder):
+    """Return what comes before the names of the files, or None."""
+    return next((prefix for prefix in ("", "vocab/")
+                 if folder.has(f"{prefix}vectors") and folder.has(f"{prefix}strings.json")), None)
+
+
+def read(folder, options, progress=None):
+    """Read the words of a vocab and a vector for each; as `embshrink.formats.text.read`, from a folder."""
+    found = load_table(folder, options, progress)
+    if isinstance(found, FloretTable):
+        raise no_words(folder.path)
+    shared = len(found.matrix) < len(found.words)
+    return found.words, found.matrix[found.rows] if shared else found.matrix, found.warnings
+
+
+def load_table(folder, options, progress=None):
+    """Read a vocab with the rows that words share, or the rows of a floret table.
+
+    Parameters
+    ----------
+    folder : embshrink.formats.stream.Folder
+    options : embshrink.formats.ReadOptions
+    progress : callable, optional
+        Called as ``progress("read", done, total)``, in bytes of the vectors.
+
+    Returns
+    -------
+    Vocab or embshrink.formats.floret.FloretTable
+
+    Raises
+    ------
+    SourceError
+        Naming the file, the place, what was expected and what was found.
+    """
+    prefix = _prefix(folder)
+    if prefix is None:
+        raise SourceError("this is no spaCy vocab", path=folder.path, expected="the files vectors and strings.json",
+                          found="a folder without them", hint="Name a pipeline's folder, or vocab in it.")
+    settings = _read_settings(folder, prefix)
+    stream = folder.open(f"{prefix}vectors")
+    matrix, start = _read_vectors(stream, progress)
+    if settings.get("mode", "default") == "floret":
+        return _floret_table(folder.path, settings, matrix, start, options, stream.path)
+    keys, key_rows = _read_key2row(folder.open(f"{prefix}key2row"), len(matrix))
+    strings = _read_strings(folder.open(f"{prefix}strings.json"))
+    return _vocab(strings, keys, key_rows, matrix, start, options, stream.path)
+
+
+def _vocab(strings, keys, key_rows, matrix, start, options, path):
+    warnings = []
+    words, rows, missing = _words_of_keys(strings, keys, key_rows)
+    if missing:
+        warnings.append(f"{plural(missing, 'key')} of {len(keys)} left out, whose string is not in strings.json")
+    if not words:
+        raise SourceError("no word has a vector", path=path, where="the whole file",
+                          expected="a pipeline with word vectors", found=f"{plural(len(matrix), 'row')}",
+                          hint="Pipelines with word vectors are those whose names end in _md or _lg.")
+    check_count(len(words), options, path)
+    words, rows = words[: options.limit], rows[: options.limit]
+    used, firsts, rows = np.unique(rows, return_index=True, return_inverse=True)
+    if len(used) < len(matrix):
+        if options.limit is None:
+            warnings.append(f"{plural(len(matrix) - len(used), 'row')} left out that no word has")
+        matrix = matrix[used]
+    owners = [words[first] for first in firsts]
+    kept, matrix = settle(owners, matrix, start + used * 4 * matrix.shape[1], options, path, warnings)
+    if len(kept) < len(owners):  # rows that are not finite, and all words on them
+        finite = set(kept)
+        here = np.array([word in finite for word in owners])
+        words = [word for word, row in zip(words, rows) if here[row]]
+        rows = (np.cumsum(here) - 1)[rows[here[rows]]]
+    return Vocab(words, rows, matrix, warnings)
+
+
+def _words_of_keys(strings, keys, key_rows):
+    """Return words in order of row, their rows, and how many keys have no string."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    small = int(np.searchsorted(ordered, len(SYMBOLS)))
+    symbols = {SYMBOLS[key]: at for at, key in enumerate(ordered[:small].tolist())}
+    strings = [string for string in strings if string not in symbols]
+    hashes = murmurhash64(strings)
+    at = np.minimum(np.searchsorted(ordered, hashes), max(len(ordered) - 1, 0))
+    known = np.flatnonzero(ordered[at] == hashes) if len(ordered) else []
+    words = [*(strings[index] for index in known), *symbols]
+    places = np.array([*(at[index] for index in known), *symbols.values()], np.int64)
+    rows = key_rows[order[places]]
+    by_row = np.argsort(rows, kind="stable")
+    return [words[index] for index in by_row], rows[by_row], len(keys) - len(np.unique(places))
+
+
+def _floret_table(folder_path, settings, matrix, start, options, path):
+    check_whole(options, folder_path)
+    kinds = {"minn": int, "maxn": int, "hash_count": int, "hash_seed": int, "bow": str, "eow": str}
+    if any(type(settings.get(name)) is not kind for name, kind in kinds.items()):
+        raise SourceError("vectors.cfg does not say how floret hashes", path=folder_path, where="vectors.cfg",
+                          expected=", ".join(kinds), found=settings, hint=_AGAIN)
+    minn, maxn, hashes, seed, bow, eow = (settings[name] for name in kinds)
+    hashing = checked_hashing(folder_path, "vectors.cfg", minn, maxn, len(matrix), hashes, seed, bow, eow)
+    warnings = []
+    if minn < 2:
+        warnings.append(f"minn is {minn}: spaCy counts lone marks of begin and end as n-grams, which floret and "
+                        "embshrink do not, so vectors differ from spaCy's")
+    names = [b"%d" % row for row in range(len(matrix))]
+    places = start + np.arange(len(matrix)) * 4 * matrix.shape[1]
+    names, matrix = settle(names, matrix, places, options, path, warnings)
+    return FloretTable(hashing, np.array(names).astype(np.int64), matrix, warnings)
+
+
+# ---------------------------------------------------------------- the files
+
+
+def _content(stream):
+    data = bytearray(stream.content_size)
+    return bytes(data[: stream.readinto(data)])
+
+
+def _read_json(stream, kind, expected):
+    try:
+        value = json.loads(_content(stream))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"this is not JSON: {error}", path=stream.path, where="the whole file",
+                          hint=_AGAIN) from error
+    if type(value) is not kind:
+        raise SourceError("the JSON is something else", path=stream.path, where="byte 0", expected=expected,
+                          found=type(value).__name__, hint=_AGAIN)
+    return value
+
+
+def _read_settings(folder, prefix):
+    """Return what ``vectors.cfg`` says; nothing if it is missing, as it was before spaCy 3.2."""
+    if not folder.has(f"{prefix}vectors.cfg"):
+        return {}
+    stream = folder.open(f"{prefix}vectors.cfg")
+    settings = _read_json(stream, dict, "an object of settings")
+    if settings.get("mode", "default") not in ("default", "floret"):
+        raise SourceError("the vectors are of an unknown mode", path=stream.path, where="mode",
+                          expected="default or floret", found=settings["mode"],
+                          hint="Write them to text with the program that made them.")
+    return settings
+
+
+def _read_strings(stream):
+    """Return the strings as distinct bytes, in order."""
+    strings = _read_json(stream, list, "a list of strings")
+    for index, string in enumerate(strings):
+        if type(string) is not str:
+            raise SourceError(f"string {index} is no string", path=stream.path, where=f"item {index}",
+                              expected="a string", found=type(string).__name__, hint=_AGAIN)
+    return list(dict.fromkeys(map(to_bytes, strings)))
+
+
+def _read_vectors(stream, progress):
+    """Return the array of a ``.npy`` file, (rows, d) float32, and the byte at which it begins."""
+    from numpy.lib import format as npy
+
+    head = io.BytesIO(stream.head)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        shape, fortran, dtype = readers[npy.read_magic(head)](head)
+        rows, dim = shape
+    except Exception as error:  # numpy reads the header as Python's literals, and those fail in many ways
+        raise SourceError(f"this is no .npy file of a table: {type(error).__name__}: {error}", path=stream.path,
+                          where="byte 0", expected="the header of a two-dimensional array",
+                          found=show(stream.head[:24]), hint=_AGAIN) from error
+    start = head.tell()
+    if dtype != np.dtype("<f4") or fortran:
+        raise SourceError("the vectors are of another type", path=stream.path, where="byte 0",
+                          expected="little-endian float32, row by row", found=f"{dtype}{', by column' * fortran}",
+                          hint="Save the pipeline anew with spaCy.")
+    if rows < 1 or dim < 1:
+        raise SourceError("there are no vectors in it", path=stream.path, where="byte 0", expected="rows and columns",
+                          found=f"shape {shape}",
+                          hint="Pipelines with word vectors are those whose names end in _md or _lg.")
+    check_dim(dim, stream.path, "byte 0")
+    size = start + 4 * math.prod(shape)
+    if size != stream.content_size:
+        raise SourceError("the file's length does not fit its header", path=stream.path, where="byte 0",
+                          expected=f"{size} bytes for {plural(rows, 'row')} of {dim}", found=stream.content_size,
+                          hint=_AGAIN)
+    stream.readinto(bytearray(start))
+    matrix = np.empty(shape, "<f4")
+    view = memoryview(matrix.reshape(-1)).cast("B")
+    for first in range(0, len(view), PIECE):
+        piece = view[first : first + PIECE]
+        if stream.readinto(piece) < len(piece):
+            raise SourceError("the file ends early", path=stream.path, where=f"byte {start + first}",
+                              expected=f"{size} bytes", found="fewer: it has changed while it was read", hint=_AGAIN)
+        if progress:
+            progress("read", stream.done, stream.size)
+    return matrix.astype(np.float32, copy=False), start
+
+
+def _read_key2row(stream, rows):
+    """Return keys, (k,) uint64, and the row of each, (k,) int64, out of a MessagePack map of numbers."""
+    data = _content(stream)
+
+    def damaged(problem, at, expected, found):
+        return SourceError(problem, path=stream.path, where=f"byte {at}", expected=expected, found=found, hint=_AGAIN)
+
+    kind = data[0] if data else None
+    if kind is None or not (kind >> 4 == 8 or kind in (0xDE, 0xDF)) or len(data) < {0xDE: 3, 0xDF: 5}.get(kind, 1):
+        raise damaged("this is no MessagePack map", 0, "the head of a map", show(data[:8]))
+    at = {0xDE: 3, 0xDF: 5}.get(kind, 1)
+    count = int.from_bytes(data[1:at], "big") if at > 1 else kind & 15
+    if 2 * count > len(data) - at:
+        raise damaged("the map is longer than the file", 0, f"{count} keys and rows", f"{len(data)} bytes")
+    numbers = np.empty(2 * count, np.uint64)
+    widths = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+    for index in range(2 * count):
+        kind = data[at] if at < len(data) else None
+        if kind is not None and kind < 128:
+            numbers[index] = kind
+            at += 1
+            continue
+        end = at + 1 + widths.get(kind, 0)
+        if kind not in widths or end > len(data):
+            raise damaged(f"{'key' if index % 2 == 0 else 'row'} {index // 2} is no whole number", at,
+                          "a number of 1 to 9 bytes", show(data[at : at + 9]) if kind is not None else "the end")
+        numbers[index] = int.from_bytes(data[at + 1 : end], "big")
+        at = end
+    if at < len(data):
+        raise damaged("bytes follow the map", at, "the end of the file", f"{plural(len(data) - at, 'byte')}")
+    keys, key_rows = numbers[::2], numbers[1::2]
+    if len(np.unique(keys)) < count:
+        raise damaged("a key is there twice", 0, f"{count} keys", len(np.unique(keys)))
+    if count and int(key_rows.max()) >= rows:
+        raise damaged("a key has a row that is not there", 0, f"below {rows}", int(key_rows.max()))
+    return keys, key_rows.astype(np.int64)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(create, outgoing):
+    """Write a vocab folder, with rows that words share, or as a floret table. See `embshrink.formats.export`.
+
+    Parameters
+    ----------
+    create : callable
+        ``create(name)`` opens a file of the folder.
+    outgoing : embshrink.formats.Outgoing
+
+    Raises
+    ------
+    TargetError
+        If a word is not UTF-8, two have the same key, or there are no words and the n-grams are no floret table's.
+    """
+    if len(outgoing.words):
+        _write_words(create, outgoing)
+    else:
+        _write_floret(create, outgoing)
+
+
+def _write_words(create, outgoing):
+    raw, emb = outgoing.words.raw, outgoing.embeddings
+    for word in raw:
+        try:
+            word.decode()
+        except UnicodeDecodeError as error:
+            raise TargetError(f"the word {show(word)} is not UTF-8, which spaCy cannot hold",
+                              hint="Write word2vec, the binary format, or leave the word out.") from error
+    keys = keys_of(raw)
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(np.diff(keys[order]) == 0)
+    if len(twice):
+        one, other = (show(raw[index]) for index in order[twice[0] : twice[0] + 2])
+        raise TargetError(f"the words {one} and {other} have the same key in spaCy", hint="Leave one of them out.")
+    rows, count, blocks = np.arange(len(raw)), len(raw), outgoing.blocks
+    if emb is not None and emb.row_map is not None and emb.scale is None:
+        rows, count = emb.row_map, emb.n_rows
+        blocks = (as_matrix(block, "a block of rows") for _, block in emb.row_blocks())
+    _write_files(create, raw, zip(keys.tolist(), rows.tolist()), (count, outgoing.dim), blocks, {"mode": "default"})
+
+
+def _write_floret(create, outgoing):
+    subwords = floret_rows(outgoing)
+    hashing = subwords.hashing
+    own = hashing.floret
+    settings = {"mode": "floret", "minn": hashing.minn, "maxn": hashing.maxn, "hash_count": own.hashes,
+                "hash_seed": own.seed, "bow": own.bow, "eow": own.eow, "attr": ORTH}
+    _write_files(create, [], (), (hashing.bucket, outgoing.dim), (block for _, block in subwords.blocks()), settings)
+
+
+def _write_files(create, raw, pairs, shape, blocks, settings):
+    """Write the four files; the strings in the order of ids, which spaCy takes as well as its own."""
+    with create("strings.json") as file:
+        file.write(json.dumps([word.decode() for word in raw]).encode("ascii"))
+    with create("key2row") as file:
+        count = len(raw)
+        file.write(bytes([0x80 | count]) if count < 16 else _packed(count, {2: 0xDE, 4: 0xDF}))
+        file.write(b"".join(number for pair in pairs for number in map(_number, pair)))
+    with create("vectors") as file:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(header.getvalue())
+        for block in blocks:
+            file.write(block.astype("<f4", copy=False).tobytes())
+    with create("vectors.cfg") as file:
+        file.write(json.dumps(settings).encode("ascii"))
+
+
+def _number(value):
+    return bytes([value]) if value < 128 else _packed(value, {1: 0xCC, 2: 0xCD, 4: 0xCE, 8: 0xCF})
+
+
+def _packed(value, kinds):
+    """Return a number in the fewest bytes there is a kind for, behind that."""
+    width = next(width for width in kinds if value < 256**width)
+    return struct.pack(">B", kinds[width]) + value.to_bytes(width, "big")
