@@ -77,6 +77,20 @@ def _size(context, parameter, value):
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
+def _format(place):
+    """Return a callback that checks a format's name: 1 for those that are read, 2 for those that are written."""
+    def check(context, parameter, value):
+        if value is not None:
+            from embshrink.formats import FORMATS
+
+            names = [name for name, functions in FORMATS.items() if functions[place]]
+            if value not in names:
+                raise click.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+        return value
+
+    return check
+
+
 def _threads(context, parameter, value):
     if value is not None:
         from embshrink.parallel import set_threads
@@ -88,9 +102,9 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_remember
                            help="Print one JSON object instead of text.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No report, no progress; warnings and errors only.")
 reading_options = _options(
-    click.option("--from", "format", type=click.Choice(["text", "word2vec", "fasttext", "gensim", "ems"]),
-                 help="Format of SOURCE; found from its content by default. gensim unpickles, which runs code from "
-                      "the file: only load files you trust."),
+    click.option("--from", "format", callback=_format(1), metavar="FORMAT",
+                 help="Format of SOURCE, see: embshrink formats. Found by content by default. gensim unpickles, "
+                      "which runs code from the file: only load files you trust."),
     click.option("--member", help="Which file inside a .zip."),
     click.option("--header", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
                  help="Whether a text file begins with its counts."),
@@ -109,6 +123,17 @@ reading_options = _options(
 )
 READING = ("format", "member", "header", "limit", "nonfinite", "duplicates", "skip_bad_rows", "allow_truncated",
            "expect_rows", "row_newline", "strict")
+aims_options = _options(
+    click.option("--size", callback=_size, help="The whole file at most so large: 6MB, 500k, 1GiB."),
+    click.option("--bits", type=click.FloatRange(min=0, min_open=True),
+                 help="At most so many bits a word for vectors, every table counted."),
+    click.option("--max-error", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                 help="As small as a relative error of this allows."),
+    click.option("--min-cosine", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                 help="As small as a mean cosine of this allows."),
+    click.option("--min-overlap", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                 help="As small as an overlap of the ten nearest neighbours of this allows."),
+)
 threads_option = click.option("--threads", type=click.IntRange(1), callback=_threads, expose_value=False,
                               help="Cores to use; all by default. The result does not depend on it.")
 writing_options = _options(
@@ -122,6 +147,10 @@ writing_options = _options(
                  help="A step for the n-grams of a fastText model, from which unseen words get vectors; repeatable. "
                       "prune:keep=N keeps the most useful. The column and bits steps of the words by default."),
     click.option("--no-ngrams", is_flag=True, help="Drop the n-grams: unseen words get no vector."),
+    click.option("--vocabulary", type=click.Choice(["auto", "packed", "plain"]), default="auto", show_default=True,
+                 help="How words are stored: packed takes a sixth, plain is faster; auto packs 10,000 and more."),
+    click.option("--keep-order", is_flag=True,
+                 help="Keep every word's exact rank in packed words (2 bytes a word); else its power of two."),
     click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
     click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
     click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET."),
@@ -202,47 +231,47 @@ def prune(source, target, keep, min_similarity, norms, select, weighted, **value
 @cli.command()
 @SOURCE
 @click.argument("target", type=click.Path(), required=False)
-@click.option("--method", default="pq", show_default=True, help="A bits method; see: embshrink methods.")
+@click.option("--method", help="A bits method; see: embshrink methods. ecq by default; rq where that loses less.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
-@click.option("--size", callback=_size, help="The whole file at most so large: 6MB, 500k, 1GiB.")
-@click.option("--bits", type=click.FloatRange(min=0, min_open=True), help="At most so many bits a word.")
+@aims_options
 @writing_options
-def quantize(source, target, method, settings, size, bits, **values):
-    r"""Store each number, or each vector, in fewer bits.
+def quantize(source, target, method, settings, **values):
+    r"""Store vectors in fewer bits: about 2 a number, or as few as an aim allows.
 
     \b
     embshrink quantize glove.6B.50d.txt
-    embshrink quantize glove.ems smaller.ems --bits 100
+    embshrink quantize glove.6B.50d.txt small.ems --size 6MB
+    embshrink quantize vectors.bin good.ems --min-overlap 0.8
     embshrink quantize vectors.bin --method pq --set subspaces=25 --set rotate=opq
     """
     from embshrink import registry
 
-    if registry.method(method).axis != "bits":
-        raise StepError(f"{method} is not a bits method",
-                        hint=f"Use: embshrink compress {source} TARGET {method}")
-    step = registry.parse(f"{method}:{','.join(settings)}" if settings else method)
-    _compress(source, target, [step], values, size=size, bits=bits)
+    name = method or "ecq"
+    if registry.method(name).axis != "bits":
+        raise StepError(f"{name} is not a bits method", hint=f"Use: embshrink compress {source} TARGET {name}")
+    step = registry.parse(f"{name}:{','.join(settings)}" if settings else name)
+    _compress(source, target, [step], values, choose=method is None and not settings)
 
 
 @cli.command()
 @SOURCE
 @click.argument("target", type=click.Path())
-@click.argument("steps", nargs=-1, required=True, metavar="STEP...")
-@click.option("--size", callback=_size, help="Set the bits step so that the whole file is at most so large.")
-@click.option("--bits", type=click.FloatRange(min=0, min_open=True), help="Set the bits step to so many bits a row.")
+@click.argument("steps", nargs=-1, metavar="[STEP]...")
+@aims_options
 @writing_options
-def compress(source, target, steps, size, bits, **values):
+def compress(source, target, steps, **values):
     r"""Run any steps in order: rows, then columns, then at most one of bits.
 
-    A STEP is name:key=value,key=value; see: embshrink methods.
+    A STEP is name:key=value,key=value; see: embshrink methods. An aim such as --size sets the bits step. With no STEP
+    nothing is lost: codes of another program's file are kept as they are, other numbers in full.
 
     \b
     embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25,rotate=opq
     """
-    _compress(source, target, list(steps), values, size=size, bits=bits)
+    _compress(source, target, list(steps), values)
 
 
-def _compress(source, target, steps, values, **aims):
+def _compress(source, target, steps, values, **how):
     from embshrink.compression import compress
     from embshrink.console import Progress, print_report
 
@@ -256,7 +285,7 @@ def _compress(source, target, steps, values, **aims):
     with Progress(quiet) as progress:
         report = compress(source, target, steps, options=options, keep_words=[word for word in words if word],
                           measure=not values.pop("no_measure"), progress=progress,
-                          ngrams="drop" if drop else given or "same", **aims, **values)
+                          ngrams="drop" if drop else given or "same", **how, **values)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
@@ -277,12 +306,12 @@ def plan(source, steps, seed, as_json, **values):
     \b
     embshrink plan glove.txt prune:keep=50000 pq:subspaces=25
     """
-    from embshrink.compression import open_table, plan_file
+    from embshrink.compression import Job, open_table, plan_file
     from embshrink.console import Progress, print_plan
 
     with Progress(as_json) as progress:
         table = open_table(source, _reading(values), progress=progress)
-    steps, total, parts, bits = plan_file(table, list(steps), seed)
+    steps, total, parts, bits = plan_file(Job(table, seed), list(steps))
     if as_json:
         click.echo(json.dumps({"steps": steps, "bytes": total, "sections": parts, "bits_per_word": bits}))
     else:
@@ -461,12 +490,13 @@ def evaluate(files, baseline, pairs, analogies, default_analogies, restrict_voca
 @cli.command("export")
 @FILE
 @click.argument("target", type=click.Path())
-@click.option("--to", "format", type=click.Choice(["text", "word2vec-text", "word2vec"]),
-              help="By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, else GloVe text.")
+@click.option("--to", "format", callback=_format(2), metavar="FORMAT",
+              help="See: embshrink formats. By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, "
+                   ".kv gensim, .fifu finalfusion, .floret floret, else GloVe text.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET.")
 @quiet_option
 def export_(file, target, format, force, quiet):
-    """Write an .ems file back as word2vec or GloVe vectors, for other programs."""
+    """Write an .ems file for other programs: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and more."""
     from embshrink.console import Progress
     from embshrink.formats import export
     from embshrink.reader import load
@@ -476,6 +506,22 @@ def export_(file, target, format, force, quiet):
         count = len(emb)
     if not quiet:
         click.echo(f"{target}: {count:,} words as {format}", err=True)
+
+
+@cli.command()
+@json_option
+def formats(as_json):
+    """List the file formats that are read and written."""
+    from embshrink import console
+    from embshrink.formats import ENDINGS, FORMATS
+
+    listed = [{"format": name, "read": bool(read), "written": bool(write),
+               "endings": sorted(ending for ending, of in ENDINGS.items() if of == name)}
+              for name, (_, read, write) in FORMATS.items()]
+    if as_json:
+        click.echo(json.dumps(listed))
+    else:
+        console.print_formats(listed)
 
 
 @cli.command()

@@ -40,6 +40,8 @@ class Blocks:
 
     Parameters
     ----------
+    name : str
+        Of the section `data`, for messages.
     data : array_like of uint8
     lengths : array_like of unsigned int, shape (blocks,)
         What a block takes beyond `least` bytes.
@@ -48,8 +50,8 @@ class Blocks:
     least : int
     """
 
-    def __init__(self, data, lengths, starts, least):
-        self.data, self.lengths, self.starts, self.least = data, lengths, starts, least
+    def __init__(self, name, data, lengths, starts, least):
+        self.name, self.data, self.lengths, self.starts, self.least = name, data, lengths, starts, least
 
     def span(self, number):
         """Return where one block begins and ends."""
@@ -59,8 +61,7 @@ class Blocks:
         end += len(lengths) * self.least
         begin = end - int(lengths[-1]) - self.least
         if not 0 <= begin <= end <= len(self.data):
-            raise FormatError(f"block {number} lies past the end of its section", expected=f"<= {len(self.data)}",
-                              found=end)
+            raise self._outside(end)
         return begin, end
 
     def check(self):
@@ -68,7 +69,7 @@ class Blocks:
         begins, ends = self.spans(np.arange(len(self.lengths)))
         edges = np.concatenate([[0], ends])
         if not np.array_equal(begins, edges[:-1]) or edges[-1] != len(self.data):
-            raise FormatError("the blocks do not lie one behind the other", expected=len(self.data),
+            raise FormatError(f"the blocks of {self.name} do not lie one behind the other", expected=len(self.data),
                               found=int(edges[-1]))
 
     def spans(self, numbers):
@@ -81,15 +82,20 @@ class Blocks:
         groups = np.arange(len(lengths)) // BLOCKS_PER_START
         starts = np.asarray(self.starts[first // BLOCKS_PER_START : first // BLOCKS_PER_START + int(groups[-1]) + 1])
         if starts.size and int(starts.max()) > len(self.data):
-            raise FormatError("a block begins past the end of its section", expected=f"<= {len(self.data)}",
-                              found=int(starts.max()))
+            raise self._outside(int(starts.max()))
         ends += (starts.astype(np.int64) - (ends - lengths)[::BLOCKS_PER_START])[groups]
         chosen = np.asarray(numbers) - first
         begins, ends = (ends - lengths)[chosen], ends[chosen]
         if (begins < 0).any() or (ends > len(self.data)).any():
-            raise FormatError("a block lies past the end of its section", expected=f"<= {len(self.data)}",
-                              found=int(ends.max()))
+            raise self._outside(int(ends.max()))
         return begins, ends
+
+    def _outside(self, place):
+        return FormatError(f"a block of {self.name} lies past its end", expected=f"<= {len(self.data)}", found=place)
+
+    def damaged(self, number):
+        """Return the error that a block did not end where it should."""
+        return FormatError(f"block {number} of {self.name} does not end where it should", hint="Get the file again.")
 
 
 class Reader:
@@ -218,12 +224,8 @@ class Reader:
         if number * self.block + count == min((number + 1) * self.block, self.rows) and (
             x != LOWEST or place != length
         ):
-            raise self._damaged(number)
+            raise blocks.damaged(number)
         return labels, out
-
-    @staticmethod
-    def _damaged(number):
-        return FormatError(f"block {number} does not end where it should", hint="Get the file again.")
 
     # ------------------------------------------------------------ many blocks
 
@@ -259,6 +261,8 @@ class Reader:
             Naming the first block that does not end where it should.
         """
         begins, ends = blocks.spans(numbers)
+        low, high = int(begins.min(initial=len(blocks.data))), int(ends.max(initial=0))
+        data, begins, ends = np.asarray(blocks.data[low:high]), begins - low, ends - low
         labels = np.zeros((len(numbers), self.block), np.int64)
         out = np.zeros((len(numbers), self.block, len(self.base)), np.int32)
         if kernel:
@@ -266,20 +270,19 @@ class Reader:
                 from embshrink.kernels.ecq import read
             except ImportError:
                 kernel = False
-        if not kernel:
-            self._lockstep(np.asarray(blocks.data), begins, ends, numbers, labels, out)
-            return labels, out
-        bad = read(np.asarray(blocks.data), begins, ends, numbers, self.rows, self.block, self.prior, self.classes,
-                   self.head_slots, self.heads, self.head_starts, self.tail_bits, *self._tables, self.step > 0,
-                   self.step, labels, out)
+        if kernel:
+            bad = read(data, begins, ends, numbers, self.rows, self.block, self.prior, self.classes, self.head_slots,
+                       self.heads, self.head_starts, self.tail_bits, *self._tables, self.step > 0, self.step, labels,
+                       out)
+        else:
+            bad = self._lockstep(data, begins, ends, numbers, labels, out)
         if bad >= 0:
-            raise self._damaged(int(numbers[bad]))
+            raise blocks.damaged(int(numbers[bad]))
         return labels, out
 
     def _lockstep(self, data, begins, ends, numbers, labels, out):
-        """Read blocks all at once with numpy: the same symbol of each, then the next."""
+        """Read blocks all at once with numpy, the same symbol of each, then the next; return as the kernel does."""
         model = self.model
-        data = np.append(data, np.zeros(1, np.uint8))
         place, x = begins.copy(), np.zeros(len(begins), np.int64)
         doubled, escape = len(model.moves) > 1, len(model.base) - 1
         flat = [part.ravel() for part in (model.frequencies, model.starts, model.values, model.scores)]
@@ -324,8 +327,9 @@ class Reader:
                 x[who] = frequencies[cell] * (x[who] >> PROBABILITY_BITS) + slot - starts[cell]
                 refill(who)
                 size, value = model.base[code], meanings[cell]
-                for bits in np.unique(model.raw[code])[1:]:
-                    some = np.flatnonzero(model.raw[code] == bits)
+                raw = model.raw[code]
+                for bits in np.unique(raw[raw > 0]):
+                    some = np.flatnonzero(raw == bits)
                     extra = plain(who[some], int(bits))
                     size[some] += extra
                     extra *= 2 * UNIT if doubled else UNIT
@@ -345,6 +349,5 @@ class Reader:
                     state = model.moves[state, size & 1]
                 out[who, row, j] = value
                 level += self.gains[j] * scores[cell] >> 12
-        bad = np.flatnonzero((x != LOWEST) | (place != ends))
-        if len(bad):
-            raise self._damaged(int(numbers[bad[0]]))
+        bad = (x != LOWEST) | (place != ends)
+        return int(bad.argmax()) if bad.any() else -1

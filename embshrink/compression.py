@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from embshrink.vectors import WordVectors
 from embshrink.vocab import Words, encode_plain, plan_plain, to_bytes
 
 CHECKED_ROWS = 1000
+VOCABULARIES = ("auto", "packed", "plain")
+MANY_WORDS = 10_000  # from which on "auto" packs them: fewer are no great part of a file, and faster plain
 MODELS = ("fasttext", "finalfusion", "navec")  # formats that may hold n-grams beside words, or words as codes
 
 
@@ -233,8 +236,9 @@ class Report:
         return {**dataclasses.asdict(self), "ratio": self.ratio}
 
 
-def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None, keep_words=(), remap=None,
-             ngrams="same", force=False, options=None, measure=True, progress=no_progress):
+def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=None, min_cosine=None,
+             min_overlap=None, counts=None, keep_words=(), remap=None, ngrams="same", vocabulary="auto",
+             keep_order=False, choose=False, force=False, options=None, measure=True, progress=no_progress):
     """Shrink word vectors into an ``.ems`` file.
 
     Parameters
@@ -250,9 +254,12 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     seed : int
         Same input, steps and seed give the same bytes, at any number of threads.
     bits : float, optional
-        Set the bits step to spend at most so many bits a row.
+        Set the bits step to spend at most so many bits a word on vectors, every table counted.
     size : int, optional
         Set the bits step so that the whole file takes at most so many bytes.
+    max_error, min_cosine, min_overlap : float, optional
+        Set the bits step to what just reaches so small a relative error, or so large a mean cosine, or neighbour
+        overlap at 10. Of these and `bits` and `size` one may be given.
     counts : str, os.PathLike or mapping, optional
         How often each word is used: a file of ``word count`` lines, or a mapping. Without, words are taken to be
         in order of frequency, and Zipf's law gives the rest.
@@ -264,6 +271,13 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
         What to do with the n-grams of a fastText model, from which unseen words get their vectors: the same column
         and bits steps as to words, none are kept, or steps of their own. A first step ``prune:keep=N`` keeps the N
         with the largest uses times length, and does not map the rest to them.
+    vocabulary : {"auto", "packed", "plain"}
+        How words are stored. Packed ones take a sixth; a word's id then changes within its rank's power of two.
+        Plain where that is smaller. "auto" packs them from 10,000 words on.
+    keep_order : bool
+        Keep every word's id, with packed words too.
+    choose : bool
+        Below a bit a number, take `rq` in place of the bits step where that loses less.
     force : bool
         Replace existing outputs.
     options : embshrink.ReadOptions, optional
@@ -281,9 +295,12 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     SourceError, StepError, ShapeError, TargetError
         Nothing is written then, and an existing target is as it was.
     """
+    from embshrink.aims import Aim, meet
+
     steps = registry.as_steps(steps)
-    if bits is not None and size is not None:
-        raise StepError("bits and size are both given", hint="Give one of them.")
+    aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
+    if vocabulary not in VOCABULARIES:
+        raise StepError(f"words cannot be stored as {vocabulary!r}", expected=" or ".join(VOCABULARIES))
     check_target(target, force)
     if remap is not None:
         check_target(remap, force)
@@ -293,35 +310,19 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     warnings = list(table.warnings)
     if not len(table.words) and any(step.axis == "rows" for step in steps):
         warnings.append("row steps are left out: there are no words, only n-grams, and those keep their rows")
-    protected = _protected_ids(table, keep_words, warnings)
-    weights, counts_source = _weights(table, counts, steps, warnings)
-    if bits is not None:
-        steps = _with_bits(table, steps, bits)
-    if size is not None:
-        steps = _with_size(table, steps, size, seed, ngrams)
-    notes = {}
-    stored, full_map = _shrink(table, _word_steps(table, steps), row_map=table.row_map, weights=weights,
-                               protected=protected, seed=seed, progress=progress, notes=notes)
+    job = Job(table, seed, ngrams, vocabulary, keep_order, progress)
+    job.protected = _protected_ids(table, keep_words, warnings)
+    job.weights, job.counts_source = _weights(table, counts, steps, warnings)
+    made = job.run(steps) if aim is None else meet(aim, steps, job, choose)
     clock.lap("shrink")
-    if remap is not None and full_map.owners is None:
+    if remap is not None and made.full_map.owners is None:
         raise StepError("there is no remap to report: centroids belong to no word",
                         hint="A remap comes from prune or dedupe without kmeans.")
-    kept = np.flatnonzero(full_map.rows >= 0)
-    words = table.words if len(kept) == len(table.words) else table.words.take(kept)
-    header = _header(table, stored.steps, seed, len(words), stored.row_map.count, stored.row_map.owners is not None,
-                     protected)
-    if counts_source:
-        header["counts"] = counts_source
-    sections = {f"words.{name}": part for name, part in encode_plain(words).items()}
-    sections.update(stored.sections())
-    if table.ngrams is not None:
-        header["subwords"], parts = _shrink_ngrams(*_ngram_steps(table, steps, ngrams), seed, progress)
-        sections.update(parts)
-        clock.lap("shrink n-grams")
-    total = write_container(target, header, sections, force=force, check=lambda path: _verify(path, stored, words))
+    total = write_container(target, made.header, made.sections, force=force,
+                            check=lambda path: _verify(path, made.stored, made.words))
     clock.lap("write and verify")
     if remap is not None:
-        write_remap(remap, table, full_map, force=force)
+        write_remap(remap, table, made.full_map, force=force)
     emb = load(target)
     loss = measure_loss(*_compared(emb, table), progress=progress) if measure else None
     if measure and table.ngrams is not None:
@@ -329,13 +330,140 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, counts=None
     clock.lap("measure")
     info = emb.info()
     emb.close()
+    words = made.words
     return Report(
-        target=os.fspath(target), steps=(header if len(words) else header["subwords"])["steps"], words=len(words),
-        rows=stored.row_map.count, dim=stored.dim,
+        target=os.fspath(target), steps=(made.header if len(words) else made.header["subwords"])["steps"],
+        words=len(words), rows=made.stored.row_map.count, dim=made.stored.dim,
         dropped=len(table.words) - len(words), source_bytes=table.source.get("size"), target_bytes=total,
         parts=group_parts(info["sections"], total), bits_per_word=info["bits_per_word"], loss=loss,
-        seconds=clock.laps, warnings=warnings, notes=notes,
+        seconds=clock.laps, warnings=warnings, notes=made.notes,
     )
+
+
+@dataclass
+class Made:
+    """What a run of steps made, ready to be written.
+
+    Parameters
+    ----------
+    stored : pipeline.Stored
+    full_map : RowMap
+        Over all words of the source.
+    words : Words
+        As they are stored.
+    header, sections : dict
+        Of the container.
+    notes : dict
+    """
+
+    stored: pipeline.Stored
+    full_map: RowMap
+    words: Words
+    header: dict
+    sections: dict
+    notes: dict
+
+    @property
+    def nbytes(self):
+        """Bytes of the whole file."""
+        return plan_container(self.header, {name: (part.dtype, part.shape)
+                                            for name, part in self.sections.items()})[0]
+
+    @property
+    def bits_per_word(self):
+        """Bits a word of the vectors, every table counted; where there are no words, an n-gram."""
+        kinds = ("map.", "columns.", "state.", "codes.")
+        if not len(self.words):
+            kinds = tuple(f"ngrams.{kind}" for kind in kinds)
+        taken = sum(part.nbytes for name, part in self.sections.items() if name.startswith(kinds))
+        return 8 * taken / max(len(self.words) or self.header["subwords"]["present"], 1)
+
+    @property
+    def embeddings(self):
+        """The words and their vectors as a reader of the file would see them."""
+        stored = self.stored
+        row_map = None if stored.row_map.is_identity else stored.row_map
+        return Embeddings(self.words, stored.decode, stored.dim, row_map, stored.row_map.count,
+                          owned=stored.row_map.owners is not None)
+
+
+class Job:
+    """A table, and all that steps are run with.
+
+    Parameters
+    ----------
+    table : Table
+    seed : int
+    ngrams, vocabulary, keep_order, progress
+        As for `compress`.
+    """
+
+    def __init__(self, table, seed=0, ngrams="same", vocabulary="auto", keep_order=False, progress=no_progress):
+        self.table, self.seed, self.ngrams, self.progress = table, seed, ngrams, progress
+        self.vocabulary, self.keep_order = vocabulary, keep_order
+        self.protected, self.weights, self.counts_source = (), None, None
+        self._laid_out = None
+
+    def lay_out(self, kept, movable=True):
+        """Return (the order in which words are stored, how, and their sections), for the ids of those that are left.
+
+        Where rows cannot be moved with their words, their order is kept.
+        """
+        if self._laid_out is None or not np.array_equal(self._laid_out[0], kept):
+            table = self.table
+            words = table.words if len(kept) == len(table.words) else table.words.take(kept)
+            order, name, sections = np.arange(len(words)), "plain", None
+            if self.vocabulary == "packed" or (self.vocabulary == "auto" and len(words) >= MANY_WORDS):
+                from embshrink.packed import encode_packed
+
+                name, (order, sections) = "packed", encode_packed(words, self.keep_order)
+                if not movable and not np.array_equal(order, np.arange(len(order))):
+                    order, sections = encode_packed(words, keep_order=True)
+            raw = words.raw
+            plain = plan_plain(len(words), sum(map(len, raw)), max(map(len, raw), default=0))
+            if sections is None or sum(part.nbytes for part in sections.values()) > planned_bytes(plain):
+                order, name, sections = np.arange(len(words)), "plain", encode_plain(words)
+            self._laid_out = kept, (kept[order], name, sections)
+        return self._laid_out[1]
+
+    def run(self, steps):
+        """Return what steps make of the table, as `Made`."""
+        table, notes = self.table, {}
+        own = _word_steps(table, steps)
+        as_it_is = not own and table.stored is not None
+        stored, full_map = _shrink(
+            table, own, row_map=table.row_map, weights=self.weights, protected=self.protected, seed=self.seed,
+            progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept)[0])
+        ids, name, sections = self.lay_out(np.flatnonzero(full_map.rows >= 0), movable=not as_it_is)
+        words = table.words.take(ids)
+        header = _header(table, stored.steps, self.seed, len(words), stored.row_map.count,
+                         stored.row_map.owners is not None, self.protected, name)
+        if self.counts_source:
+            header["counts"] = self.counts_source
+        sections = {**{f"words.{name}": part for name, part in sections.items()}, **stored.sections()}
+        if table.ngrams is not None:
+            header["subwords"], parts = _shrink_ngrams(*_ngram_steps(table, steps, self.ngrams), self.seed,
+                                                       self.progress)
+            sections.update(parts)
+        return Made(stored, full_map, words, header, sections, notes)
+
+    def sample(self, count):
+        """Return a job of so many words at even distances, without n-grams."""
+        table = self.table
+        ids = np.unique(np.linspace(0, len(table.words) - 1, count).astype(np.int64))
+        part = WordVectors.checked(table.words.take(ids), table.embeddings.decode_ids(ids), {}, [])
+        job = Job(open_table(part), self.seed, "drop", "plain")
+        job.weights = None if self.weights is None else self.weights[ids]
+        return job
+
+    def loss(self, made):
+        """Return what was lost, as `measure_loss`."""
+        return measure_loss(made.embeddings, self.table.embeddings, progress=self.progress)
+
+
+def planned_bytes(plan):
+    """Return the bytes of planned sections, without padding."""
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in plan.values())
 
 
 def _shrink(table, steps, **how):
@@ -425,10 +553,10 @@ def _weights(table, counts, steps, warnings):
     return weights, source
 
 
-def _header(table, steps, seed, n, rows, owned, protected):
+def _header(table, steps, seed, n, rows, owned, protected, vocabulary):
     header = {
         "dim": table.matrix.shape[1], "words": n, "rows": rows, "owned": owned,
-        "vocabulary": "plain", "steps": [registry.format(step) for step in steps], "seed": seed,
+        "vocabulary": vocabulary, "steps": [registry.format(step) for step in steps], "seed": seed,
         "source": table.source, "writer": f"embshrink {embshrink.__version__}",
     }
     if len(protected):
@@ -447,55 +575,13 @@ def _verify(path, stored, words):
                              hint="This is a fault of embshrink or of the machine's memory; please report it.")
 
 
-def _with_bits(table, steps, bits):
-    if len(table.words):
-        width = pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map).width
-    else:
-        width = pipeline.plan(*table.ngrams.matrix.shape, _ngram_steps(table, steps, "same")[1]).width
-    if not steps or steps[-1].axis != "bits":
-        raise StepError("bits needs a bits step to set", hint="Add pq, or another of: embshrink methods")
-    return [*steps[:-1], steps[-1].with_bits(bits, width)]
-
-
-def _with_size(table, steps, size, seed, ngrams):
-    """Return the steps with the bits step at the most bits a row that keep the file within `size` bytes."""
-
-    def total(bits):
-        try:
-            candidate = _with_bits(table, steps, bits)
-            return plan_file(table, candidate, seed, ngrams)[1], candidate
-        except StepError:
-            return None, None
-
-    low, high = 0, 32 * table.matrix.shape[1]
-    best = None
-    if steps and steps[-1].axis == "bits":
-        while high - low > 1:
-            middle = (low + high) // 2
-            needed, candidate = total(middle)
-            if needed is None or needed <= size:
-                low, best = middle, candidate or best
-            else:
-                high = middle
-    else:
-        _with_bits(table, steps, 1)
-    if best is None:
-        least = next(needed for needed, _ in map(total, range(1, 32 * table.matrix.shape[1] + 1)) if needed)
-        raise StepError("the file cannot be made so small by this method", expected=f">= {least:,} bytes",
-                        found=f"{size:,}", hint="Prune first, or use fewer centroids.")
-    return best
-
-
-def plan_file(table, steps, seed=0, ngrams="same"):
-    """Return what the file would take, without any work.
+def plan_file(job, steps):
+    """Return what the file would take, without any work but laying out the words.
 
     Parameters
     ----------
-    table : Table
+    job : Job
     steps : list of str or step
-    seed : int
-    ngrams
-        As for `compress`.
 
     Returns
     -------
@@ -508,14 +594,15 @@ def plan_file(table, steps, seed=0, ngrams="same"):
         Bytes of each section, padding included.
     bits_per_word : float
     """
-    n, raw = len(table.words), table.words.raw
+    table, n = job.table, len(job.table.words)
     planned = _plan(table, n, _word_steps(table, registry.as_steps(steps)), table.row_map)
     shown = planned.steps
-    words = plan_plain(n, sum(map(len, raw)), max(map(len, raw), default=0))
-    sections = {**{f"words.{name}": part for name, part in words.items()}, **planned.sections}
-    header = _header(table, planned.steps, seed, n, planned.rows, planned.owned, ())
+    _, name, words = job.lay_out(np.arange(n))
+    words = {f"words.{name}": (part.dtype, part.shape) for name, part in words.items()}
+    sections = {**words, **planned.sections}
+    header = _header(table, planned.steps, job.seed, n, planned.rows, planned.owned, (), name)
     if table.ngrams is not None:
-        kept, own = _ngram_steps(table, registry.as_steps(steps), ngrams)
+        kept, own = _ngram_steps(table, registry.as_steps(steps), job.ngrams)
         own = _plan(kept, len(kept.ids), own)
         shown = shown if n else own.steps
         header["subwords"] = _subwords_header(kept, own.steps, own.rows, own.owned)

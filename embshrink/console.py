@@ -236,6 +236,15 @@ def describe_method(name):
     }
 
 
+def print_formats(listed):
+    """Print the formats, as `embshrink formats` does."""
+    table = _table("format", "read", "written", "by its ending")
+    for one in listed:
+        table.add_row(one["format"], "yes" if one["read"] else "-", "yes" if one["written"] else "-",
+                      " ".join(one["endings"]))
+    _show(table)
+
+
 def print_methods(described, details):
     """Print methods: a table, or one with its parameters."""
     if not details:

@@ -474,9 +474,9 @@ class _Trial:
         if codec.bits is not None:
             for _ in range(6):
                 over = found[0] + self._overhead(step, found) - codec.bits
-                if over <= -0.02 and (over >= -0.2 or step <= self.least_step):
+                if over <= -0.1 and (over >= -0.3 or step <= self.least_step):
                     break
-                step = max(step * math.exp(self._move(over + 0.1, found[1])), self.least_step)
+                step = max(step * math.exp(self._move(over + 0.2, found[1])), self.least_step)
                 found = self.at(step, rows, found[-1], learn=0)
         _, m, base, prior, classes, levels, targets, sizes, _, tables = found
         if step < 0.99 * self.least_step:

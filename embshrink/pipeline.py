@@ -114,7 +114,7 @@ def _with_codec(steps):
 
 
 def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, progress=no_progress,
-           notes=None):
+           notes=None, order_words=None):
     """Run steps over a matrix.
 
     Parameters
@@ -133,19 +133,27 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
     progress : callable
     notes : dict, optional
         Filled with what the steps have to say of what they found.
+    order_words : callable, optional
+        Given the ids of the words that row steps left, returns them in the order in which they are stored. Rows are
+        put in the order of the first words that have them.
 
     Returns
     -------
     stored : Stored
-        Its row map is over the words that are still there.
+        Its row map is over the words that are still there, in the order they are stored in.
     row_map : RowMap
         Over all words; the rows of those that were dropped (`prune:min_similarity`) are -1.
     """
     row_map = RowMap.identity(len(matrix)) if row_map is None else row_map
     weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
     dim = matrix.shape[1]
-    resolved, columns = [], []
+    resolved, columns, kept = [], [], None
     for index, step in enumerate(_with_codec(steps)):
+        if kept is None and step.axis != "rows":
+            kept = np.flatnonzero(row_map.rows >= 0)
+            if order_words is not None:
+                kept = order_words(kept)
+                matrix, row_map = _order_rows(matrix, row_map, kept)
         step = step.resolve(*matrix.shape)
         resolved.append(step)
         present = row_map.rows >= 0
@@ -173,8 +181,22 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
             if hasattr(step, "fitted"):
                 step = resolved[-1] = step.fitted(state)
             codes = step.encode(matrix, state, context)
-    remaining = row_map.without_dropped()
-    return Stored(resolved, dim, remaining, columns, resolved[-1], state, codes), row_map
+    return Stored(resolved, dim, row_map.take(kept), columns, resolved[-1], state, codes), row_map
+
+
+def _order_rows(matrix, row_map, ids):
+    """Put rows in the order of the first of the words `ids` that have them."""
+    rows = row_map.rows[ids]
+    _, first = np.unique(rows, return_index=True)
+    order = rows[np.sort(first)]
+    order = np.concatenate([order, np.setdiff1d(np.arange(row_map.count), order)])
+    if np.array_equal(order, np.arange(len(order))):
+        return matrix, row_map
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    owners = None if row_map.owners is None else row_map.owners[order]
+    moved = np.where(row_map.rows < 0, -1, place[row_map.rows])
+    return matrix[order], RowMap(moved, row_map.count, owners, row_map.scale)
 
 
 def _arrange(step, matrix, row_map, context):

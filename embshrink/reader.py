@@ -24,7 +24,7 @@ BLOCK_ROWS = 16_384
 BLOCK_VALUES = 1 << 23
 MAX_STEPS = 100
 SOURCE_KINDS = {"name": str, "size": int, "sha256": str, "format": str, "steps": list}
-CODECS_OF_WORDS = {"plain": PlainWords}
+VOCABULARIES = ("plain", "packed")
 
 
 def load(path, *, verify="lazy", mmap=True):
@@ -77,10 +77,14 @@ def _from_container(container, verify, mmap):
             or (kind is list and not all(isinstance(step, str) for step in value))
         ):
             raise FormatError(f"the header's source has no proper {key!r}", expected=kind.__name__, found=value)
-    if header["vocabulary"] not in CODECS_OF_WORDS:
-        raise FormatError("the words are stored in an unknown way", expected=sorted(CODECS_OF_WORDS),
+    if header["vocabulary"] not in VOCABULARIES:
+        raise FormatError("the words are stored in an unknown way", expected=sorted(VOCABULARIES),
                           found=header["vocabulary"], hint="Update embshrink: pip install -U embshrink")
-    words = CODECS_OF_WORDS[header["vocabulary"]](container.group("words"), container.path)
+    if header["vocabulary"] == "packed":
+        from embshrink.packed import PackedWords as StoredWords
+    else:
+        StoredWords = PlainWords
+    words = StoredWords(container.group("words"), container.path)
     if len(words) != header["words"]:
         raise FormatError("the header and the words differ", expected=header["words"], found=len(words))
     stored = pipeline.restore(header["steps"], len(words), header["dim"], header["rows"], header["owned"],

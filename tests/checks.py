@@ -3,7 +3,7 @@
 import numpy as np
 
 from embshrink import compress, load, parallel, registry
-from embshrink.compression import open_table, plan_file
+from embshrink.compression import Job, open_table, plan_file
 
 # Settings each method is tried with, beside its defaults. A method that is not here is tried with its defaults.
 SETTINGS = {
@@ -52,7 +52,7 @@ def check_string_round_trip(text):
 def check_file(text, vectors, path):
     """Write, reopen, verify; single, batch and whole decoding agree to the last bit; the plan was right."""
     report = compress(vectors, path, [text], force=True)
-    planned = plan_file(open_table(vectors), [text])
+    planned = plan_file(Job(open_table(vectors)), [text])
     if registry.name_of(registry.parse(text)) != "ecq":  # which finds its step as it runs
         assert planned[0] == report.steps
     assert report.target_bytes == path.stat().st_size

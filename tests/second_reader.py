@@ -18,7 +18,12 @@ TYPES = {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "int8": "b",
 KINDS = {"dim": int, "words": int, "rows": int, "owned": bool, "vocabulary": str, "steps": list, "seed": int,
          "source": dict, "writer": str, "sections": list}
 ROW_STEPS = {"prune", "dedupe", "kmeans"}
-CODECS = {"cast", "pq", "scalar", "rq", "iiq", "magnitude", "blocksparse", "groupreduce", "tensortrain"}
+CODECS = {"cast", "pq", "scalar", "rq", "iiq", "magnitude", "blocksparse", "groupreduce", "tensortrain", "ecq"}
+NEXT_STATE = {  # of even sizes, of odd ones
+    0: ([0], [0]),
+    4: ([0, 2, 1, 3], [1, 3, 0, 2]),
+    8: ([0, 5, 1, 4, 2, 7, 3, 6], [2, 7, 3, 6, 0, 5, 1, 4]),
+}
 
 
 class BadFile(Exception):
@@ -402,6 +407,127 @@ class SecondReader:
         values = [value for (value,) in product]
         return times(values, self.rotation) if self.rotation else values
 
+    def _read_ecq(self, given, rows, c):
+        self.trellis, self.block = int(given.get("trellis", 8)), int(given.get("block", 16))
+        k = int(given["centroids"])
+        need(self.trellis in NEXT_STATE and 1 <= k <= 4096 and 1 <= self.block <= 4096, "ecq parameters")
+        k, quantizers, self.tail_bits = k if k > 1 else 0, 2 if self.trellis else 1, 0
+        if k:
+            self.tail_bits = min(6, max(0, (k - 1).bit_length() - 6))
+        buckets = ecq_bucket(rows - 1) + 1 if rows else 1
+        m = self._shape("state.basis", 2)[0]
+        _, self.levels, self.sizes = self._shape("state.tables", 3)
+        self.sizes -= 1
+        need(1 <= m <= c and 1 <= self.levels <= 128 and 1 <= self.sizes <= 34, "shapes of ecq")
+        self.axes = self._take("state.basis", "int8", m, c).rows()
+        self.bucket_scale = self._take("state.scale", "float32", buckets)
+        self.weights = self._take("state.weights", "uint16", buckets)
+        self.means = self._take_one_of("state.means", ("int16", "int32"), buckets, m).rows()
+        self.bases = self._take("state.base", "int16", 2, m).rows()
+        self.prior = self._take("state.prior", "int16", buckets)
+        self.classes = self._take("state.classes", "int8", k)
+        self.heads = frequencies_of(self._take("state.index", "uint16", -(-k // 2**self.tail_bits)).all()) if k else {}
+        self.tables = self._take("state.tables", "uint16", quantizers, self.levels, self.sizes + 1)
+        self.shifts = self._take("state.shifts", "int8", quantizers, self.levels, 3)
+        need(all(-64 < shift < 64 for shift in self.shifts.all()), "shifts of ecq")
+        self._take("state.step", "float32", 2)
+        self.contexts, self.ready = {}, {}
+        least, count = self._take("codes.sizes", "uint64", 2).all()
+        need(count == rows, "codes.sizes")
+        self.blocks = self._blocks("codes.data", "codes", rows, least)
+        book = self._blocks("state.centroids", "state", k, self._take("state.least", "uint32", 1)[0])
+        self.centroids = []
+        for block in book:
+            coder = Coder(block)
+            for _ in range(min(self.block, k - len(self.centroids))):
+                self.centroids.append(self._coordinates(coder, 0, centroid=True))
+            coder.end()
+
+    def _shape(self, name, axes):
+        need(name in self.sections and len(self.sections[name].shape) == axes, f"shape of {name}")
+        return self.sections[name].shape
+
+    def _take_one_of(self, name, dtypes, *shape):
+        need(name in self.sections and self.sections[name].dtype in dtypes, f"dtype of {name}")
+        return self._take(name, self.sections[name].dtype, *shape)
+
+    def _blocks(self, name, prefix, rows, least):
+        """Return the bytes of each block."""
+        count = -(-rows // self.block)
+        data = self._take(name, "uint8", *self._shape(name, 1)).data
+        lengths = self._take_one_of(f"{prefix}.lengths", ("uint8", "uint16", "uint32"), count).all()
+        edges = list(accumulate((least + length for length in lengths), initial=0))
+        starts = self._take(f"{prefix}.starts", "uint64", -(-count // 64)).all()
+        need(edges[-1] == len(data) and list(starts) == edges[:-1:64], f"blocks of {name}")
+        return [data[begin:end] for begin, end in zip(edges, edges[1:])]
+
+    def _context(self, y, a):
+        """Return the table of a quantizer and level, and its symbols' scores."""
+        if (y, a) not in self.contexts:
+            z, start = self.sizes, (y * self.levels + a) * (self.sizes + 1)
+            f = [self.tables[start + g] for g in range(z + 1)]
+            symbols = {0: f[0]}
+            for g in range(1, z):
+                symbols[g] = symbols[-g] = f[g]
+            symbols["escape"] = f[z]
+            sizes = [*(min(g, 8) for g in range(z)), 8]
+            mean = 2 * sum(map(mul, f, sizes)) // 64
+            scores = [(64 * w - mean) * 1034 * min(64, 3 * mean // 2) // (64 * max(1, mean)) for w in sizes]
+            self.contexts[y, a] = (dict(zip(symbols, frequencies_of(symbols.values()).values())),
+                                   [min(max(score, -1600), 3600) for score in scores])
+        return self.contexts[y, a]
+
+    def _coordinates(self, coder, e, centroid=False):
+        """Return a row's values, or a centroid's."""
+        values, state = [], 0
+        for j, base in enumerate(self.bases[centroid]):
+            y, a = state % 2, min(max((base + e) // 256, 0), self.levels - 1)
+            table, scores = self._context(y, a)
+            symbol = coder.take(table)
+            if symbol == "escape":
+                score, both = scores[-1], 256 * coder.plain(8) + coder.plain(8)
+                size, sign, shift = both // 2, -1 if both % 2 else 1, 0
+            else:
+                score, size, sign, shift = scores[abs(symbol)], abs(symbol), -1 if symbol < 0 else 1, 0
+                if 1 <= size <= 3:
+                    shift = self.shifts[(y * self.levels + a) * 3 + size - 1]
+                if size >= 16:
+                    half, bits = size % 2, (size - 16) // 2 + 3
+                    size = (2 + half) * 2**bits + coder.plain(bits)
+            if centroid:
+                values.append(sign * size * (64 if self.trellis else 32))
+            else:
+                value = 128 * size - 64 * y if self.trellis else 64 * size
+                values.append(sign * (value + shift) if size else 0)
+                state = NEXT_STATE[self.trellis][size % 2][state]
+            e += 4096 // (12 + j) * score // 4096
+        return values
+
+    def _block_rows(self, number):
+        """Return the (centroid's number, values) of each row of a block."""
+        coder, found = Coder(self.blocks[number]), []
+        for row in range(number * self.block, min((number + 1) * self.block, self.header["rows"])):
+            e, label = self.prior[ecq_bucket(row)], None
+            if self.centroids:
+                label = coder.take(self.heads) * 2**self.tail_bits
+                label += coder.plain(self.tail_bits) if self.tail_bits else 0
+                need(label < len(self.centroids), "centroid")
+                e += 16 * self.classes[label]
+            found.append((label, self._coordinates(coder, e)))
+        coder.end()
+        return found
+
+    def _decode_ecq(self, row):
+        number, bucket = row // self.block, ecq_bucket(row)
+        if number not in self.ready:
+            self.ready = {number: self._block_rows(number)}
+        label, values = self.ready[number][row % self.block]
+        middle = self.means[bucket]
+        if label is not None:
+            middle = map(sum, zip(middle, self.centroids[label]))
+        total = [value * self.weights[bucket] + 64 * mean for value, mean in zip(values, middle)]
+        return [self.bucket_scale[bucket] * column for column in times(total, self.axes)]
+
     # ------------------------------------------------------------ what a user asks for
 
     def word(self, index):
@@ -480,6 +606,18 @@ def floret_buckets(word, part):
     marked = part["bow"].encode() + word + part["eow"].encode()
     return [lane % part["bucket"] for ngram in [marked, *runs(marked, part["minn"], part["maxn"])]
             for lane in murmurhash3(ngram, part["seed"])[: part["hashes"]]]
+
+
+def ecq_bucket(row):
+    """Return the bucket of a row: 255 rows, 256, 512, ..."""
+    return max(0, (row + 1).bit_length() - 8)
+
+
+def frequencies_of(frequencies):
+    """Return {place: (frequency, start)} of a table's frequencies in order."""
+    frequencies = list(frequencies)
+    need(sum(frequencies) == 4096, "sum of frequencies")
+    return dict(enumerate(zip(frequencies, accumulate(frequencies, initial=0))))
 
 
 def rotated(value, bits):
@@ -561,6 +699,10 @@ class Coder:
         self.x = f * (self.x // 4096) + t - start
         self.fill()
         return symbol
+
+    def plain(self, bits):
+        """Return a number of so many bits, all as likely."""
+        return self.take({value: (2 ** (12 - bits), value * 2 ** (12 - bits)) for value in range(2**bits)})
 
     def end(self):
         need(self.x == 1 << 14 and next(self.data, None) is None, "end of a block")

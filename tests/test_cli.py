@@ -58,13 +58,13 @@ def test_prune_options(run, source):
 def test_quantize_defaults_and_settings(run, source):
     result = run("quantize", source, "--json")
     report = json.loads(result.stdout)
-    assert report["steps"] == ["pq:subspaces=2,sample=291"]
+    assert report["steps"][0].startswith("ecq:bits=") and report["loss"]["relative_error"] < 0.01
     assert report["target"] == "crime.ems"
     assert report["ratio"] == os.path.getsize(source) / os.path.getsize("crime.ems")
-    run("quantize", source, "b.ems", "--set", "subspaces=5", "--set", "centroids=16", "-q")
+    run("quantize", source, "b.ems", "--method", "pq", "--set", "subspaces=5", "--set", "centroids=16", "-q")
     assert load("b.ems").info()["steps"] == ["pq:subspaces=5,centroids=16,sample=291"]
-    run("quantize", source, "c.ems", "--bits", 8, "-q")
-    assert load("c.ems").info()["steps"] == ["pq:subspaces=1,sample=291"]
+    run("quantize", source, "c.ems", "--method", "pq", "--set", "centroids=16", "--bits", 20, "-q")
+    assert load("c.ems").info()["steps"] == ["pq:subspaces=2,centroids=16,sample=291"]
     run("quantize", "crime.ems", "d.ems", "--size", "12kB", "-q")
     assert os.path.getsize("d.ems") <= 12000
 

@@ -12,7 +12,7 @@ from conftest import make_vectors
 
 import embshrink
 from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load, registry
-from embshrink.compression import open_table, plan_file
+from embshrink.compression import Job, open_table, plan_file
 
 ROWS = ["", "prune:keep=120", "kmeans:centroids=50", "dedupe", "prune:keep=120,norms=true",
         "prune:keep=200 kmeans:centroids=40,norms=true", "dedupe prune:keep=90"]
@@ -45,7 +45,7 @@ def test_compositions_through_a_file(rows, columns, bits, vectors, tmp_path):
     whole = np.asarray(emb.vectors)
     error = ((whole - vectors.matrix) ** 2).sum() / ((vectors.matrix - vectors.matrix.mean(axis=0)) ** 2).sum()
     assert report.loss["relative_error"] == pytest.approx(error, rel=1e-4, abs=1e-9)
-    _, planned, parts, bits_per_word = plan_file(open_table(vectors), steps)
+    _, planned, parts, bits_per_word = plan_file(Job(open_table(vectors)), steps)
     assert sum(report.parts.values()) == report.target_bytes
     if "groupreduce" in bits or "tensortrain" in bits or "ecq" in bits:  # how much they take depends on the values
         assert planned >= report.target_bytes
@@ -136,8 +136,9 @@ def test_remap_of_centroids_is_refused_before_anything_is_written(vectors, tmp_p
 
 
 def test_bits_and_size(vectors, tmp_path):
-    report = compress(vectors, tmp_path / "a.ems", ["pq:centroids=16"], bits=25, measure=False)
+    report = compress(vectors, tmp_path / "a.ems", ["pq:centroids=16"], bits=40, measure=False)
     assert report.steps == ["pq:subspaces=6,centroids=16,sample=400"]
+    assert report.bits_per_word == 24 + 8 * 16 * 10 * 4 / 400  # codes, and the codebook
     whole = compress(vectors, tmp_path / "b.ems", ["pq:centroids=16"], size=report.target_bytes, measure=False)
     assert whole.steps == report.steps
     less = compress(vectors, tmp_path / "c.ems", ["pq:centroids=16"], size=report.target_bytes - 1, measure=False)
@@ -146,7 +147,7 @@ def test_bits_and_size(vectors, tmp_path):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"size": 100}, r"the file cannot be made so small by this method \(expected >= [\d,]+ bytes, found 100\)"),
-    ({"bits": 3}, r"pq cannot spend so few bits a word \(expected >= 8, found 3\)"),
+    ({"bits": 3}, r"bits 3 is out of reach of this method \(found 212.8 at the nearest\)"),
     ({"bits": 3, "size": 4}, "bits and size are both given"),
 ])
 def test_impossible_aims_are_refused(arguments, message, vectors, tmp_path):
@@ -157,7 +158,7 @@ def test_impossible_aims_are_refused(arguments, message, vectors, tmp_path):
 
 def test_aims_need_a_bits_step(vectors, tmp_path):
     for aim in ({"bits": 50}, {"size": 10**6}):
-        with pytest.raises(StepError, match="bits needs a bits step to set"):
+        with pytest.raises(StepError, match="(bits|size) needs a bits step to set"):
             compress(vectors, tmp_path / "v.ems", ["prune"], **aim)
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from embshrink import FormatError, compress, load, ngrams, parallel
 from embshrink.cli import cli
-from embshrink.compression import open_table, plan_file
+from embshrink.compression import Job, open_table, plan_file
 from embshrink.formats.fasttext import open_model
 from embshrink.subwords import bucket_ids
 
@@ -91,7 +91,7 @@ def test_lookups_of_unseen_words(exact):
                                  ["kmeans:centroids=200,norms=true"]])
 def test_steps_for_words_and_for_ngrams(steps, own, source, tmp_path):
     report = compress(source, tmp_path / "v.ems", steps, ngrams=own)
-    _, planned, _, _ = plan_file(open_table(source), steps, ngrams=own)
+    _, planned, _, _ = plan_file(Job(open_table(source), ngrams=own), steps)
     assert planned >= report.target_bytes if "dedupe" in own else planned == report.target_bytes
     assert 0.5 < report.loss["unseen_cosine"] <= 1.00001
     with load(tmp_path / "v.ems", verify="full") as emb:

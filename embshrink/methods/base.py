@@ -115,16 +115,15 @@ class RowMap:
             owners = self.owners[after.owners]
         return RowMap(rows, after.count, owners, scale)
 
-    def without_dropped(self):
-        """Return the map of the words that stay, their ids closed up."""
-        kept = np.flatnonzero(self.rows >= 0)
-        if len(kept) == len(self.rows):
+    def take(self, ids):
+        """Return the map of these words, numbered anew in this order; every owner is among them."""
+        if len(ids) == len(self.rows) and np.array_equal(ids, np.arange(len(ids))):
             return self
         new_id = np.full(len(self.rows), -1)
-        new_id[kept] = np.arange(len(kept))
+        new_id[ids] = np.arange(len(ids))
         return RowMap(
-            self.rows[kept], self.count, None if self.owners is None else new_id[self.owners],
-            None if self.scale is None else self.scale[kept],
+            self.rows[ids], self.count, None if self.owners is None else new_id[self.owners],
+            None if self.scale is None else self.scale[ids],
         )
 
 

@@ -18,7 +18,7 @@ from embshrink.symbols import MAX_LEVELS, MAX_SIZES, SHIFTED, STATES, TOTAL, UNI
 BITS_PER_NUMBER = 2
 FEW_NUMBERS = 500_000  # numbers read in plain Python at most: it takes as long as starting numba
 FEW_WHILE_READY = 4_000  # the same where numba runs already
-CHECKED_ROWS = 65_536
+MOST_NUMBERS = 1 << 23  # read at a time
 ROWS = 2048  # decoded at a time
 
 
@@ -45,8 +45,9 @@ class ECQ:
     axis: ClassVar[str] = "bits"
     source: ClassVar[str] = "ECSQ: Gish & Pierce 1968; trellis: Marcellin & Fischer 1990; rANS: Duda 2013"
 
-    bits: float | None = param(None, "bits a row, every table counted; 2 a number and the tables by default", low=0)
-    step: float | None = param(None, "distance of two values; found for `bits` by default", low=0)
+    bits: float | None = param(None, "bits a row, every table counted; 2 a number and the tables by default", low=0,
+                               high=1e7)
+    step: float | None = param(None, "distance of two values; found for `bits` by default", low=0, high=1e30)
     centroids: int | None = param(None, "taken off first; as many as pay by default", low=1, high=4096)
     trellis: int = param(8, "states of the trellis; 0 rounds each number by itself, faster", choices=STATES)
     weights: str = param("none", "what is lost counts by: none, zipf:A (rank ** -A), counts or counts:A")
@@ -124,7 +125,7 @@ class ECQ:
             raise FormatError("ecq does not say its step, centroids or trellis", found=self)
         k = self.centroids if self.centroids > 1 else 0
         buckets, blocks, books = bucket_count(n), -(-n // self.block), -(-k // self.block)
-        m = len(given["state.basis"]) if "state.basis" in given else 0
+        m = given["state.basis"].shape[0] if np.ndim(given.get("state.basis", 0)) else 0
         quantizers = 2 if self.trellis else 1
         fixed = {
             "state.step": (np.float32, (2,)), "state.scale": (np.float32, (buckets,)),
@@ -140,29 +141,27 @@ class ECQ:
         }
         for name, (dtype, shape) in fixed.items():
             expect(name, given.get(name), dtype, shape)
-        for name, shape, kinds in (("state.means", (buckets, m), "i"), ("codes.lengths", (blocks,), "u"),
-                                   ("state.lengths", (books,), "u")):
-            if name not in given or given[name].shape != shape or given[name].dtype.kind != kinds or (
-                given[name].dtype.itemsize > 4
-            ):
-                raise FormatError(f"section {name} is missing or has the wrong type or shape", expected=shape,
-                                  found=None if name not in given else given[name].shape)
+        for name, shape, types in (("state.means", (buckets, m), ("int16", "int32")),
+                                   ("state.lengths", (books,), ("uint8", "uint16", "uint32")),
+                                   ("codes.lengths", (blocks,), ("uint8", "uint16", "uint32"))):
+            found = given[name].dtype.name if name in given else None
+            expect(name, given.get(name), found if found in types else types[-1], shape)
         tables, shifts = np.asarray(state["tables"]), np.asarray(state["shifts"])
         levels, sizes = tables.shape[1], tables.shape[2] - 1
-        if m > c or not 1 <= levels <= MAX_LEVELS or not 1 <= sizes <= MAX_SIZES or shifts.shape[1] != levels:
+        if not (1 <= m <= c and 1 <= levels <= MAX_LEVELS and 1 <= sizes <= MAX_SIZES and shifts.shape[1] == levels):
             raise FormatError("ecq's tables have an impossible shape", found=f"{m} axes, {tables.shape}")
         wide = tables.astype(np.int64)
         slots = 2 * wide[:, :, 1:-1].sum(axis=2) + wide[:, :, 0] + wide[:, :, -1]
         if (slots != TOTAL).any():
-            raise FormatError("a table of ecq does not fill its slots", expected=TOTAL, found=int(slots.max()))
+            raise FormatError("a table of state.tables does not fill its slots", expected=TOTAL,
+                              found=int(slots.max()))
         if np.abs(shifts.astype(np.int64)).max(initial=0) >= UNIT:
-            raise FormatError("a shift of ecq is a step or more", expected=f"< {UNIT}")
+            raise FormatError("a shift of state.shifts is too large", expected=f"< {UNIT}")
         index = np.asarray(state["index"]).astype(np.int64)
         if k and int(index.sum()) != TOTAL:
-            raise FormatError("ecq's index of centroids does not fill its slots", expected=TOTAL,
-                              found=int(index.sum()))
+            raise FormatError("state.index does not fill its slots", expected=TOTAL, found=int(index.sum()))
         if int(codes["sizes"][1]) != n or int(codes["sizes"][0]) > len(codes["data"]):
-            raise FormatError("ecq's sizes do not fit the table", expected=f"{n} rows",
+            raise FormatError("codes.sizes does not fit the table", expected=f"{n} rows",
                               found=np.asarray(codes["sizes"]))
         for name in ("step", "scale"):
             expect_finite(f"state.{name}", np.asarray(state[name]))
@@ -200,8 +199,9 @@ class _Decoder:
     def __init__(self, codec, codes, state):
         model = Model(np.asarray(state["tables"]), np.asarray(state["shifts"]), codec.trellis)
         least, self.n = np.asarray(codes["sizes"]).tolist()
-        self.blocks = Blocks(codes["data"], codes["lengths"], codes["starts"], least)
-        self.book = Blocks(state["centroids"], state["lengths"], state["starts"], int(state["least"][0]))
+        self.blocks = Blocks("codes.data", codes["data"], codes["lengths"], codes["starts"], least)
+        self.book = Blocks("state.centroids", state["centroids"], state["lengths"], state["starts"],
+                           int(state["least"][0]))
         base, self.block, self.k = np.asarray(state["base"]), codec.block, len(state["classes"])
         self.rows = Reader(model, base[0], self.n, codec.block, state["prior"], state["classes"], state["index"])
         self.centroids = Reader(model, base[1], self.k, codec.block, step=centroid_unit(codec.trellis))
@@ -218,10 +218,13 @@ class _Decoder:
         out = np.empty((len(rows), self.basis.shape[1]), np.float32)
         order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
         ordered = rows if order is None else rows[order]
+        if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.n:
+            raise IndexError(f"rows are 0 to {self.n - 1}")
 
         def part(start, stop):
             found = self._vectors(ordered[start:stop])
-            out[slice(start, stop) if order is None else order[start:stop]] = found
+            with np.errstate(over="ignore"):
+                out[slice(start, stop) if order is None else order[start:stop]] = found
 
         if len(rows) <= ROWS:
             part(0, len(rows))
@@ -248,11 +251,17 @@ class _Decoder:
         """Return labels (k,) and values (k, m) of ascending rows in these blocks; by the kernel if that pays."""
         place = np.searchsorted(numbers, rows // self.block)
         inside = rows - numbers[place] * self.block
-        few = FEW_WHILE_READY if "numba" in sys.modules else FEW_NUMBERS
-        if len(numbers) * self.block * len(self.basis) > few:
-            labels, values = reader.read(blocks, numbers)
-            return labels[place, inside], values[place, inside]
         labels, values = np.zeros(len(rows), np.int64), np.empty((len(rows), len(self.basis)), np.int32)
+        few = FEW_WHILE_READY if "numba" in sys.modules else FEW_NUMBERS
+        of_block = self.block * len(self.basis)
+        if len(numbers) * of_block > few:
+            most = max(1, MOST_NUMBERS // of_block)
+            for first in range(0, len(numbers), most):
+                found, read = reader.read(blocks, numbers[first : first + most])
+                mine = slice(*np.searchsorted(place, [first, first + most]))
+                labels[mine] = found[place[mine] - first, inside[mine]]
+                values[mine] = read[place[mine] - first, inside[mine]]
+            return labels, values
         for at, number in enumerate(numbers.tolist()):
             mine = np.flatnonzero(place == at)
             found, read = reader.read_one(blocks, number, int(inside[mine[-1]]) + 1)
@@ -284,8 +293,9 @@ class _Decoder:
         """Read everything; raise FormatError at the first block that is damaged."""
         if self.k:
             self.centroid_values(np.arange(self.k))
-        for start in range(0, self.n, CHECKED_ROWS):
-            rows = np.arange(start, min(start + CHECKED_ROWS, self.n))
+        most = max(1, MOST_NUMBERS // len(self.basis))
+        for start in range(0, self.n, most):
+            rows = np.arange(start, min(start + most, self.n))
             labels, _ = self._read(self.rows, self.blocks, np.unique(rows // self.block), rows)
             if self.k:
                 self.centroid_values(labels)
