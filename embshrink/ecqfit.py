@@ -34,9 +34,11 @@ from embshrink.symbols import (
 SAMPLE = 32_768  # rows that everything is learned from
 TRIAL = 8_192  # rows that a step is tried on
 LEARNT_ROWS = 32  # that a centroid is learned on
-CENTROIDS = (16, 128, 1024, 4096)
+CENTROIDS = (4096, 1024, 256, 64, 16)
 ROWS_PER_CENTROID = 16  # that a centroid must have to be worth trying
-ROUNDS = 10  # of k-means
+WORTH = 6  # bits a row that all centroids may take to be worth trying
+DEARER = 100  # bits that a centroid takes beyond a row, about
+ROUNDS = 6  # of k-means
 SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # squared steps that a bit is worth
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # squared steps lost a number, about
 ROWS = 2048  # coded at a time
@@ -269,20 +271,29 @@ class _Choice:
         else:
             step = max(math.sqrt(_water(variances, codec.bits) / DISTORTIONS[codec.trellis]), best.least_step)
         if codec.centroids is None:
-            score = best.score(step)
-            for done, k in enumerate(CENTROIDS):
-                context.progress("fitting ecq", done, len(CENTROIDS) + 1)
-                if k * ROWS_PER_CENTROID > self.n:
-                    break
-                found = trial(k)
-                reached = found.score(step)
-                if reached >= score:
-                    break
-                best, score = found, reached
+            best = self._cheapest(best, trial, step, context)
         if codec.bits is not None:
             step = best.find(step)
         context.progress("fitting ecq", len(CENTROIDS), len(CENTROIDS) + 1)
         return best.finish(step)
+
+    def _cheapest(self, none, trial, step, context):
+        """Return the trial with as many centroids as pay at this step: from many to few, until fewer are worse."""
+        best, score = none, none.score(step)
+        bits = np.log2(np.maximum(none.variances / (DISTORTIONS[self.codec.trellis] * step**2), 1)).sum() / 2
+        done = 0
+        for k in CENTROIDS:
+            if k * ROWS_PER_CENTROID > self.n or k * (bits + DEARER) > WORTH * self.n:
+                continue
+            context.progress("fitting ecq", done, len(CENTROIDS) + 1)
+            done += 1
+            found = trial(k)
+            reached = found.score(step)
+            if reached < score:
+                best, score = found, reached
+            elif best is not none:
+                break
+        return best
 
 
 class _Trial:

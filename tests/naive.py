@@ -1,5 +1,7 @@
 """The slow, obvious twin of every kernel."""
 
+import itertools
+
 import numpy as np
 
 
@@ -133,3 +135,26 @@ def word_symbols(words, size):
         for k in range(begin, len(word) + 1):
             found.append((2, at(word, k - 1), at(word, k - 2), at(word, k - 3), at(word, k)))
     return found
+
+
+def bucket_of(rows):
+    """Return the rank bucket of each row: 255 rows, 256, 512, ..."""
+    ends = np.cumsum([255, *(256 << octave for octave in range(40))])
+    return np.searchsorted(ends, rows, side="right")
+
+
+def choose_sizes(target, contexts, price, value, transitions, slope, largest):
+    """Return the least cost of a row of numbers among all sequences of sizes up to `largest`.
+
+    price(context, size) is in bits, value(context, size) in the numbers' unit; contexts[j] has the one of each
+    quantizer.
+    """
+    best = np.inf
+    for sizes in itertools.product(range(largest + 1), repeat=len(target)):
+        state, cost = 0, 0.0
+        for number, size, context in zip(target, sizes, contexts):
+            at = context[state & 1]
+            cost += (abs(number) - value(at, size)) ** 2 + slope * price(at, size)
+            state = transitions[state][size & 1]
+        best = min(best, cost)
+    return best

@@ -426,7 +426,8 @@ class SecondReader:
         self.bases = self._take("state.base", "int16", 2, m).rows()
         self.prior = self._take("state.prior", "int16", buckets)
         self.classes = self._take("state.classes", "int8", k)
-        self.heads = frequencies_of(self._take("state.index", "uint16", -(-k // 2**self.tail_bits)).all()) if k else {}
+        index = self._take("state.index", "uint16", -(-k // 2**self.tail_bits)).all()
+        self.heads = frequencies_of(index) if k else {}
         self.tables = self._take("state.tables", "uint16", quantizers, self.levels, self.sizes + 1)
         self.shifts = self._take("state.shifts", "int8", quantizers, self.levels, 3)
         need(all(-64 < shift < 64 for shift in self.shifts.all()), "shifts of ecq")
