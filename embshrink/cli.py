@@ -296,21 +296,38 @@ def _compress(source, target, steps, values, **how):
 
 @cli.command()
 @SOURCE
-@click.argument("steps", nargs=-1, required=True, metavar="STEP...")
+@click.argument("steps", nargs=-1, metavar="[STEP]...")
+@click.option("--pareto", is_flag=True, help="Try all bits methods on a sample instead, and show which are best.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @reading_options
+@threads_option
 @json_option
-def plan(source, steps, seed, as_json, **values):
+def plan(source, steps, pareto, seed, as_json, **values):
     r"""Say what a file would take, section by section, before any work.
+
+    With --pareto, what each bits method would make of it at several sizes: nothing is written.
 
     \b
     embshrink plan glove.txt prune:keep=50000 pq:subspaces=25
+    embshrink plan glove.txt --pareto
     """
+    if pareto == bool(steps):
+        raise click.UsageError("give either a STEP or --pareto")
     from embshrink.compression import Job, open_table, plan_file
-    from embshrink.console import Progress, print_plan
+    from embshrink.console import Progress, print_frontier, print_plan
 
     with Progress(as_json) as progress:
         table = open_table(source, _reading(values), progress=progress)
+        if pareto:
+            from embshrink.frontier import frontier
+
+            found = frontier(Job(table, seed), progress=progress)
+    if pareto:
+        if as_json:
+            click.echo(json.dumps([vars(one) for one in found]))
+        else:
+            print_frontier(found)
+        return
     steps, total, parts, bits = plan_file(Job(table, seed), list(steps))
     if as_json:
         click.echo(json.dumps({"steps": steps, "bytes": total, "sections": parts, "bits_per_word": bits}))

@@ -153,6 +153,17 @@ def print_plan(steps, total, parts, bits, source_bytes):
     click.echo(f"{bits:.1f} bits a word for the vectors")
 
 
+def print_frontier(found):
+    """Print what methods would make of a table, the best ones marked."""
+    table = _table("", "step", "bits a word", "file", "relative error", "cosine", "overlap@10")
+    table.columns[1].justify = "left"
+    for one in found:
+        table.add_row("*" if one.best else "", _cell(one.step), f"{one.bits_per_word:.1f}", megabytes(one.bytes),
+                      _number(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
+    _show(table)
+    click.echo("* loses less than everything as small. Tried on a sample of words, among which more neighbours stay.")
+
+
 def print_info(info):
     """Print a file's header and where its bytes go."""
     from embshrink.compression import group_parts
