@@ -1,4 +1,4 @@
-"""The whole job on real vectors: write them as a word2vec file, shrink it four ways, score each."""
+"""The whole job on real vectors: write them as a word2vec file, shrink it six ways, score each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from embshrink.methods.base import no_progress
 
 RECIPES = {
-    "prune": ["prune:keep=20000,norms=true"],
-    "kmeans": ["kmeans:centroids=4000,norms=true,iterations=5"],
+    "ecq": ["ecq"],
     "pq": ["pq"],
     "pq, half the bits": ["pq:centroids=16,rotate=pca"],
-    "prune + pq": ["prune:keep=20000,norms=true", "pq"],
+    "prune": ["prune:keep=20000,norms=true"],
+    "kmeans": ["kmeans:centroids=4000,norms=true,iterations=5"],
+    "prune + ecq": ["prune:keep=20000,norms=true", "ecq"],
 }
 
 

@@ -24,7 +24,8 @@ class NgramTable:
         The buckets that have a row, ascending.
     matrix : numpy.ndarray, shape (k, d), float32
     uses : numpy.ndarray, shape (k,), float64
-        How often each bucket is met in the text the model was trained on.
+        How often each bucket is met in the words of the model, each taken once: unseen words are more like its many
+        rare words than like its few frequent ones.
     missing : {"zero", "skip"}
         What an n-gram without a row counts as in the mean: a zero vector, or not at all.
     stored : embshrink.pipeline.Stored, optional
@@ -67,9 +68,8 @@ def of_model(model):
     uses = np.zeros(model.bucket)
     raw, size = model.words.raw, 100_000
     for start in range(0, len(raw), size):
-        ids, ends = all_bucket_ids(raw[start : start + size], model.minn, model.maxn, model.bucket)
-        times = np.repeat(model.counts[start : start + size], np.diff(ends, prepend=0))
-        uses += np.bincount(ids, np.maximum(times, 1), minlength=model.bucket)
+        ids, _ = all_bucket_ids(raw[start : start + size], model.minn, model.maxn, model.bucket)
+        uses += np.bincount(ids, minlength=model.bucket)
     if model.pruned is None:
         ids = np.flatnonzero(uses)
         rows = ids

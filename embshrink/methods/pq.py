@@ -233,7 +233,7 @@ def _balanced_axes(sample, bounds):
     product = np.zeros(len(bounds))
     for axis, value in enumerate(logs - logs.min()):
         free = [m for m in range(len(bounds)) if len(parts[m]) < room[m]]
-        m = min(free, key=lambda m: (product[m], m))
+        m = min(free, key=lambda m: (product[m], room[m], m))  # the largest to the short parts
         parts[m].append(axis)
         product[m] += value
     return np.ascontiguousarray(vectors[:, [axis for part in parts for axis in part]], dtype=np.float32)
