@@ -264,3 +264,20 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
         if x != 16384 or place != end:
             return b
     return -1
+
+
+@kernel
+def combine(values, weights, means, book, buckets, labels, out):
+    """Add what rows' buckets and centroids say to their own values: all whole numbers, in 1/4096 steps.
+
+    values (k, m) int32; weights (buckets,), means (buckets, m) and book (centroids, m) float64; buckets, labels (k,)
+    int64; out: (k, m) float64.
+    """
+    for i in range(len(values)):
+        weight, mean, value, row = weights[buckets[i]], means[buckets[i]], values[i], out[i]
+        for j in range(len(row)):
+            row[j] = value[j] * weight + mean[j]
+        if len(book):
+            centroid = book[labels[i]]
+            for j in range(len(row)):
+                row[j] += centroid[j]

@@ -238,11 +238,19 @@ class _Decoder:
         numbers = blocks[np.flatnonzero(np.diff(blocks, prepend=-1))]
         labels, values = self._read(self.rows, self.blocks, numbers, rows)
         buckets = bucket_of(rows)
-        # Whole numbers of less than 53 bits: float64 has them exactly, in whatever order they are added.
-        total = values * self.weights[buckets, None]
-        total += self.means[buckets]
         if self.k:
-            total += self.centroid_values(labels)
+            self._know(labels)
+        # Whole numbers of less than 53 bits: float64 has them exactly, in whatever order they are added.
+        if "numba" in sys.modules and values.size > FEW_WHILE_READY:
+            from embshrink.kernels.ecq import combine
+
+            total = np.empty(values.shape)
+            combine(values, self.weights, self.means, self._values, buckets.astype(np.int64), labels, total)
+        else:
+            total = values * self.weights[buckets, None]
+            total += self.means[buckets]
+            if self.k:
+                total += self._values[labels]
         product = total @ self.basis
         product *= self.scale[buckets, None]
         return product
@@ -272,7 +280,12 @@ class _Decoder:
         return labels, values
 
     def centroid_values(self, labels):
-        """Return the coefficients of centroids (k,), (k, m) float64 in 1/4096 steps, reading those not yet read."""
+        """Return the coefficients of centroids (k,), (k, m) float64 in 1/4096 steps."""
+        self._know(labels)
+        return self._values[labels]
+
+    def _know(self, labels):
+        """Read those of these centroids that were not yet read."""
         if labels.size and int(labels.max()) >= self.k:
             raise FormatError("a row names a centroid that is not there", expected=f"< {self.k}",
                               found=int(labels.max()))
@@ -282,7 +295,6 @@ class _Decoder:
             _, values = self._read(self.centroids, self.book, numbers, unknown)
             self._values[unknown] = values * float(UNIT)
             self._known[unknown] = True
-        return self._values[labels]
 
     def centroid_vectors(self):
         """Return all centroids as vectors, (k, c) float32."""
