@@ -55,28 +55,33 @@ def map_blocks(function, n, size, on_done=None):
     list
         What each call returned, in the order of the blocks.
     """
-    bounds = blocks(n, size)
     with one_blas_thread():
-        if thread_count() == 1 or len(bounds) < 2 or getattr(_local, "working", False):
-            results = []
-            for start, stop in bounds:
-                results.append(function(start, stop))
-                if on_done:
-                    on_done(stop - start)
-            return results
-        from concurrent.futures import ThreadPoolExecutor  # ten milliseconds a single lookup can do without
+        return run_blocks(function, n, size, on_done)
 
-        pool = ThreadPoolExecutor(min(thread_count(), len(bounds)), initializer=_begin_work)
-        try:
-            futures = [pool.submit(function, start, stop) for start, stop in bounds]
-            results = []
-            for future, (start, stop) in zip(futures, bounds):
-                results.append(future.result())
-                if on_done:
-                    on_done(stop - start)
-            return results
-        finally:  # on an error or Ctrl-C the blocks not begun are dropped
-            pool.shutdown(cancel_futures=True)
+
+def run_blocks(function, n, size, on_done=None):
+    """Do as `map_blocks` for a function that does not call BLAS: holding that takes a millisecond."""
+    bounds = blocks(n, size)
+    if thread_count() == 1 or len(bounds) < 2 or getattr(_local, "working", False):
+        results = []
+        for start, stop in bounds:
+            results.append(function(start, stop))
+            if on_done:
+                on_done(stop - start)
+        return results
+    from concurrent.futures import ThreadPoolExecutor  # ten milliseconds a single lookup can do without
+
+    pool = ThreadPoolExecutor(min(thread_count(), len(bounds)), initializer=_begin_work)
+    try:
+        futures = [pool.submit(function, start, stop) for start, stop in bounds]
+        results = []
+        for future, (start, stop) in zip(futures, bounds):
+            results.append(future.result())
+            if on_done:
+                on_done(stop - start)
+        return results
+    finally:  # on an error or Ctrl-C the blocks not begun are dropped
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin_work():

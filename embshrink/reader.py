@@ -180,6 +180,7 @@ class Embeddings:
         self.n_rows = n_rows
         self.stored = None
         self.subwords = None
+        self.index = None  # what search makes for itself at the first call; see scan.py
         self._decode = decode
         self._map = row_map
         self._owned = owned
@@ -557,7 +558,8 @@ class Embeddings:
                 raise FormatError("map.scale makes a vector that is not finite")
 
     def close(self):
-        """Let go of the file."""
+        """Let go of the file, and of what search keeps in memory."""
+        self.index = None
         if self._container is not None:
             self._container.close()
 

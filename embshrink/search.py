@@ -1,11 +1,12 @@
-"""Nearest words and analogies, block by block: a float copy of the whole table is never there."""
+"""Nearest words and analogies, by an index or block by block: a float copy of the whole table is never there."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from embshrink.arrays import row_norms, unit_rows
+from embshrink.arrays import row_norms, stable_product, unit_rows
 from embshrink.errors import EmbshrinkError
+from embshrink.scan import index_of
 
 
 def query_vector(emb, items, weights, normalize=True):
@@ -48,13 +49,23 @@ def row_cosines(emb, query):
     -----
     Decodes 16,384 rows at a time, fewer of very long ones.
     """
-    query = unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
+    query = _unit(query)
     cosines = np.empty(emb.n_rows, np.float32)
     for start, block in emb.row_blocks():
-        norms = row_norms(block)
-        norms[norms == 0] = 1
-        cosines[start : start + len(block)] = (block @ query) / norms
+        cosines[start : start + len(block)] = _cosines(block, query)
     return cosines
+
+
+def _unit(query):
+    return unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
+
+
+def _cosines(vectors, query):
+    """Return the cosine of each vector to one of length 1; its bits do not depend on the vectors beside it."""
+    vectors = np.ascontiguousarray(vectors)
+    norms = row_norms(vectors)
+    norms[norms == 0] = 1
+    return stable_product(vectors, query[:, None])[:, 0] / norms
 
 
 def word_cosines(emb, query):
@@ -71,24 +82,74 @@ def word_cosines(emb, query):
     return cosines
 
 
-def top(scores, topn, excluded=()):
-    """Return the ids of the `topn` highest scores, best first, the lower id first on a tie.
+def top(scores, topn):
+    """Return the places of the `topn` highest scores, best first, the lower place first on a tie.
 
     Parameters
     ----------
     scores : numpy.ndarray, shape (n,)
     topn : int
-    excluded : sequence of int
-        Ids that must not be among them.
     """
-    scores = scores.copy()
-    scores[np.asarray(excluded, np.int64)] = -np.inf
-    topn = min(topn, int(np.count_nonzero(scores > -np.inf)))
+    topn = min(topn, len(scores))
     if topn <= 0:
         return np.zeros(0, np.int64)
     least = np.partition(scores, -topn)[-topn]
-    ids = np.flatnonzero(scores >= least)
-    return ids[np.lexsort((ids, -scores[ids]))][:topn]
+    places = np.flatnonzero(scores >= least)
+    return places[np.lexsort((places, -scores[places]))][:topn]
+
+
+def nearest(emb, query, topn, allowed):
+    """Return ids and cosines of the words nearest to a vector, best first, the lower id first on a tie.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    query : numpy.ndarray, shape (dim,), float32
+    topn : int
+    allowed : numpy.ndarray, shape (n,), bool
+        Which words to look among.
+
+    Notes
+    -----
+    With an index (see `embshrink.scan.index_of`) only rows that may be among the nearest are decoded; ids and
+    cosines are those of decoding all, to the last bit.
+    """
+    found = _candidates(emb, query, topn, allowed)
+    if found is None:
+        ids = np.flatnonzero(allowed)
+        cosines = word_cosines(emb, query)[ids]
+    else:
+        ids, cosines = found
+    best = top(cosines, topn)
+    return ids[best], cosines[best]
+
+
+def _candidates(emb, query, topn, allowed):
+    """Return the words that may be among the nearest, by id, and their cosines; None where there is no index."""
+    index = index_of(emb)
+    if index is None:
+        return None
+    query, of_word, scale = _unit(query), emb.row_map, emb.scale
+    zero = np.zeros(len(emb), bool) if scale is None else allowed & (scale == 0)
+    eligible = allowed
+    if of_word is not None:
+        eligible = np.zeros(emb.n_rows, bool)
+        eligible[of_word[allowed & ~zero]] = True
+    rows = index.candidates(query, eligible, topn)
+    if rows is None:
+        return None
+    cosines = np.concatenate([np.zeros(0, np.float32)] + [
+        _cosines(emb.decode_rows(rows[start : start + emb.block_rows]), query)
+        for start in range(0, len(rows), emb.block_rows)
+    ])
+    if of_word is None:
+        return rows, cosines
+    is_candidate, of_row = np.zeros(emb.n_rows, bool), np.zeros(emb.n_rows, np.float32)
+    is_candidate[rows], of_row[rows] = True, cosines
+    ids = np.flatnonzero(allowed & (is_candidate[of_word] | zero))
+    cosines = of_row[of_word[ids]]
+    cosines[zero[ids]] = 0
+    return ids, cosines
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
@@ -117,6 +178,11 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
         If a word is missing.
     ValueError
         If no word is given.
+
+    Notes
+    -----
+    The first search among 20,000 rows or more decodes them all once and keeps an index in memory, dim + 8 bytes a
+    row (see `embshrink.scan`); later ones take milliseconds. `Embeddings.close` lets go of it.
     """
     items, weights = [], []
     for given, sign in ((positive, 1.0), (negative, -1.0)):
@@ -127,15 +193,16 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     if not items:
         raise ValueError("cannot compute similarity with no input")
     query = query_vector(emb, items, weights)
-    scores = word_cosines(emb, query)
     stop = restrict_vocab or clip_end or len(emb)
-    if topn is None:
-        return scores[clip_start:stop]
+    if topn is None or not len(emb):
+        return word_cosines(emb, query)[clip_start:stop]
+    allowed = np.zeros(len(emb), bool)
+    allowed[max(clip_start, 0) : max(stop, 0)] = True
     given = [emb.words.find(item) for item in items if not isinstance(item, np.ndarray)]
-    given = [index for index in given if index >= 0]  # an unseen word has a vector, but is none of the answers
-    outside = np.r_[0:clip_start, min(stop, len(emb)) : len(emb)]
-    ids = top(scores, topn, np.concatenate([np.array(given, np.int64), outside]))
-    return [(emb.words[int(i)], float(scores[i])) for i in ids]
+    # An unseen word has a vector, but is none of the answers.
+    allowed[[index for index in given if index >= 0]] = False
+    ids, cosines = nearest(emb, query, topn, allowed)
+    return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
 
 
 def _as_list(given):

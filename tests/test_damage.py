@@ -652,8 +652,8 @@ def test_steps_that_decode_alike_decode_alike(made, path, steps):
 
 def test_unknown_vocabulary_and_rows_that_nobody_has(made, path):
     header, arrays = take_apart(made["cast16"][0])
-    path.write_bytes(assemble({**header, "vocabulary": "packed"}, arrays))
-    refused(path, match=r"stored in an unknown way \(expected \['plain'\], found packed\).*Update embshrink")
+    path.write_bytes(assemble({**header, "vocabulary": "folded"}, arrays))
+    refused(path, match=r"stored in an unknown way .expected \['packed', 'plain'\], found folded.*Update embshrink")
     path.write_bytes(assemble({**header, "owned": False}, arrays))
     refused(path, match=r"section map\.rows is missing \(expected 70 words on 70 rows\)")
 
@@ -893,6 +893,75 @@ def test_columns_do_not_become_more(made, path):
     path.write_bytes(assemble({**header, "steps": ["lowrank:dims=10000", header["steps"][1]]}, arrays))
     with bounded():
         refused(path, match="a column step leaves more columns than it is given .expected <= 6, found 10000")
+
+
+def test_a_changed_block_of_ecq_is_refused_and_no_other(made, path):
+    """Where it has no escapes, whose sizes are plain bits: any are as good as others."""
+    data, words, vectors = made["ecq"]
+    header, arrays = take_apart(data)
+    ends = np.cumsum(arrays["codes.lengths"].astype(int) + int(arrays["codes.sizes"][0]))
+    for index in range(0, arrays["codes.data"].size, 7):
+        wrong = with_value(arrays["codes.data"], index, arrays["codes.data"][index] ^ 1 << index % 8)
+        path.write_bytes(assemble(header, {**arrays, "codes.data": wrong}))
+        hurt = int(np.searchsorted(ends, index, side="right"))
+        message = rf"a\.ems: (block {hurt} of codes\.data does not end where it should|a row names a centroid)"
+        refused(path, "full", match=message)
+        with load(path, mmap=False) as emb:
+            for start in range(0, 70, 16):
+                rows = np.arange(start, min(start + 16, 70))
+                if start == hurt * 16:
+                    with pytest.raises(FormatError, match=message):
+                        emb.decode_rows(rows)
+                else:
+                    assert np.array_equal(emb.decode_rows(rows), vectors[rows])
+
+
+@pytest.mark.parametrize("kind", ["ecq", "ecq-rdo"])
+def test_arrays_of_ecq_of_another_shape_or_type(made, path, kind):
+    data, words, vectors = made[kind]
+    header, arrays = take_apart(data)
+    for name in [name for name in arrays if name.startswith(("state.", "codes."))]:
+        array = arrays[name]
+        for wrong in (array[:0], array[None], np.zeros((), array.dtype), np.zeros(array.shape, np.float16),
+                      np.concatenate([array, np.ones_like(array[:1])]), np.zeros((0, 2**40), array.dtype)):
+            if (wrong.shape, wrong.dtype) != (array.shape, array.dtype) and wrong.size + array.size:
+                path.write_bytes(assemble(header, {**arrays, name: wrong}))
+                with bounded():
+                    assert judge(path, words, vectors) is not None, (name, wrong.shape)
+
+
+@pytest.mark.parametrize("kind", ["ecq", "ecq-rdo"])
+@pytest.mark.parametrize("name", ["basis", "weights", "means", "prior", "base", "classes", "shifts", "index", "scale",
+                                  "tables", "lengths", "starts", "least"])
+def test_extreme_numbers_of_ecq(made, path, kind, name):
+    """What checksums and shapes let through is read or refused; it may be another file's vectors."""
+    data, words, vectors = made[kind]
+    header, arrays = take_apart(data)
+    array = arrays[f"state.{name}"]
+    limits = np.finfo(array.dtype) if array.dtype.kind == "f" else np.iinfo(array.dtype)
+    for value in (limits.min, limits.max, 0, 1):
+        path.write_bytes(assemble(header, {**arrays, f"state.{name}": np.full_like(array, value)}))
+        for verify in ("full", "header"):
+            with bounded(), warnings.catch_warnings(), contextlib.suppress(FormatError), load(
+                path, verify=verify, mmap=False
+            ) as emb:
+                warnings.simplefilter("ignore", RuntimeWarning)  # infinities in trusted data
+                use(emb, words[::9])
+                assert verify == "header" or np.isfinite(np.asarray(emb.vectors)).all()
+
+
+@pytest.mark.parametrize("value", [-128, -64, 64, 127])
+def test_shifts_that_would_turn_signs_are_refused(made, path, value):
+    header, arrays = take_apart(made["ecq"][0])
+    path.write_bytes(assemble(header, {**arrays, "state.shifts": with_value(arrays["state.shifts"], 5, value)}))
+    refused(path, match=r"a shift of state\.shifts is too large \(expected < 64\)")
+
+
+def test_another_trellis_is_refused(made, path):
+    data, words, vectors = made["ecq"]
+    header, arrays = take_apart(data)
+    path.write_bytes(assemble({**header, "steps": ["ecq:step=0.3,centroids=20,trellis=4"]}, arrays))
+    assert "does not end where it should" in judge(path, words, vectors)
 
 
 def test_marked_numbers_that_are_not_there_are_refused_on_touch(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import second_reader
 from conftest import make_vectors
 
-from embshrink import FormatError, StepError, WordVectors, compress, parallel, registry
+from embshrink import FormatError, StepError, WordVectors, compress, load, parallel, registry
 from embshrink.coefficients import Blocks, Reader, bucket_count, bucket_of
 from embshrink.ecqfit import SLOPES, Coder, Tables
 from embshrink.methods import ecq
@@ -64,9 +64,10 @@ def coded(text, matrix):
 
 
 def heavy_tailed(n=700, d=9, seed=0):
-    """Return rows that are hard to code: few numbers are a thousand times the others."""
+    """Return rows that are hard to code: some are ten thousand times the others."""
     rng = np.random.default_rng(seed)
-    return (rng.standard_t(1.2, (n, d)).clip(-3000, 3000) * np.linspace(1, 0.1, d)).astype(np.float32)
+    matrix = rng.standard_normal((n, d)) * 10 ** rng.uniform(-1, 3, (n, 1)) * np.linspace(1, 0.1, d)
+    return matrix.astype(np.float32)
 
 
 def read_thrice(reader, blocks, number):
@@ -94,12 +95,13 @@ def read_thrice(reader, blocks, number):
 
 
 @pytest.mark.parametrize("trellis", [0, 4, 8])
-@pytest.mark.parametrize("text", ["step=0.02,centroids=1,block=16", "step=1,centroids=3,block=7",
-                                  "step=0.3,centroids=150,block=1", "step=0.2,block=100"])
+@pytest.mark.parametrize("text", ["bits=2000,centroids=1,block=16", "step=1,centroids=3,block=7",
+                                  "step=0.3,centroids=150,block=1", "step=0.5,block=100"])
 def test_three_readers_agree(text, trellis):
     made = coded(f"ecq:{text},trellis={trellis}", heavy_tailed())
     decoder, block = made.decoder, made.step.block
-    for reader, blocks, rows in ((decoder.rows, decoder.blocks, 700), (decoder.centroids, decoder.book, decoder.k)):
+    tables = [(decoder.rows, decoder.blocks, 700), (decoder.centroids, decoder.book, decoder.k)]
+    for reader, blocks, rows in tables[: 1 + (decoder.k > 0)]:
         numbers = np.arange(-(-rows // block))
         whole = reader.read(blocks, numbers)
         lockstep = reader.read(blocks, numbers, kernel=False)
@@ -115,18 +117,38 @@ def test_three_readers_agree(text, trellis):
 
 def test_they_were_given_escapes_and_sizes_with_raw_bits():
     """What makes the test above worth something."""
-    made = coded("ecq:step=0.02,centroids=1", heavy_tailed())
-    sizes = np.abs(made.decoder.rows.read(made.decoder.blocks, np.arange(44))[1]) // (2 * UNIT)
+    made = coded("ecq:bits=2000,centroids=1,trellis=0", heavy_tailed())
+    sizes = np.abs(made.decoder.rows.read(made.decoder.blocks, np.arange(44))[1]) // UNIT
     for size, raw in zip(BASE[16:], RAW[16:]):
         assert ((sizes >= size) & (sizes < size + (1 << raw))).any()
     assert (sizes > LARGEST).any()
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("trellis", [0, 4, 8])
+def test_escapes_say_any_size(trellis):
+    """Zero, too, and where there is nothing else."""
+    table = np.zeros((2 if trellis else 1, 1, 2), np.uint16)
+    table[:, :, 1] = TOTAL
+    coder = Coder(table, np.zeros((*table.shape[:2], 3), np.int8), trellis, np.zeros(40, np.int64))
+    sizes = np.random.default_rng(0).choice([0, 0, 1, -1, 2, -3, 255, -4096, 32_766, -32_767], (20, 40))
+    none = np.zeros(20, np.int64)
+    data, lengths = coder.write(sizes.astype(np.int32), none, none, none, 0, none[:0], 20)
+    reader = Reader(coder.model, np.zeros(40, np.int16), 20, 20, [0])
+    blocks = Blocks("data", np.frombuffer(data, np.uint8), lengths.astype(np.uint32), np.zeros(1, np.uint64), 0)
+    values = read_thrice(reader, blocks, 0)[1][0]
+    for row, given in zip(values, sizes):
+        state = 0
+        for value, size in zip(row, given):
+            assert value == np.sign(size) * value_of(abs(size), state & 1, trellis)
+            state = transitions(trellis)[state][size & 1]
+
+
+@pytest.mark.parametrize("seed", range(18))
 def test_three_readers_agree_on_nonsense(seed):
     """Any tables and any bytes: the same numbers from all, or the same refusal."""
     rng = np.random.default_rng(seed)
-    trellis, levels, sizes = int(rng.choice([0, 4, 8])), int(rng.integers(1, 129)), int(rng.integers(1, MAX_SIZES + 1))
+    trellis, levels, sizes = (int(rng.choice(choices)) for choices in ([0, 4, 8], 129, MAX_SIZES + 1))
+    levels, sizes = max(levels, 1), max(sizes, 1)
     table = np.zeros(((2 if trellis else 1), levels, sizes + 1), np.uint16)
     for row in table.reshape(-1, sizes + 1):
         sharp = rng.random(sizes) ** rng.integers(1, 60)
@@ -139,7 +161,7 @@ def test_three_readers_agree_on_nonsense(seed):
     whole = np.iinfo(np.int16)
     given = (rng.integers(whole.min, whole.max + 1, bucket_count(n)), rng.integers(-128, 128, k), heads)
     base = rng.integers(whole.min, whole.max + 1, m) // rng.choice([1, 4, 64])
-    reader = [Reader(model, base, n, block, *given), Reader(model, base, n, block),
+    reader = [Reader(model, base, n, block, *given), Reader(model, base, n, block, given[0]),
               Reader(model, base, n, block, step=32)][seed % 3]
     count = -(-n // block)
     data = rng.integers(0, 256, 40 * count).astype(np.uint8)
@@ -155,40 +177,45 @@ def test_three_readers_agree_on_nonsense(seed):
 def test_blocks_that_take_no_bits_are_read():
     table = np.zeros((2, 1, 2), np.uint16)
     table[:, :, 0] = TOTAL
-    reader = Reader(Model(table, np.zeros((2, 1, 3), np.int8), 8), np.zeros(3, np.int16), 100, 4096)
+    reader = Reader(Model(table, np.zeros((2, 1, 3), np.int8), 8), np.zeros(3, np.int16), 100, 4096, [0])
     blocks = Blocks("data", np.array([0x40, 0], np.uint8), np.array([2], np.uint8), np.zeros(1, np.uint64), 0)
     assert not read_thrice(reader, blocks, 0)[1].any()
 
 
 @pytest.mark.parametrize("where", ["data", "lengths", "starts"])
 def test_a_changed_byte_is_refused_with_its_block_and_no_other(where):
-    made = coded("ecq:step=0.2,centroids=20,block=16", make_vectors(2500, 6).matrix)
-    right, rng = made.decoded, np.random.default_rng(0)
+    made = coded("ecq:step=0.2,centroids=20,block=4", make_vectors(400, 6).matrix)
+    whole, rng = made.decoder.rows.read(made.decoder.blocks, np.arange(100))[1], np.random.default_rng(0)
     for _ in range(25):
         codes = {name: part.copy() for name, part in made.codes.items()}
         raw = codes[where].view(np.uint8)
         raw[rng.integers(raw.size)] ^= 1 << rng.integers(8)
-        decoder, refused = made.step.decoder(codes, made.state), 0
-        for number in range(-(-2500 // 16)):
-            rows = np.arange(number * 16, min(number * 16 + 16, 2500))
-            try:
-                assert np.array_equal(decoder.decode(rows), right[rows])
-                assert read_thrice(decoder.rows, decoder.blocks, number) is not None
-            except FormatError as error:
-                assert re.search(f"block {number} of codes.data does not end|a block of codes.data lies past", str(error))
-                assert read_or_refuse(decoder, number)
-                refused += 1
-        assert refused == 1 if where == "data" else 1 <= refused <= 64
         with pytest.raises(FormatError, match=r"codes\.data"):
             made.step.check_codes(codes, made.state)
+        reader, blocks, refused = made.decoder.rows, made.step.decoder(codes, made.state).blocks, []
+        for number in range(100):
+            try:
+                found = reader.read_one(blocks, number, 4)[1]
+                # Damage may say that a block lies where another one does; only a check of all finds that.
+                assert np.array_equal(found, whole[number]) or (where != "data" and found in whole.tolist())
+            except FormatError as error:
+                assert re.search(f"block {number} of codes.data does not|a block of codes.data lies past", str(error))
+                refused.append(number)
+        for kernel in (True, False):
+            with pytest.raises(FormatError):
+                reader.read(blocks, np.array(refused[:1]), kernel=kernel)
+        assert len(refused) == 1 if where == "data" else 1 <= len(refused) <= 64
 
 
-def read_or_refuse(decoder, number):
-    """Whether all three readers refuse a block."""
-    try:
-        return read_thrice(decoder.rows, decoder.blocks, number) is None
-    except FormatError:  # it lies outside, which is found before any reads
-        return True
+@pytest.mark.parametrize("change", [{"starts": [1]}, {"starts": [2**63 - 1]}, {"starts": [2**64 - 1]}, {"data": 9},
+                                    {"least": 1 << 40}, {"lengths": [2**32 - 1]}])
+def test_blocks_outside_their_section_are_refused_before_any_is_read(change):
+    given = {"data": 10, "lengths": [5], "starts": [0], "least": 5, **change}
+    blocks = Blocks("data", np.zeros(given["data"], np.uint8), np.array(given["lengths"], np.uint32),
+                    np.array(given["starts"], np.uint64), given["least"])
+    for ask in (lambda: blocks.span(0), lambda: blocks.spans(np.array([0])), blocks.check):
+        with pytest.raises(FormatError, match="a block of data lies past its end"):
+            ask()
 
 
 def test_centroids_that_are_not_there_are_refused():
@@ -198,7 +225,7 @@ def test_centroids_that_are_not_there_are_refused():
     codes = made.codes
     decoder = made.step.decoder(codes, state)
     assert len(decoder.rows.classes) == 70
-    with pytest.raises(FormatError, match=r"names a centroid that is not there \(expected < 69, found 69\)|does not end"):
+    with pytest.raises(FormatError, match="names a centroid that is not there|does not end"):
         decoder.check()
     with pytest.raises(FormatError, match=r"names a centroid that is not there \(expected < 69, found 69\)"):
         for row in range(400):  # which does not read to the end of a block
@@ -295,7 +322,7 @@ def cost_of(coder, target, sizes, contexts, slope):
     return cost
 
 
-@pytest.mark.parametrize("trellis", [0, 4, 8])
+@pytest.mark.parametrize("trellis", [4, 8])
 @pytest.mark.parametrize("slope", [0.05, 0.14, 0.5])
 def test_the_trellis_finds_the_least_of_all_sequences(trellis, slope):
     coder = coder_of(trellis)
@@ -313,7 +340,7 @@ def test_the_trellis_finds_the_least_of_all_sequences(trellis, slope):
 
 
 def test_without_a_trellis_each_number_is_rounded_by_itself():
-    """And with levels that move."""
+    """To the nearest, the one below, or zero, whichever costs least; with levels that move."""
     made = coded("ecq:step=0.3,trellis=0,centroids=1", make_vectors(300, 8).matrix)
     coder = Coder(made.state["tables"], made.state["shifts"], 0, made.state["base"][0])
     price, value = cost_and_value(coder)
@@ -323,9 +350,10 @@ def test_without_a_trellis_each_number_is_rounded_by_itself():
         level = 0
         for j, (number, size) in enumerate(zip(target, sizes)):
             at = min(max((int(coder.base[j]) + level) >> 8, 0), coder.model.levels - 1)
-            costs = [(abs(number) - value(at, option)) ** 2 + SLOPES[0] * UNIT * UNIT * price(at, option)
-                     for option in range(12)]
-            assert abs(size) == int(np.argmin(costs))
+            nearest = int(abs(number) / UNIT + 0.5)
+            costs = {option: (abs(number) - value(at, option)) ** 2 + SLOPES[0] * UNIT * UNIT * price(at, option)
+                     for option in {nearest, max(nearest - 1, 0), 0}}
+            assert abs(size) == min(costs, key=costs.get)
             level += int(coder.gains[j]) * int(coder.scores[at, min(abs(size), coder.scores.shape[1] - 1)]) >> 12
 
 
@@ -394,14 +422,8 @@ def test_a_second_reader_decodes_all_buckets(text, tmp_path):
     second = second_reader.SecondReader(tmp_path / "v.ems")
     rows = [0, 254, 255, 256, 510, 511, 1022, 1023, 1099]
     own = np.array([second.vector(row) for row in rows], np.float32)
-    with registry_load(tmp_path / "v.ems") as emb:
+    with load(tmp_path / "v.ems", verify="full") as emb:
         assert np.array_equal(own, emb.decode_rows(np.array(rows)))
-
-
-def registry_load(path):
-    from embshrink import load
-
-    return load(path, verify="full")
 
 
 @pytest.mark.parametrize("bits", [20, 33, 64, 200])
@@ -413,9 +435,9 @@ def test_bits_are_kept(bits, more):
 
 def test_too_few_bits_are_refused_with_the_least():
     matrix = make_vectors(300, 8).matrix
-    with pytest.raises(StepError, match=r"ecq cannot spend so few bits a row \(expected >= [\d.]+, found 3\.0\)") as caught:
+    with pytest.raises(StepError, match=r"cannot spend so few bits a row \(expected >= [\d.]+, found 3\.0") as caught:
         coded("ecq:bits=3,centroids=1", matrix)
-    least = float(str(caught.value.expected).removeprefix(">= "))
+    least = float(caught.value.expected.removeprefix(">= "))
     assert 3 < least < 40
     assert coded(f"ecq:bits={least * 1.02},centroids=1", matrix).nbytes <= least * 1.02 * 300 / 8
 
@@ -441,20 +463,20 @@ def bound(variances, bits):
     return np.minimum(variances, low).sum()
 
 
-@pytest.mark.parametrize("trellis, decibels", [(8, 1.0), (4, 1.2), (0, 1.75)])
-def test_error_is_near_the_bound_of_a_gaussian(trellis, decibels):
+@pytest.mark.parametrize("trellis, symbols, everything", [(8, 0.95, 1.3), (4, 1.0, 1.35), (0, 1.6, 1.85)])
+def test_error_is_near_the_bound_of_a_gaussian(trellis, symbols, everything):
+    """In decibels; at two bits a number, with and without tables and the ends of blocks."""
     matrix, variances = gaussian(20_000, 20)
-    made = coded(f"ecq:bits=40,trellis={trellis}", matrix)
-    lost = made.errors.mean()
-    assert 0 < 10 * math.log10(lost / bound(variances, 8 * made.nbytes / 20_000)) < decibels
+    made = coded(f"ecq:bits=40,trellis={trellis},centroids=1,block=256", matrix)
+    lost, blocks = made.errors.mean(), len(made.codes["lengths"])
+    for bits, decibels in ((8 * len(made.codes["data"]) - 18 * blocks, symbols), (8 * made.nbytes, everything)):
+        assert 0 < 10 * math.log10(lost / bound(variances, bits / 20_000)) < decibels
 
 
-def test_error_falls_as_bits_rise_and_with_the_trellis():
+def test_error_falls_as_bits_rise():
     matrix = gaussian(3000, 12)[0]
-    errors = [coded(f"ecq:bits={bits}", matrix).errors.sum() for bits in (18, 24, 36, 72, 140)]
+    errors = [coded(f"ecq:bits={bits},centroids=1", matrix).errors.sum() for bits in (18, 24, 36, 72, 140)]
     assert errors == sorted(errors, reverse=True)
-    by_trellis = [coded(f"ecq:bits=36,trellis={states}", matrix).errors.sum() for states in (0, 4, 8)]
-    assert by_trellis == sorted(by_trellis, reverse=True)
 
 
 def test_norms_keep_the_mean_length():
@@ -467,21 +489,20 @@ def test_norms_keep_the_mean_length():
 
 
 def test_weights_spend_on_the_first_rows():
-    matrix = gaussian(4000, 12)[0]
-    plain, weighed = (coded(f"ecq:bits=30,weights={weights}", matrix).errors for weights in ("none", "zipf:1"))
+    matrix = gaussian(3000, 8)[0]
+    plain, weighed = (coded(f"ecq:bits=24,weights={weights}", matrix).errors for weights in ("none", "zipf:1"))
     assert weighed[:255].mean() < 0.2 * weighed[-2000:].mean()
     assert weighed[:255].mean() < 0.5 * plain[:255].mean()
     assert plain[:255].mean() == pytest.approx(plain[-2000:].mean(), rel=0.2)
-    counts = coded("ecq:bits=30,weights=counts:0.5", matrix)  # which are Zipf's here
-    assert np.array_equal(counts.decoded, coded("ecq:bits=30,weights=zipf:0.5", matrix).decoded)
+    counts = coded("ecq:bits=24,weights=counts:0.5", matrix)  # which are Zipf's here
+    assert np.array_equal(counts.decoded, coded("ecq:bits=24,weights=zipf:0.5", matrix).decoded)
 
 
 def test_centroids_help_where_there_are_clusters():
-    matrix = make_vectors(6000, 20, clusters=16).matrix
+    matrix = make_vectors(2500, 10, clusters=16).matrix
     errors = [coded(f"ecq:bits=24,centroids={k}", matrix).errors.sum() for k in (1, 16)]
     assert errors[1] < 0.8 * errors[0]
     assert coded("ecq:bits=24", matrix).step.centroids > 1
-    assert coded("ecq:bits=30", gaussian(6000, 20)[0]).step.centroids == 1
 
 
 # ---------------------------------------------------------------- odd tables

@@ -221,8 +221,11 @@ class _Decoder:
         if len(ordered) and not 0 <= ordered[0] <= ordered[-1] < self.n:
             raise IndexError(f"rows are 0 to {self.n - 1}")
 
+        blocks = ordered // self.block
+        kernel = self._pays(np.count_nonzero(np.diff(blocks, prepend=-1)))
+
         def part(start, stop):
-            found = self._vectors(ordered[start:stop])
+            found = self._vectors(ordered[start:stop], kernel)
             with np.errstate(over="ignore"):
                 out[slice(start, stop) if order is None else order[start:stop]] = found
 
@@ -232,16 +235,21 @@ class _Decoder:
             map_blocks(part, len(rows), ROWS)
         return out
 
-    def _vectors(self, rows):
+    def _pays(self, blocks):
+        """Whether there are so many blocks to read that the kernel is worth while; starting numba takes a second."""
+        few = FEW_WHILE_READY if "numba" in sys.modules else FEW_NUMBERS
+        return blocks * self.block * len(self.basis) > few
+
+    def _vectors(self, rows, kernel):
         """Return ascending rows (k,) as (k, c) float32."""
         blocks = rows // self.block
         numbers = blocks[np.flatnonzero(np.diff(blocks, prepend=-1))]
-        labels, values = self._read(self.rows, self.blocks, numbers, rows)
+        labels, values = self._read(self.rows, self.blocks, numbers, rows, kernel)
         buckets = bucket_of(rows)
         if self.k:
             self._know(labels)
         # Whole numbers of less than 53 bits: float64 has them exactly, in whatever order they are added.
-        if "numba" in sys.modules and values.size > FEW_WHILE_READY:
+        if kernel and "numba" in sys.modules:
             from embshrink.kernels.ecq import combine
 
             total = np.empty(values.shape)
@@ -255,15 +263,13 @@ class _Decoder:
         product *= self.scale[buckets, None]
         return product
 
-    def _read(self, reader, blocks, numbers, rows):
-        """Return labels (k,) and values (k, m) of ascending rows in these blocks; by the kernel if that pays."""
+    def _read(self, reader, blocks, numbers, rows, kernel):
+        """Return labels (k,) and values (k, m) of ascending rows in these blocks."""
         place = np.searchsorted(numbers, rows // self.block)
         inside = rows - numbers[place] * self.block
         labels, values = np.zeros(len(rows), np.int64), np.empty((len(rows), len(self.basis)), np.int32)
-        few = FEW_WHILE_READY if "numba" in sys.modules else FEW_NUMBERS
-        of_block = self.block * len(self.basis)
-        if len(numbers) * of_block > few:
-            most = max(1, MOST_NUMBERS // of_block)
+        if kernel:
+            most = max(1, MOST_NUMBERS // (self.block * len(self.basis)))
             for first in range(0, len(numbers), most):
                 found, read = reader.read(blocks, numbers[first : first + most])
                 mine = slice(*np.searchsorted(place, [first, first + most]))
@@ -292,7 +298,7 @@ class _Decoder:
         unknown = np.unique(labels[~self._known[labels]])
         if len(unknown):
             numbers = np.unique(unknown // self.block)
-            _, values = self._read(self.centroids, self.book, numbers, unknown)
+            _, values = self._read(self.centroids, self.book, numbers, unknown, self._pays(len(numbers)))
             self._values[unknown] = values * float(UNIT)
             self._known[unknown] = True
 
@@ -308,7 +314,8 @@ class _Decoder:
         most = max(1, MOST_NUMBERS // len(self.basis))
         for start in range(0, self.n, most):
             rows = np.arange(start, min(start + most, self.n))
-            labels, _ = self._read(self.rows, self.blocks, np.unique(rows // self.block), rows)
+            numbers = np.unique(rows // self.block)
+            labels, _ = self._read(self.rows, self.blocks, numbers, rows, self._pays(-(-self.n // self.block)))
             if self.k:
                 self.centroid_values(labels)
         for blocks in (self.blocks, self.book):
