@@ -14,7 +14,7 @@ from embshrink.errors import StepError
 from embshrink.linalg import eigen, gram
 from embshrink.methods.ecq import centroid_unit, parse_weights
 from embshrink.nearest import best_targets
-from embshrink.parallel import map_blocks
+from embshrink.parallel import map_blocks, one_blas_thread
 from embshrink.symbols import (
     BASE,
     ESCAPED,
@@ -47,7 +47,9 @@ TRIED_LEVELS = 88
 ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
 ENDING = 18.5  # bits the coder's end takes a block
 SAME = 1e-10  # of the square of a mean: rounding
-NEGLIGIBLE = 0.08  # an axis of so little spread, in distances of values, is left out
+NO_SPREAD = 2.0**-6  # in distances of values: less counts as so much
+NEGLIGIBLE = 0.08  # axes behind the last one of more extent, in distances of values, are left out
+FAINT = 1e-6  # weight of means and centroids when axes are chosen: they gather in few of those that rows leave free
 FIRST_OF_SIZE = np.repeat(np.arange(MAX_SIZES), 1 << RAW)
 FIRST_OF_SIZE = np.append(FIRST_OF_SIZE, np.full(LARGEST + 1 - len(FIRST_OF_SIZE), MAX_SIZES)).astype(np.int64)
 
@@ -266,8 +268,11 @@ class _Choice:
         variances = best.variances
         if codec.step is not None and codec.bits is None:
             step = codec.step
-        elif not variances[0] > SAME * np.square(self.means).sum(axis=1).max():  # rows are as their means
-            return best.finish(max(float(np.abs(self.means).max()), 1e-6) / 1000)
+            if step < 0.99 * best.least_step:
+                raise StepError("ecq's step is too small for these vectors", found=step,
+                                expected=f">= {best.least_step:.3g}")
+        elif not variances.max() > SAME * np.square(self.means).sum(axis=1).max():  # rows are as their means
+            return best.finish(max(float(np.abs(self.means).max()), 1e-6) / 1000, adjust=False)
         else:
             step = max(math.sqrt(_water(variances, codec.bits) / DISTORTIONS[codec.trellis]), best.least_step)
         if codec.centroids is None:
@@ -302,24 +307,29 @@ class _Trial:
     def __init__(self, choice, book):
         self.choice, self.codec, self.means = choice, choice.codec, choice.means
         self.labels, rest = np.zeros(len(choice.sample), np.int64), choice.sample
+        taken = self.means[choice.buckets].astype(np.float32)  # off each row
         if len(book):
             labels = _nearest(choice.sample, book)
             # The most used first, so that the heads of their numbers say something.
             order = np.argsort(-np.bincount(labels, minlength=len(book)), kind="stable")
             book, self.labels = book[order], np.argsort(order, kind="stable")[labels]
             rest = choice.sample - book[self.labels]
+            taken += book[self.labels]
         self.book = book
-        values, axes = eigen(gram(rest))
-        self.variances = values / len(rest)
+        spent = gram(rest)
+        axes = eigen(spent + FAINT * gram(taken))[1]
+        self.variances = np.maximum(np.einsum("ij,ij->j", axes, spent @ axes), 0) / len(rest)
         peak = float(np.abs(axes).max())
         self.unit = float(np.float32(peak / 127))
         self.basis = np.clip(np.rint(axes.T / self.unit), -127, 127).astype(np.int8)
-        self.inverse = np.linalg.pinv(self.basis * self.unit)
+        self.inverse = _inverse(self.basis, self.unit)
         # In the vectors' unit, along the axes
         self.numbers, self.book_numbers = choice.sample.astype(np.float64) @ self.inverse, book @ self.inverse
         self.spread = np.sqrt(np.square(rest @ self.inverse / choice.relative[:, None]).mean(axis=0))
+        self.extent = np.sqrt(np.square(self.spread) + np.square(taken @ self.inverse).mean(axis=0))
         self.tables = Tables.first(self.codec.trellis)
-        reach = max(float(np.abs(self.numbers).max()), float(np.abs(self.means).max()), 1e-30)
+        reach = float(np.abs(self.numbers / choice.relative[:, None]).max())
+        reach = max(reach, float(np.abs(self.means).max()), 1e-30)
         self.least_step = reach / (ESCAPED // 2)
 
     def score(self, step):
@@ -343,13 +353,13 @@ class _Trial:
         """
         codec, choice = self.codec, self.choice
         apart = step * distance(codec.trellis) / UNIT
-        m = max(1, int(np.count_nonzero(self.spread > NEGLIGIBLE * apart)))
+        m = 1 + int(np.flatnonzero(self.extent > NEGLIGIBLE * apart).max(initial=0))
         base = self._levels(self.spread[:m] / apart)
         targets = self.numbers[rows, :m] / (step / UNIT)
         if len(self.book):
             targets -= self._book_values(step, m)[self.labels[rows]]
         targets /= choice.relative[rows, None]
-        energy = np.square(targets / (np.maximum(self.spread[:m], 1e-30) / step * UNIT))
+        energy = np.square(targets / (np.maximum(self.spread[:m], apart * NO_SPREAD) / step * UNIT))
         prior, classes = self._priors(energy.mean(axis=1), rows)
         levels = (prior[choice.buckets[rows]] + (16 * classes[self.labels[rows]] if len(classes) else 0))
         for _ in range(learn + 1):
@@ -363,7 +373,7 @@ class _Trial:
 
     @staticmethod
     def _levels(spread):
-        levels = LEVELS_PER_OCTAVE * np.log2(np.maximum(spread, 2.0**-6)) + ZERO_LEVEL
+        levels = LEVELS_PER_OCTAVE * np.log2(np.maximum(spread, NO_SPREAD)) + ZERO_LEVEL
         return np.rint(levels * (1 << FRACTION)).astype(np.int64)
 
     def _priors(self, energy, rows):
@@ -422,39 +432,63 @@ class _Trial:
     def _overhead(self, step, found):
         """Return the bits a row of everything but its coefficients."""
         n, k, block = self.choice.n, len(self.book), self.codec.block
-        m, sizes, tables = found[1], found[7], found[-1]
-        table = self._trimmed(tables, found[2], found[5], sizes)[0]
+        m = found[1]
+        table, _, _, (_, _, book) = self._stored(step, found)
         index = 0.0
         if k:
             shares = np.bincount(self.labels, minlength=k) / len(self.labels)
             heads, tail = split_bits(k)
             shares = np.add.reduceat(shares, np.arange(0, k, 1 << tail))
             index = tail - float((shares * np.log2(np.maximum(shares, 1e-9))).sum())
-        centroids = 0
-        if k:
-            centroids = len(self._book(step, m, *tables.rounded())[2])
         buckets, c = len(self.means), self.basis.shape[1]
-        state = centroids + m * c + table.size * 2 + table.shape[0] * table.shape[1] * SHIFTED + k + 4 * m
+        state = len(book) + m * c + table.size * 2 + table.shape[0] * table.shape[1] * SHIFTED + k + 4 * m
         state += buckets * (2 * m + 12) + 2 * split_bits(k)[0] + 2 * -(-k // block) + 200
         return index + (ENDING + 8.13) / block + 8 * state / n
 
-    def _trimmed(self, tables, base, levels, sizes):
-        """Return slots and shifts for the levels and sizes that occur, and the first level."""
+    def _stored(self, step, found):
+        """Return slots, shifts, the first level, and the centroids coded by these.
+
+        Tables are for the levels and sizes that occur in rows, or also in centroids if that is smaller.
+        """
+        _, m, base, _, _, levels, _, sizes, _, tables = found
+        low, high, largest = int(base.min() + levels.min()), int(base.max() + levels.max()), int(np.abs(sizes).max())
+        trimmed = self._trimmed(tables, low, high, largest)
+        best = *trimmed, self._book(step, m, *trimmed)
+        if len(self.book):
+            sizes = self._book_sizes(step, m)
+            high, largest = max(high, int(self._book_base(sizes).max())), max(largest, int(np.abs(sizes).max()))
+            trimmed = self._trimmed(tables, low, high, largest)
+            other = *trimmed, self._book(step, m, *trimmed)
+            best = min(best, other, key=lambda found: found[0].nbytes + found[1].nbytes + len(found[3][2]))
+        return best
+
+    @staticmethod
+    def _trimmed(tables, low, high, largest):
+        """Return slots and shifts for these levels and sizes, and the first level."""
         reach = 3 << FRACTION
-        low = max(0, int(base.min() + levels.min() - reach) >> FRACTION)
-        high = min(TRIED_LEVELS, (int(base.max() + levels.max() + reach) >> FRACTION) + 1)
-        largest = int(FIRST_OF_SIZE[min(int(np.abs(sizes).max(initial=0)), LARGEST)])
+        low = min(max(0, low - reach >> FRACTION), TRIED_LEVELS - 1)
+        high = min(TRIED_LEVELS, (high + reach >> FRACTION) + 1)
+        largest = int(FIRST_OF_SIZE[min(largest, LARGEST)])
         return *tables.rounded(low, max(high, low + 1), min(MAX_SIZES, max(largest + 2, 2))), low
+
+    def _book_sizes(self, step, m):
+        """Return the sizes of the centroids' coefficients, signed, (k, m) int32."""
+        unit = step / UNIT * centroid_unit(self.codec.trellis)
+        return np.clip(np.rint(self.book_numbers[:, :m] / unit), 1 - ESCAPED, ESCAPED - 1).astype(np.int32)
 
     def _book_values(self, step, m):
         """Return the centroids' coefficients as they are stored, in 1/64 steps."""
-        unit = centroid_unit(self.codec.trellis)
-        return np.rint(self.book_numbers[:, :m] / (step / UNIT * unit)) * unit
+        return self._book_sizes(step, m) * float(centroid_unit(self.codec.trellis))
 
-    def _book(self, step, m, table, shifts):
+    def _book_base(self, sizes):
+        return self._levels(np.sqrt(np.square(sizes.astype(np.float64)).mean(axis=0)))
+
+    def _book(self, step, m, table, shifts, low):
         """Return the centroids' levels, lengths of blocks and bytes, coded with the rows' tables."""
-        sizes = (self._book_values(step, m) / centroid_unit(self.codec.trellis)).astype(np.int32)
-        base = self._levels(np.sqrt(np.square(sizes.astype(np.float64)).mean(axis=0))) - self._lowest
+        if not len(self.book):
+            return np.zeros(m, np.int64), np.zeros(0, np.int64), b""
+        sizes = self._book_sizes(step, m)
+        base = self._book_base(sizes) - (low << FRACTION)
         coder = Coder(table, shifts, self.codec.trellis, base, fixed=True)
         levels = np.zeros(len(sizes), np.int64)
         none = np.zeros(len(sizes), np.int64)
@@ -473,36 +507,28 @@ class _Trial:
                    for part in (before, rebuilt)]
         return np.sqrt(np.where(lengths[1] > 0, lengths[0], 1) / np.where(lengths[1] > 0, lengths[1], 1))
 
-    _lowest = 0  # the level that the tables in hand begin at, in 1/256
-
     # the end
 
-    def finish(self, step):
-        """Return the state for a step."""
+    def finish(self, step, adjust=True):
+        """Return the state for a step, or with `adjust` for one near it that keeps `codec.bits`, if that is set."""
         codec, choice = self.codec, self.choice
         rows, tables = np.arange(len(self.numbers)), self.tables
         found = self.at(step, rows, tables, learn=1)
-        if codec.bits is not None:
+        if adjust and codec.bits is not None:
             for _ in range(6):
                 over = found[0] + self._overhead(step, found) - codec.bits
                 if over <= -0.1 and (over >= -0.3 or step <= self.least_step):
                     break
                 step = max(step * math.exp(self._move(over + 0.2, found[1])), self.least_step)
                 found = self.at(step, rows, found[-1], learn=0)
-        _, m, base, prior, classes, levels, targets, sizes, _, tables = found
-        if step < 0.99 * self.least_step:
-            raise StepError("ecq's step is too small for these vectors", found=step,
-                            expected=f">= {self.least_step:.3g}")
-        table, shifts, low = self._trimmed(tables, base, levels, sizes)
-        self._lowest = low << FRACTION
-        inverse = np.linalg.pinv(self.basis[:m] * self.unit)
+        _, m, base, prior, classes = found[:5]
+        table, shifts, low, (book_base, lengths, data) = self._stored(step, found)
+        inverse = _inverse(self.basis[:m], self.unit)
         means = np.rint(self.means @ inverse / (step / UNIT)).astype(np.int64)
-        index, lengths = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        book_base, data = np.zeros(m, np.int64), b""
+        index = np.zeros(0, np.int64)
         if len(self.book):
             met = np.bincount(self.labels, minlength=len(self.book))
             index = _slots(np.add.reduceat(met, np.arange(0, len(met), 1 << split_bits(len(met))[1])))
-            book_base, lengths, data = self._book(step, m, table, shifts)
         least = int(lengths.min(initial=0)) if len(lengths) else 0
         ends = np.cumsum(lengths)
         scale = np.full(len(means), step / UNIT / UNIT * self.unit)
@@ -512,7 +538,7 @@ class _Trial:
             "step": np.array([step, self.unit], np.float32), "scale": scale.astype(np.float32),
             "basis": np.ascontiguousarray(self.basis[:m]),
             "means": means.astype(_narrowest_int(means)), "weights": choice.weights,
-            "prior": prior.astype(np.int16), "base": np.stack([base - self._lowest, book_base]).astype(np.int16),
+            "prior": prior.astype(np.int16), "base": np.stack([base - (low << FRACTION), book_base]).astype(np.int16),
             "classes": classes.astype(np.int8), "index": index.astype(np.uint16), "tables": table, "shifts": shifts,
             "centroids": np.frombuffer(data, np.uint8), "least": np.array([least], np.uint32),
             "lengths": (lengths - least).astype(narrowest_uint(int((lengths - least).max(initial=0)))),
@@ -524,6 +550,13 @@ def _in_parts(choose, targets, levels, slope):
     """Return ``choose(targets, levels, slope)``, some rows at a time on all cores."""
     parts = map_blocks(lambda start, stop: choose(targets[start:stop], levels[start:stop], slope), len(targets), ROWS)
     return np.concatenate(parts)
+
+
+def _inverse(basis, unit):
+    """Return what rows (c,) are multiplied by for their coordinates along axes (m, c) that are nearly orthonormal."""
+    basis = basis * unit
+    with one_blas_thread():
+        return np.linalg.solve(basis @ basis.T, basis).T
 
 
 def _narrowest_int(values):
@@ -552,7 +585,7 @@ def encode(codec, matrix, state, context):
     base = state["base"][0].astype(np.int64)
     coder = Coder(table, state["shifts"], trellis, base)
     step = float(state["step"][0])
-    inverse = np.linalg.pinv(state["basis"] * float(state["step"][1]))
+    inverse = _inverse(state["basis"], float(state["step"][1]))
     means = state["means"].astype(np.float64)  # in 1/64 steps along the axes
     index, tail = state["index"].astype(np.int64), split_bits(len(state["classes"]))[1]
     prior, classes = state["prior"].astype(np.int64), state["classes"].astype(np.int64) * 16

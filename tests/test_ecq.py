@@ -265,6 +265,8 @@ from test_ecq import coded
 made = coded("ecq:step=0.3,centroids=3,block=7", np.random.default_rng(0).standard_normal((40, 4)))
 for parts in (made.state, made.codes):
     print(hashlib.sha256(b"".join(parts[name].tobytes() for name in sorted(parts))).hexdigest())
+found = made.decoder.rows.read(made.decoder.blocks, np.arange(6))
+print([hashlib.sha256(part.tobytes()).hexdigest() for part in found])
 """
 
 
@@ -272,9 +274,10 @@ def test_the_same_bytes_without_a_compiler(subprocess_env):
     made = coded("ecq:step=0.3,centroids=3,block=7", np.random.default_rng(0).standard_normal((40, 4)))
     run = subprocess.run([sys.executable, "-c", TINY], env={**subprocess_env, "NUMBA_DISABLE_JIT": "1"}, text=True,
                          capture_output=True, check=True, cwd=second_reader.__file__.rpartition("tests")[0])
-    assert run.stdout.split() == [
-        hashlib.sha256(b"".join(parts[name].tobytes() for name in sorted(parts))).hexdigest()
-        for parts in (made.state, made.codes)]
+    sums = [hashlib.sha256(b"".join(parts[name].tobytes() for name in sorted(parts))).hexdigest()
+            for parts in (made.state, made.codes)]
+    read = made.decoder.rows.read(made.decoder.blocks, np.arange(6))
+    assert run.stdout.splitlines() == [*sums, str([hashlib.sha256(part.tobytes()).hexdigest() for part in read])]
 
 
 # ---------------------------------------------------------------- choices
@@ -433,6 +436,11 @@ def test_bits_are_kept(bits, more):
     assert 0.93 * bits * 4000 / 8 - 400 <= made.nbytes <= 1.01 * bits * 4000 / 8
 
 
+def test_bits_are_kept_where_centroids_take_many_of_them():
+    made = coded("ecq:bits=64,centroids=128", make_vectors(4000, 30).matrix)
+    assert made.nbytes <= 1.01 * 64 * 4000 / 8
+
+
 def test_too_few_bits_are_refused_with_the_least():
     matrix = make_vectors(300, 8).matrix
     with pytest.raises(StepError, match=r"cannot spend so few bits a row \(expected >= [\d.]+, found 3\.0") as caught:
@@ -529,6 +537,33 @@ def test_zero_rows_stay_zero():
     decoded = coded("ecq:step=0.05,centroids=1", matrix).decoded
     assert np.abs(decoded[::3]).max() < 0.1
     assert not coded("ecq", np.zeros((50, 5))).decoded.any()
+
+
+@pytest.mark.parametrize("text", ["ecq:bits=300", "ecq:step=0.01", "ecq:step=0.01,trellis=0",
+                                  "ecq:step=0.01,centroids=2"])
+def test_what_all_rows_share_is_kept(text):
+    """Also along axes on which they do not differ."""
+    rng = np.random.default_rng(0)
+    for matrix in (np.repeat(rng.standard_normal((1, 9)), 40, axis=0), rng.standard_normal((1, 30)),
+                   np.concatenate([gaussian(300, 5)[0], np.full((300, 1), 7)], axis=1)):
+        assert np.abs(coded(text, matrix).decoded - matrix).max() < 0.05
+
+
+def test_as_many_centroids_as_rows():
+    made = coded("ecq:step=0.2,centroids=60", make_vectors(60, 5).matrix)
+    assert np.abs(made.decoded - made.matrix).max() < 0.4
+
+
+def test_the_smallest_step_holds_the_largest_numbers_of_the_first_rows():
+    made = coded("ecq:bits=2000,weights=zipf:2,centroids=1", gaussian(6000, 4)[0])
+    assert np.abs(made.decoded - made.matrix).max() < 0.05
+
+
+@pytest.mark.parametrize("step", ["0", "1e-40", "0.00001"])
+@pytest.mark.parametrize("more", ["", ",trellis=0", ",centroids=3"])
+def test_steps_that_are_too_small_are_refused(step, more):
+    with pytest.raises(StepError, match=r"ecq's step is too small for these vectors \(expected >= 0\.000\d+, found"):
+        coded(f"ecq:step={step}{more}", gaussian(300, 5)[0])
 
 
 # ---------------------------------------------------------------- small parts

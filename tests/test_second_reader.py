@@ -58,8 +58,8 @@ BITS = [
     ["tensortrain:rank=4"],
     ["tensortrain:rank=6,factors=4,order=frequency,dtype=float32"],
     ["lowrank:dims=6", "tensortrain:rank=9,factors=2"],
-    ["ecq:step=0.3,centroids=12"],
-    ["ecq:step=0.2,trellis=4,block=7,norms=true"],
+    ["ecq:step=0.3,centroids=20"],
+    ["ecq:step=0.2,centroids=150,trellis=4,block=7,norms=true"],
     ["ecq:step=0.0005,trellis=0,block=1,centroids=3,weights=zipf:0.5"],
     ["lowrank:dims=6", "ecq:step=0.01,centroids=1,block=100"],
 ]

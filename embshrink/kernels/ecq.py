@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from embshrink.kernels import kernel
 
 
@@ -39,7 +41,7 @@ def choose(targets, levels, base, gains, slope, cost, values, scores, first, ste
                 quantizer = state & 1
                 at = (base[j] + int(level[state])) >> 8
                 at = quantizer * height + min(max(at, 0), height - 1)
-                nearest = int((target + steps[quantizer, 1]) / steps[quantizer, 0] + 0.5)
+                nearest = int(min((target + steps[quantizer, 1]) / steps[quantizer, 0] + 0.5, 32767.0))
                 for option in range(4):
                     size = nearest + 1 - option if option < 3 else 0
                     if size < 0 or (option == 3 and nearest < 2) or size > 32767 or (option == 0 and states == 1):
@@ -187,7 +189,7 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
         place, end = begins[b], ends[b]
         x = 0
         while x < 16384 and place < end:
-            x = x << 8 | data[place]
+            x = x << 8 | np.int64(data[place])
             place += 1
         first = numbers[b] * block
         for i in range(first, min(first + block, rows)):
@@ -204,14 +206,14 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
                     head = head_slots[slot]
                     x = head_frequencies[head] * (x >> 12) + slot - head_starts[head]
                     while x < 16384 and place < end:
-                        x = x << 8 | data[place]
+                        x = x << 8 | np.int64(data[place])
                         place += 1
                     label = head << tail_bits
                     if tail_bits:
                         label |= (x & 4095) >> (12 - tail_bits)
                         x = (x >> 12 << (12 - tail_bits)) + (x & ((1 << (12 - tail_bits)) - 1))
                         while x < 16384 and place < end:
-                            x = x << 8 | data[place]
+                            x = x << 8 | np.int64(data[place])
                             place += 1
                     labels[b, i - first] = label
                     level += classes[label]
@@ -223,7 +225,7 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
                 code = slots[at, slot]
                 x = frequencies[at, code] * (x >> 12) + slot - starts[at, code]
                 while x < 16384 and place < end:
-                    x = x << 8 | data[place]
+                    x = x << 8 | np.int64(data[place])
                     place += 1
                 size = bases[code]
                 value = values[at, code]
@@ -231,12 +233,12 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
                     size = (x & 4095) >> 4
                     x = (x >> 12 << 4) + (x & 15)
                     while x < 16384 and place < end:
-                        x = x << 8 | data[place]
+                        x = x << 8 | np.int64(data[place])
                         place += 1
                     size = size << 8 | (x & 4095) >> 4
                     x = (x >> 12 << 4) + (x & 15)
                     while x < 16384 and place < end:
-                        x = x << 8 | data[place]
+                        x = x << 8 | np.int64(data[place])
                         place += 1
                     negative = size & 1
                     size >>= 1
@@ -250,7 +252,7 @@ def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, h
                     extra = (x & 4095) >> (12 - bits)
                     x = (x >> 12 << (12 - bits)) + (x & ((1 << (12 - bits)) - 1))
                     while x < 16384 and place < end:
-                        x = x << 8 | data[place]
+                        x = x << 8 | np.int64(data[place])
                         place += 1
                     size += extra
                     extra *= 128 if len(moves) > 1 else 64
