@@ -181,8 +181,9 @@ def _spend(aim, steps, job):
         bits = (aim.value * n - 8 * (planned.nbytes - codec)) / rows
     best = taken = None
     for _ in range(LAST_TRIES):
-        if bits <= 0:
+        if bits < 0.001:
             break
+        bits = math.floor(bits * 1000) / 1000  # the file's header is read by people too
         made = job.run([*steps[:-1], steps[-1].with_bits(bits, width)])
         taken = made.nbytes if aim.kind == "size" else made.bits_per_word
         spare = (aim.value - taken) * (8 if aim.kind == "size" else n) / rows  # bits a row
