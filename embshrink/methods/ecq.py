@@ -237,7 +237,7 @@ class _Decoder:
 
     def _pays(self, blocks):
         """Whether there are so many blocks to read that the kernel is worth while; starting numba takes a second."""
-        few = FEW_WHILE_READY if "numba" in sys.modules else FEW_NUMBERS
+        few = FEW_WHILE_READY if sys.modules.get("numba") else FEW_NUMBERS
         return blocks * self.block * len(self.basis) > few
 
     def _vectors(self, rows, kernel):
@@ -249,7 +249,7 @@ class _Decoder:
         if self.k:
             self._know(labels)
         # Whole numbers of less than 53 bits: float64 has them exactly, in whatever order they are added.
-        if kernel and "numba" in sys.modules:
+        if kernel and sys.modules.get("numba"):  # not where numba is missing
             from embshrink.kernels.ecq import combine
 
             total = np.empty(values.shape)
