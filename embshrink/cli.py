@@ -151,6 +151,9 @@ writing_options = _options(
                  help="How words are stored: packed takes a sixth, plain is faster; auto packs 10,000 and more."),
     click.option("--keep-order", is_flag=True,
                  help="Keep every word's exact rank in packed words (2 bytes a word); else its power of two."),
+    click.option("--max-memory", callback=_size, metavar="SIZE",
+                 help="Memory to take at most, about: 512M, 2GiB. A larger table is kept in a temporary file beside "
+                      "TARGET; the result is the same."),
     click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
     click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
     click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET."),

@@ -21,12 +21,14 @@ from embshrink.errors import ShapeError, SourceError, StepError
 from embshrink.methods.base import RowMap, no_progress
 from embshrink.ngrams import NgramTable, encode_ids, hashing_header, of_file, of_model, plan_ids, unseen_cosine
 from embshrink.reader import Embeddings, as_embeddings, load
+from embshrink.spool import SHARE, Spool, peak_memory
 from embshrink.vectors import WordVectors
 from embshrink.vocab import Words, encode_plain, plan_plain, to_bytes
 
 CHECKED_ROWS = 1000
 VOCABULARIES = ("auto", "packed", "plain")
 MANY_WORDS = 10_000  # from which on "auto" packs them: fewer are no great part of a file, and faster plain
+BOUNDED = ("text", "word2vec-text", "word2vec", "fasttext", "ems")  # formats that need not be read into memory
 MODELS = ("fasttext", "finalfusion", "navec")  # formats that may hold n-grams beside words, or words as codes
 
 
@@ -37,7 +39,7 @@ class Table:
     Parameters
     ----------
     words : Words or PlainWords
-    matrix : numpy.ndarray, shape (rows, d), float32
+    matrix : numpy.ndarray or embshrink.spool.Rows, shape (rows, d), float32
     row_map : RowMap
     source : dict
         Provenance for the header.
@@ -99,7 +101,9 @@ def _read_table(source, options, ngrams, progress):
         options = options or ReadOptions()
         with open_identified(source, options) as (stream, name):
             if name == "ems" and stream.file_path is not None and not stream.packed:
-                return _open_ems(stream, ngrams)
+                return _open_ems(stream, ngrams, options.spool)
+            if name not in BOUNDED and options.spool is not None:
+                _refuse_large(stream, name, options.spool)
             if name in ("floret", "spacy"):
                 return _open_floret_or_spacy(stream, name, options, ngrams, progress)
             if name in MODELS:
@@ -110,6 +114,15 @@ def _read_table(source, options, ngrams, progress):
                  as_embeddings(source), kept, stored)
 
 
+def _refuse_large(stream, name, spool):
+    """Refuse a file that is read whole, whatever may be in memory, if that is too little."""
+    size = getattr(stream, "content_size", None)
+    if size is None or not spool.fits(size):
+        raise SourceError(f"a file of the format {name} is read into memory whole", path=stream.path,
+                          expected=f"at most {spool.limit // SHARE} bytes", found=size,
+                          hint="Allow more memory, or turn it into a word2vec file first, elsewhere.")
+
+
 def _read_model(stream, name, options, ngrams, progress):
     """Return a model's words as `WordVectors`; its n-grams and its words as codes, or None where it has none."""
     from embshrink.formats import FORMATS, as_vectors
@@ -118,7 +131,7 @@ def _read_model(stream, name, options, ngrams, progress):
     model = module.load_model(stream, options, progress)
     kept = None  # first: finishing the words uses the model up
     if ngrams and model.has_ngrams and options.limit is None:
-        kept = of_model(model)
+        kept = of_model(model, options.spool)
     found = module.finished_words(model, stream, options, progress, ngrams_kept=kept is not None)
     vectors, stored = as_vectors(stream, name, *found), None
     if model.codes is not None:
@@ -170,10 +183,11 @@ def _open_floret_or_spacy(stream, name, options, ngrams, progress):
     return Table(words, matrix, row_map, source, [*stream.warnings, *found.warnings], emb, kept)
 
 
-def _open_ems(stream, ngrams):
+def _open_ems(stream, ngrams, spool=None):
     emb = load(stream.file_path, verify="full")
     stored = _as_it_is(emb)
-    matrix = np.empty((emb.n_rows, emb.vector_size), np.float32)
+    shape = emb.n_rows, emb.vector_size
+    matrix = np.empty(shape, np.float32) if spool is None else spool.empty(*shape)
     for start, block in emb.row_blocks():
         matrix[start : start + len(block)] = block
     info = emb.info()
@@ -209,6 +223,8 @@ class Report:
     warnings : list of str
     notes : dict
         What the steps found on the way, such as the isotropy before and after `iiq`.
+    peak_memory : int or None
+        The most bytes of memory the process had held by then, libraries included; None if not on Linux.
     """
 
     target: str
@@ -225,6 +241,7 @@ class Report:
     seconds: dict = field(default_factory=dict)
     warnings: list = field(default_factory=list)
     notes: dict = field(default_factory=dict)
+    peak_memory: int | None = None
 
     @property
     def ratio(self):
@@ -238,7 +255,8 @@ class Report:
 
 def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=None, min_cosine=None,
              min_overlap=None, counts=None, keep_words=(), remap=None, ngrams="same", vocabulary="auto",
-             keep_order=False, choose=False, force=False, options=None, measure=True, progress=no_progress):
+             keep_order=False, choose=False, max_memory=None, force=False, options=None, measure=True,
+             progress=no_progress):
     """Shrink word vectors into an ``.ems`` file.
 
     Parameters
@@ -278,6 +296,11 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
         Keep every word's id, with packed words too.
     choose : bool
         Below a bit a number, take `rq` in place of the bits step where that loses less.
+    max_memory : int, optional
+        Bytes of memory that the process may take, 256 MiB or more. A table that is too large for that is kept in a
+        temporary file beside the target, and worked on block by block; the bytes written are the same. For text,
+        word2vec, fastText models and ``.ems`` files, and for steps that work so: `ecq`, `pq`, `rq`, `scalar`, `iiq`,
+        `magnitude:scope=row`, `lowrank`, `prune`; others are refused where the table does not fit.
     force : bool
         Replace existing outputs.
     options : embshrink.ReadOptions, optional
@@ -296,6 +319,7 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
         Nothing is written then, and an existing target is as it was.
     """
     from embshrink.aims import Aim, meet
+    from embshrink.formats import ReadOptions
 
     steps = registry.as_steps(steps)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
@@ -304,6 +328,9 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
     check_target(target, force)
     if remap is not None:
         check_target(remap, force)
+    if max_memory is not None:
+        folder = os.path.dirname(os.path.realpath(target))
+        options = dataclasses.replace(options or ReadOptions(), spool=Spool(max_memory, folder))
     clock = _Clock()
     table = open_table(source, options, ngrams=ngrams != "drop", progress=progress)
     clock.lap("read")
@@ -323,20 +350,25 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
     clock.lap("write and verify")
     if remap is not None:
         write_remap(remap, table, made.full_map, force=force)
+    header, notes, ids = made.header, made.notes, made.ids
+    del made  # its codes are in the file now
     emb = load(target)
-    loss = measure_loss(*_compared(emb, table), progress=progress) if measure else None
+    common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
+    loss = measure_loss(*_compared(emb, table), common=common, progress=progress) if measure else None
     if measure and table.ngrams is not None:
         loss["unseen_cosine"] = unseen_cosine(table.ngrams, emb.subwords, table.words)
     clock.lap("measure")
     info = emb.info()
     emb.close()
-    words = made.words
+    peak = peak_memory()
+    if max_memory is not None and peak is not None and peak > max_memory:
+        warnings.append(f"the process took up to {peak:,} bytes of memory, more than the {max_memory:,} allowed")
     return Report(
-        target=os.fspath(target), steps=(made.header if len(words) else made.header["subwords"])["steps"],
-        words=len(words), rows=made.stored.row_map.count, dim=made.stored.dim,
-        dropped=len(table.words) - len(words), source_bytes=table.source.get("size"), target_bytes=total,
+        target=os.fspath(target), steps=(header if len(ids) else header["subwords"])["steps"], words=len(ids),
+        rows=header["rows"], dim=header["dim"], dropped=len(table.words) - len(ids),
+        source_bytes=table.source.get("size"), target_bytes=total,
         parts=group_parts(info["sections"], total), bits_per_word=info["bits_per_word"], loss=loss,
-        seconds=clock.laps, warnings=warnings, notes=made.notes,
+        seconds=clock.laps, warnings=warnings, notes=notes, peak_memory=peak,
     )
 
 
@@ -351,6 +383,8 @@ class Made:
         Over all words of the source.
     words : Words
         As they are stored.
+    ids : numpy.ndarray, shape (len(words),), int64
+        The id that each of them has in the source.
     header, sections : dict
         Of the container.
     notes : dict
@@ -359,6 +393,7 @@ class Made:
     stored: pipeline.Stored
     full_map: RowMap
     words: Words
+    ids: np.ndarray
     header: dict
     sections: dict
     notes: dict
@@ -445,7 +480,7 @@ class Job:
             header["subwords"], parts = _shrink_ngrams(*_ngram_steps(table, steps, self.ngrams), self.seed,
                                                        self.progress)
             sections.update(parts)
-        return Made(stored, full_map, words, header, sections, notes)
+        return Made(stored, full_map, words, ids, header, sections, notes)
 
     def sample(self, count):
         """Return a job of so many words at even distances, without n-grams."""
@@ -458,7 +493,8 @@ class Job:
 
     def loss(self, made):
         """Return what was lost, as `measure_loss`."""
-        return measure_loss(made.embeddings, self.table.embeddings, progress=self.progress)
+        common = np.argsort(made.ids), np.sort(made.ids)
+        return measure_loss(made.embeddings, self.table.embeddings, common=common, progress=self.progress)
 
 
 def planned_bytes(plan):
@@ -631,7 +667,7 @@ def _compared(emb, table):
         (emb.subwords.ids(), emb.subwords.rows.decode_ids), (table.ngrams.ids, table.ngrams.matrix.__getitem__))]
 
 
-def measure_loss(emb, baseline, *, queries=500, progress=no_progress):
+def measure_loss(emb, baseline, *, queries=500, common=None, progress=no_progress):
     """Return what was lost between two tables over their common words, as a dict.
 
     Parameters
@@ -639,15 +675,17 @@ def measure_loss(emb, baseline, *, queries=500, progress=no_progress):
     emb, baseline : Embeddings
     queries : int
         How many words the neighbour overlap is averaged over.
+    common : tuple of numpy.ndarray, optional
+        As for `embshrink.evaluation.reconstruction`.
     """
     from embshrink import evaluation
 
     progress("measuring", 0, 2)
-    reconstruction = evaluation.reconstruction(emb, baseline)
+    reconstruction = evaluation.reconstruction(emb, baseline, common=common)
     progress("measuring", 1, 2)
     overlap = None  # a single word has no neighbours
     if reconstruction.words > 1:
-        overlap = evaluation.neighbour_overlap(emb, baseline, queries=queries).overlap
+        overlap = evaluation.neighbour_overlap(emb, baseline, queries=queries, common=common).overlap
     progress("measuring", 2, 2)
     return {
         "relative_error": reconstruction.relative_error, "mean_cosine": reconstruction.mean_cosine,

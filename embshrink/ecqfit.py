@@ -11,7 +11,7 @@ from embshrink.arrays import narrowest_uint
 from embshrink.clustering import kmeans
 from embshrink.coefficients import BLOCKS_PER_START, bucket_count, bucket_of, split_bits
 from embshrink.errors import StepError
-from embshrink.linalg import eigen, gram
+from embshrink.linalg import column_means, eigen, gram
 from embshrink.methods.ecq import centroid_unit, parse_weights
 from embshrink.nearest import best_targets
 from embshrink.parallel import map_blocks, one_blas_thread
@@ -200,7 +200,11 @@ def fit(codec, matrix, context):
     means = bucket_means(matrix)
 
     def centred(rows):
-        return matrix[rows] - means[bucket_of(rows)].astype(np.float32)
+        sample, taken = matrix[rows], means.astype(np.float32)
+        for start in range(0, len(rows), ROWS):  # not a second time as large
+            part = slice(start, start + ROWS)
+            sample[part] -= taken[bucket_of(rows[part])]
+        return sample
 
     rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
     choice = _Choice(codec, n, centred(rows), bucket_of(rows), means, _weights(codec.weights, n, context.weights))
@@ -211,7 +215,7 @@ def bucket_means(matrix):
     """Return the mean of the rows of each rank bucket, (buckets, c) float64."""
     n = len(matrix)
     ends = [min((256 << bucket) - 1, n) for bucket in range(bucket_count(n))]
-    return np.stack([matrix[start:end].mean(axis=0, dtype=np.float64) if end > start else np.zeros(matrix.shape[1])
+    return np.stack([column_means(matrix, None, start, end) if end > start else np.zeros(matrix.shape[1])
                      for start, end in zip([0, *ends], ends)])
 
 
@@ -323,14 +327,17 @@ class _Trial:
         self.unit = float(np.float32(peak / 127))
         self.basis = np.clip(np.rint(axes.T / self.unit), -127, 127).astype(np.int8)
         self.inverse = _inverse(self.basis, self.unit)
-        # In the vectors' unit, along the axes
-        self.numbers, self.book_numbers = choice.sample.astype(np.float64) @ self.inverse, book @ self.inverse
+        self.book_numbers = book @ self.inverse
         self.spread = np.sqrt(np.square(rest @ self.inverse / choice.relative[:, None]).mean(axis=0))
         self.extent = np.sqrt(np.square(self.spread) + np.square(taken @ self.inverse).mean(axis=0))
         self.tables = Tables.first(self.codec.trellis)
-        reach = float(np.abs(self.numbers / choice.relative[:, None]).max())
-        reach = max(reach, float(np.abs(self.means).max()), 1e-30)
-        self.least_step = reach / (ESCAPED // 2)
+        reach = float((np.abs(self._numbers(slice(None))).max(axis=1) / choice.relative).max())
+        self.reach = max(reach, float(np.abs(self.means).max()), 1e-30)
+        self.least_step = self.reach / (ESCAPED // 2)
+
+    def _numbers(self, rows):
+        """Return the coordinates of some rows of the sample along the axes, in the vectors' unit."""
+        return self.choice.sample[rows].astype(np.float64) @ self.inverse
 
     def score(self, step):
         """Return what is to be small: bits a row, and the error as bits that would undo it."""
@@ -340,7 +347,7 @@ class _Trial:
         return found[0] + self._overhead(step, found) + found[1] / 2 * math.log2(max(lost, 1e-30))
 
     def _few(self):
-        rows = np.arange(len(self.numbers))
+        rows = np.arange(len(self.choice.sample))
         return rows[:: max(1, len(rows) // TRIAL)]
 
     # one step
@@ -355,7 +362,7 @@ class _Trial:
         apart = step * distance(codec.trellis) / UNIT
         m = 1 + int(np.flatnonzero(self.extent > NEGLIGIBLE * apart).max(initial=0))
         base = self._levels(self.spread[:m] / apart)
-        targets = self.numbers[rows, :m] / (step / UNIT)
+        targets = self._numbers(rows)[:, :m] / (step / UNIT)
         if len(self.book):
             targets -= self._book_values(step, m)[self.labels[rows]]
         targets /= choice.relative[rows, None]
@@ -415,7 +422,7 @@ class _Trial:
             else:
                 log += self._move(over + 0.05, found[1])
                 log = max(log, math.log(self.least_step))
-            if log > math.log(1e3 * max(float(np.abs(self.numbers).max()), 1e-30)):
+            if log > math.log(1e3 * self.reach):
                 break
         if high is None:
             least = found[0] + self._overhead(math.exp(log), found)
@@ -512,7 +519,7 @@ class _Trial:
     def finish(self, step, adjust=True):
         """Return the state for a step, or with `adjust` for one near it that keeps `codec.bits`, if that is set."""
         codec, choice = self.codec, self.choice
-        rows, tables = np.arange(len(self.numbers)), self.tables
+        rows, tables = np.arange(len(choice.sample)), self.tables
         found = self.at(step, rows, tables, learn=1)
         if adjust and codec.bits is not None:
             for _ in range(6):
@@ -520,7 +527,8 @@ class _Trial:
                 if over <= -0.1 and (over >= -0.3 or step <= self.least_step):
                     break
                 step = max(step * math.exp(self._move(over + 0.2, found[1])), self.least_step)
-                found = self.at(step, rows, found[-1], learn=0)
+                tables, found = found[-1], None  # not two at a time
+                found = self.at(step, rows, tables, learn=0)
         _, m, base, prior, classes = found[:5]
         table, shifts, low, (book_base, lengths, data) = self._stored(step, found)
         inverse = _inverse(self.basis[:m], self.unit)
@@ -616,8 +624,13 @@ def encode(codec, matrix, state, context):
     lengths = np.concatenate([lengths for _, lengths in parts]) if parts else np.zeros(0, np.int64)
     least = int(lengths.min(initial=1 << 40)) if len(lengths) else 0
     spare = lengths - least
+    data, done = np.empty(int(lengths.sum()), np.uint8), 0
+    for number, (part, _) in enumerate(parts):
+        data[done : done + len(part)] = np.frombuffer(part, np.uint8)
+        done += len(part)
+        parts[number] = None  # so that all codes are never in memory twice
     return {
-        "data": np.frombuffer(b"".join(data for data, _ in parts), np.uint8),
+        "data": data,
         "lengths": spare.astype(narrowest_uint(int(spare.max(initial=0)))),
         "starts": (np.cumsum(lengths) - lengths)[::BLOCKS_PER_START].astype(np.uint64),
         "sizes": np.array([least, n], np.uint64),

@@ -528,7 +528,7 @@ def _spread(scores, best, members, starts):
     return words
 
 
-def reconstruction(emb, baseline, *, sample=None, seed=0):
+def reconstruction(emb, baseline, *, sample=None, seed=0, common=None):
     """Compare each word's vector with its vector in the baseline.
 
     Parameters
@@ -539,6 +539,9 @@ def reconstruction(emb, baseline, *, sample=None, seed=0):
         Compare so many of the common words, drawn at random; None for all.
     seed : int
         Of the draw.
+    common : tuple of numpy.ndarray, shape (n,), int64, optional
+        Ids in `emb` and in `baseline` of the words that both have, in the order of the latter; found by name if not
+        given.
 
     Returns
     -------
@@ -557,11 +560,13 @@ def reconstruction(emb, baseline, *, sample=None, seed=0):
         raise ShapeError("the vectors and the baseline's differ in length", expected=theirs.vector_size,
                          found=mine.vector_size, hint="Neighbour overlap compares such tables.")
     _check_count("sample", sample)
-    ids, base_ids = _common(mine, theirs)
+    ids, base_ids = common or _common(mine, theirs)
     coverage = len(ids) / len(theirs)
     if sample is not None:
         chosen = _draw(len(ids), sample, seed)
         ids, base_ids = ids[chosen], base_ids[chosen]
+    order = np.argsort(ids)  # what is stored in blocks is decoded once then
+    ids, base_ids = ids[order], base_ids[order]
     n = len(ids)
 
     def add(start, stop):
@@ -579,7 +584,8 @@ def reconstruction(emb, baseline, *, sample=None, seed=0):
 
     errors, spreads, cosines, zeros = zip(*map_blocks(compare, n, DECODE_ROWS))
     error, spread, cosines = float(sum(errors)), float(sum(spreads)), np.concatenate(cosines)
-    worst = int(np.argmin(cosines))
+    ties = np.flatnonzero(cosines == cosines.min())
+    worst = int(ties[np.argmin(base_ids[ties])])
     return Reconstruction(
         words=n, coverage=coverage,
         relative_error=error / spread if spread else (None if error else 0.0),
@@ -588,7 +594,8 @@ def reconstruction(emb, baseline, *, sample=None, seed=0):
     )
 
 
-def neighbour_overlap(emb, baseline, *, k=10, queries=1000, seed=0, restrict_vocab=None, progress=no_progress):
+def neighbour_overlap(emb, baseline, *, k=10, queries=1000, seed=0, restrict_vocab=None, common=None,
+                      progress=no_progress):
     """Compare the nearest neighbours of words in two tables.
 
     Parameters
@@ -603,13 +610,16 @@ def neighbour_overlap(emb, baseline, *, k=10, queries=1000, seed=0, restrict_voc
         Of the draw.
     restrict_vocab : int, optional
         Consider only so many common words, the first in the baseline's order; None for all.
+    common : tuple of numpy.ndarray, shape (n,), int64, optional
+        Ids in `emb` and in `baseline` of the words that both have, in the order of the latter; found by name if not
+        given.
     progress : callable
         ``progress(stage, done, total)``.
 
     Returns
     -------
     Overlap
-        Ties go to the word that comes first in the baseline, in both tables.
+        Ties go to the word that comes first in `emb`, in both tables.
 
     Raises
     ------
@@ -619,13 +629,17 @@ def neighbour_overlap(emb, baseline, *, k=10, queries=1000, seed=0, restrict_voc
     for name, value in (("k", k), ("queries", queries), ("restrict_vocab", restrict_vocab)):
         _check_count(name, value)
     mine, theirs = _as_table(emb), _as_table(baseline)
-    ids, base_ids = _common(mine, theirs)
+    ids, base_ids = common or _common(mine, theirs)
     coverage = len(ids) / len(theirs)
     ids, base_ids = ids[:restrict_vocab], base_ids[:restrict_vocab]
     if len(ids) < 2:
         raise EmbshrinkError("neighbours need two words that both tables have", found=len(ids))
     k = min(k, len(ids) - 1)
-    asked = _draw(len(ids), queries, seed)
+    order = np.argsort(ids)  # what is stored in blocks is decoded once then
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    asked = places[_draw(len(ids), queries, seed)]  # the same words for every table with this baseline
+    ids, base_ids = ids[order], base_ids[order]
     here, there = (_neighbours(*table, asked, k, progress).tolist() for table in ((mine, ids), (theirs, base_ids)))
     shares = np.array([len(set(a) & set(b)) for a, b in zip(here, there)]) / k
     return Overlap(k=k, overlap=float(shares.mean()), first_decile=float(np.percentile(shares, 10)),

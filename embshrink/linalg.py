@@ -5,15 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.spool import room_like
 
 NUMBERS = 1 << 20  # in a block
+BLOCKS = 64
 
 
-def column_means(matrix, weights=None):
-    """Return the mean of the rows of a matrix, (d,) float32; `weights`, if given, add up to 1."""
-    if weights is None:
-        return matrix.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return np.einsum("i,ij->j", weights, matrix).astype(np.float32)
+def column_means(matrix, weights=None, start=0, stop=None):
+    """Return the mean of rows `start` to `stop` of a matrix, (d,) float64; `weights`, if given, add up to 1."""
+    stop = len(matrix) if stop is None else stop
+
+    def part(first, last):
+        block = matrix[start + first : start + last]
+        if weights is None:
+            return block.sum(axis=0, dtype=np.float64)
+        return np.einsum("i,ij->j", weights[start + first : start + last], block)
+
+    total = _summed(part, stop - start, max(1, NUMBERS // matrix.shape[1]), np.zeros(matrix.shape[1]))
+    return total / (stop - start) if weights is None else total
+
+
+def _summed(part, n, size, zero):
+    """Return the sum of ``part(start, stop)`` over blocks of ``range(n)``, of which few are held at a time."""
+    total = zero
+    for first in range(0, n, BLOCKS * size):
+        some = min(BLOCKS * size, n - first)
+        total = sum(map_blocks(lambda start, stop: part(first + start, first + stop), some, size), total)  # noqa: B023
+    return total
 
 
 def gram(matrix, weights=None, mean=None):
@@ -40,7 +58,7 @@ def gram(matrix, weights=None, mean=None):
         return weighted.T @ block
 
     d = matrix.shape[1]
-    return sum(map_blocks(part, len(matrix), max(NUMBERS // d, 4 * d)))  # all results together stay small
+    return _summed(part, len(matrix), max(NUMBERS // d, 4 * d), np.zeros((d, d)))
 
 
 def eigen(symmetric):
@@ -56,12 +74,12 @@ def eigen(symmetric):
 
 
 def project(matrix, axes, mean=None):
-    """Return ``(matrix - mean) @ axes``, (n, c) float32, block by block on all cores."""
-    projected = np.empty((len(matrix), axes.shape[1]), np.float32)
+    """Return ``(matrix - mean) @ axes``, (n, c) float32, block by block on all cores; on disk if the matrix is."""
+    projected = room_like(matrix, axes.shape[1])
 
     def part(start, stop):
         block = matrix[start:stop] if mean is None else matrix[start:stop] - mean
-        np.matmul(block, axes, out=projected[start:stop])
+        projected[start:stop] = block @ axes
 
     map_blocks(part, len(matrix), max(1, NUMBERS // matrix.shape[1]))
     return projected

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embshrink.errors import FormatError
+from embshrink.spool import on_blocks
 from embshrink.subwords import Floret, Hashing
 from embshrink.vocab import to_bytes
 
@@ -22,7 +23,7 @@ class NgramTable:
     hashing : embshrink.subwords.Hashing
     ids : numpy.ndarray, shape (k,), int64
         The buckets that have a row, ascending.
-    matrix : numpy.ndarray, shape (k, d), float32
+    matrix : numpy.ndarray or embshrink.spool.Rows, shape (k, d), float32
     uses : numpy.ndarray, shape (k,), float64
         How often each bucket is met in the words of the model, each taken once: unseen words are more like its many
         rare words than like its few frequent ones.
@@ -46,13 +47,13 @@ class NgramTable:
         """
         if count >= len(self.ids):
             return self
-        worth = self.uses * np.linalg.norm(self.matrix, axis=1)
+        worth = self.uses * on_blocks(lambda block: np.linalg.norm(block, axis=1), self.matrix)
         kept = np.sort(np.argsort(-worth, kind="stable")[:count])
-        return NgramTable(self.hashing, self.ids[kept], np.ascontiguousarray(self.matrix[kept]), self.uses[kept],
+        return NgramTable(self.hashing, self.ids[kept], self.matrix.take(kept, axis=0), self.uses[kept],
                           self.missing)
 
 
-def of_model(model):
+def of_model(model, spool=None):
     """Return the `NgramTable` of a fastText model.
 
     Buckets that no n-gram of any of the model's words falls into were never trained: they hold the
@@ -61,6 +62,8 @@ def of_model(model):
     Parameters
     ----------
     model : embshrink.formats.fasttext.FastTextModel
+    spool : embshrink.spool.Spool, optional
+        Where rows go that are too many for memory.
     """
     from embshrink.arrays import as_matrix
     from embshrink.subwords import all_bucket_ids
@@ -76,12 +79,13 @@ def of_model(model):
     else:
         ids, rows = model.pruned
     n = len(model.words)
-    matrix = np.empty((len(ids), model.dim), np.float32)
-    for start in range(0, len(ids), size):
-        matrix[start : start + size] = model.rows(rows[start : start + size] + n)
+    matrix = np.empty((len(ids), model.dim), np.float32) if spool is None else spool.empty(len(ids), model.dim)
+    step = 16_384
+    for start in range(0, len(ids), step):
+        stop = min(start + step, len(ids))
+        matrix[start:stop] = as_matrix(model.rows(rows[start:stop] + n), "the n-gram matrix")
     missing = "zero" if model.pruned is None else "skip"
-    return NgramTable(Hashing(model.minn, model.maxn, model.bucket), ids, as_matrix(matrix, "the n-gram matrix"),
-                      uses[ids], missing)
+    return NgramTable(Hashing(model.minn, model.maxn, model.bucket), ids, matrix, uses[ids], missing)
 
 
 def of_file(subwords):

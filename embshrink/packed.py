@@ -8,7 +8,8 @@ a little more than two bits.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import functools
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from embshrink.errors import FormatError
 from embshrink.vocab import Words, to_bytes, to_text
 
 WORDS_PER_BLOCK = 32
+PART_WORDS = WORDS_PER_BLOCK << 11  # laid out at a time: their symbols take ten times their bytes
 EXACT = 63  # ids below this stay what they are; buckets of 64, 128, 256, ... follow
 BITS_PER_RANK = 512
 LONGEST = 65_535
@@ -72,6 +74,21 @@ def encode_packed(words, keep_order=False):
 
 def _encode_sorted(raw):
     """Return (stored spelling, blocks, bytes of each block) of sorted words."""
+    starts = range(0, max(len(raw), 1), PART_WORDS)
+    found = [np.unique(_symbols(raw[start : start + PART_WORDS])[0], return_counts=True) for start in starts]
+    distinct, which = np.unique(np.concatenate([codes for codes, _ in found]), return_inverse=True)
+    uses = np.bincount(which, np.concatenate([uses for _, uses in found]), len(distinct)).astype(np.int64)
+    model, cells, stored = spelling.build(distinct, uses)
+    parts = []
+    for start in starts:
+        codes, counts = _symbols(raw[start : start + PART_WORDS])
+        own = cells[np.searchsorted(distinct, codes)]
+        parts.append(rans.encode(model.freqs[own], model.starts[own], counts))
+    return stored, *map(np.concatenate, zip(*parts))
+
+
+def _symbols(raw):
+    """Return the symbols of sorted words, the first the head of a block, and how many each block has."""
     from embshrink.kernels.words import list_symbols, share
 
     n = len(raw)
@@ -84,11 +101,7 @@ def _encode_sorted(raw):
     per_word[heads] = lengths[heads] + 1
     codes = np.empty(int(per_word.sum()), np.int64)
     list_symbols(data, starts, lengths, shared, WORDS_PER_BLOCK, codes)
-    distinct, which, uses = np.unique(codes, return_inverse=True, return_counts=True)
-    model, cells, stored = spelling.build(distinct, uses)
-    cells = cells[which]
-    counts = np.add.reduceat(per_word, heads) if n else np.zeros(0, np.int64)
-    return stored, *rans.encode(model.freqs[cells], model.starts[cells], counts)
+    return codes, np.add.reduceat(per_word, heads) if n else np.zeros(0, np.int64)
 
 
 # ---------------------------------------------------------------- ids
@@ -304,7 +317,8 @@ class PackedWords(Sequence):
     """
 
     def __init__(self, arrays, path=None):
-        self._path = path
+        # Not a method: with one, these objects would hold each other, and so keep the mapped file.
+        self._error = functools.partial(FormatError, path=path)
         self._n, self._total, self._longest = map(int, _fitting(arrays, "sizes", np.uint64, 3, self._error)[:])
         self._model = _fitting(arrays, "model", np.uint8, None, self._error)
         self._blocks = _fitting(arrays, "blocks", np.uint8, None, self._error)
@@ -315,11 +329,8 @@ class PackedWords(Sequence):
         if self._longest > min(LONGEST, self._total) or self._total > GROWTH * len(self._blocks):
             raise self._error("words.sizes has an impossible number", found=(self._n, self._total, self._longest))
         self._order = (_Ids if "ids" in arrays else _Buckets)(self._n, arrays, self._error)
-        self._spelling = self._tables = self._bounds = None
+        self._spelling = self._tables = self._bounds = self._unpacked = None
         self._heads = {}
-
-    def _error(self, problem, **parts):
-        return FormatError(problem, path=self._path, **parts)
 
     def __len__(self):
         return self._n
@@ -398,8 +409,28 @@ class PackedWords(Sequence):
             place += 1
         return place, False
 
+    def unpack(self):
+        """Decode all words and keep them in memory, so that a word is found, or named, in a few microseconds.
+
+        Takes the bytes of the words and 12 bytes a word, 16 of more than 4 GiB; needs numba. `pack` lets go of it.
+
+        Raises
+        ------
+        FormatError
+            If the words are damaged.
+        """
+        if self._unpacked is None:
+            self._unpacked = _Unpacked(*self._decoded(), self._order.all())
+
+    def pack(self):
+        """Let go of what `unpack` keeps."""
+        self._unpacked = None
+
     def find(self, word):
         """Return the id of `word`, or -1."""
+        unpacked = self._unpacked
+        if unpacked is not None:
+            return unpacked.find(to_bytes(word))
         place, there = self._seek(to_bytes(word))
         return self._order.id_at(place) if there else -1
 
@@ -415,6 +446,9 @@ class PackedWords(Sequence):
 
     def raw_at(self, index):
         """Return the bytes of the word with id `index`."""
+        unpacked = self._unpacked
+        if unpacked is not None:
+            return unpacked.raw_at(index)
         block, place = divmod(self._order.place_of(int(index)), WORDS_PER_BLOCK)
         for at, word in enumerate(self._words_of(block)):
             if at == place:
@@ -453,6 +487,9 @@ class PackedWords(Sequence):
 
     def _sorted(self):
         """Return all words as a list of bytes, sorted."""
+        unpacked = self._unpacked
+        if unpacked is not None:
+            return unpacked.sorted()
         if self._n < MANY:
             words, total = [], 0
             for block in range(len(self._lengths)):
@@ -464,6 +501,10 @@ class PackedWords(Sequence):
             if total != self._total:
                 raise self._error("the words do not add up to words.sizes", expected=self._total, found=total)
             return words
+        return _split(*self._decoded())
+
+    def _decoded(self):
+        """Return all words' bytes, sorted, and where each word ends, (n,) int64."""
         from embshrink.kernels.words import decode_words
 
         self._prepare()
@@ -473,10 +514,11 @@ class PackedWords(Sequence):
                                model.firsts, model.counts, model.symbols, model.starts, text, lengths)
         if damaged >= 0:
             raise self._error(f"block {damaged} of words.blocks is damaged")
-        ends, text = [0, *np.cumsum(lengths).tolist()], text.tobytes()
-        if ends[-1] != self._total:
-            raise self._error("the words do not add up to words.sizes", expected=self._total, found=ends[-1])
-        return [text[start:end] for start, end in zip(ends, ends[1:])]
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if self._n else 0
+        if total != self._total:
+            raise self._error("the words do not add up to words.sizes", expected=self._total, found=total)
+        return text.tobytes(), ends
 
     def check(self):
         """Check everything: all blocks, that words ascend and so are distinct, and that ids are all there once.
@@ -493,3 +535,36 @@ class PackedWords(Sequence):
         if max(map(len, words), default=0) != self._longest:
             raise self._error("no word is as long as words.sizes says", expected=self._longest)
         self._order.check()
+
+
+def _split(text, ends):
+    """Return words that lie end to end as a list."""
+    ends = ends.tolist()
+    return [text[start:end] for start, end in zip([0, *ends], ends)]
+
+
+class _Unpacked:
+    """Sorted words in memory: their bytes end to end, where each ends, and places to ids and back."""
+
+    def __init__(self, text, ends, ids):
+        places = np.empty(len(ids), np.uint32)
+        places[ids] = np.arange(len(ids), dtype=np.uint32)
+        ends = np.append(0, ends).astype(np.uint32 if len(text) < 2**32 else np.uint64)
+        self._text = text
+        self._ends, self._ids, self._places = map(memoryview, (ends, ids.astype(np.uint32), places))
+
+    def _at(self, place):
+        return self._text[self._ends[place] : self._ends[place + 1]]
+
+    def find(self, word):
+        """Return the id of `word`, or -1."""
+        place = bisect_left(range(len(self._ids)), word, key=self._at)
+        return self._ids[place] if place < len(self._ids) and self._at(place) == word else -1
+
+    def raw_at(self, index):
+        """Return the bytes of the word with id `index`."""
+        return self._at(self._places[index])
+
+    def sorted(self):
+        """Return all words as a list of bytes."""
+        return _split(self._text, np.asarray(self._ends)[1:])

@@ -12,6 +12,7 @@ from embshrink import registry
 from embshrink.arrays import narrowest_uint
 from embshrink.errors import FormatError
 from embshrink.methods.base import Context, RowMap, expect, expect_finite, no_progress
+from embshrink.spool import check_result
 
 LOSSLESS = "cast:dtype=float32"
 
@@ -119,7 +120,7 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
 
     Parameters
     ----------
-    matrix : numpy.ndarray, shape (rows, d), float32
+    matrix : numpy.ndarray or embshrink.spool.Rows, shape (rows, d), float32
     steps : list of str or step
         Rows, then columns, then at most one of bits; without one of bits, float32 is stored.
     row_map : RowMap, optional
@@ -156,6 +157,8 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
                 matrix, row_map = _order_rows(matrix, row_map, kept)
         step = step.resolve(*matrix.shape)
         resolved.append(step)
+        if not getattr(step, "by_blocks", False):
+            matrix = np.asarray(matrix)  # refused where rows on disk are too many for memory
         present = row_map.rows >= 0
         leading = np.zeros(len(matrix))
         np.maximum.at(leading, row_map.rows[present], weights[present])
@@ -177,6 +180,8 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
         else:
             if hasattr(step, "arrange"):
                 matrix, row_map = _arrange(step, matrix, row_map, context)
+            planned = step.plan(*matrix.shape).values()
+            check_result(matrix, sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in planned))
             state = step.fit(matrix, context)
             if hasattr(step, "fitted"):
                 step = resolved[-1] = step.fitted(state)
@@ -196,7 +201,7 @@ def _order_rows(matrix, row_map, ids):
     place[order] = np.arange(len(order))
     owners = None if row_map.owners is None else row_map.owners[order]
     moved = np.where(row_map.rows < 0, -1, place[row_map.rows])
-    return matrix[order], RowMap(moved, row_map.count, owners, row_map.scale)
+    return matrix.take(order, axis=0), RowMap(moved, row_map.count, owners, row_map.scale)
 
 
 def _arrange(step, matrix, row_map, context):
@@ -208,7 +213,7 @@ def _arrange(step, matrix, row_map, context):
     place[order] = np.arange(len(order))
     context.weights, context.leading = context.weights[order], context.leading[order]
     context.protected = place[context.protected]
-    return matrix[order], row_map.then(RowMap(place, len(order), order))
+    return matrix.take(order, axis=0), row_map.then(RowMap(place, len(order), order))
 
 
 @dataclass

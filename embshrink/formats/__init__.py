@@ -81,6 +81,8 @@ class ReadOptions:
         The file to read from a zip archive.
     max_expanded : int
         Refuse compressed content of more bytes than this.
+    spool : embshrink.spool.Spool, optional
+        Keep a table that is too large for memory on disk; its matrix is `embshrink.spool.Rows` then.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class ReadOptions:
     expect_rows: int | None = None
     member: str | None = None
     max_expanded: int = 64 << 30
+    spool: object = None
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():

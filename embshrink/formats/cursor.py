@@ -9,6 +9,7 @@ import numpy as np
 
 from embshrink.errors import SourceError
 from embshrink.formats.rows import plural
+from embshrink.spool import Rows
 
 PIECE = 4 << 20
 CUT = "The file is cut short, or a number in it is wrong: fetch it again."
@@ -124,6 +125,28 @@ class Cursor:
             del piece
         values.resize(shape, refcheck=False)
         return values
+
+    def rows(self, shape, what, spool):
+        """Return the float32 matrix that comes next as `embshrink.spool.Rows`, of the file itself or of a new one."""
+        rows, dim = shape
+        self.require(4 * rows * dim, what)
+        start = self.offset
+        if self._map_path is not None:
+            self.skip(4 * rows * dim, what)
+            try:
+                return Rows.of_file(spool, self._map_path, shape, start)
+            except OSError as error:
+                raise self.error(f"{what} cannot be opened again: {error}", start,
+                                 "Check that nothing else writes to the file.") from error
+        matrix = Rows.new(spool, 0, dim)
+        step = max(1, PIECE // dim)
+        for first in range(0, rows, step):
+            block = np.empty((min(step, rows - first), dim), "<f4")
+            if self._into(memoryview(block.reshape(-1).view(np.uint8))) < block.nbytes:
+                raise self._ends(what, start, 4 * rows * dim, self.offset - start)
+            matrix.grow(first + len(block))
+            matrix[first : first + len(block)] = block
+        return matrix
 
     def _map(self, start, shape, dtype, what):
         try:

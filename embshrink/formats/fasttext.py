@@ -122,10 +122,12 @@ class FastTextModel:
         As for `embshrink.subwords.bucket_ids`.
     pruned : tuple of numpy.ndarray, shape (k,), int64; or None
         Buckets that were kept, ascending, and the row of each. None if all were.
-    table : Dense or Quantized
+    table : Dense, OnDisk or Quantized
         The input matrix.
     cut : bool
         The output matrix is incomplete.
+    spool : embshrink.spool.Spool, optional
+        Where vectors go that are too many for memory.
     """
 
     version: int
@@ -138,8 +140,9 @@ class FastTextModel:
     maxn: int
     bucket: int
     pruned: tuple | None
-    table: Dense | Quantized
+    table: Dense | OnDisk | Quantized
     cut: bool
+    spool: object = None
 
     codes = None  # a word's vector is a mean, which no codes of its rows are
 
@@ -198,12 +201,12 @@ class FastTextModel:
 
         Returns
         -------
-        numpy.ndarray, shape (n, d), float32
+        numpy.ndarray or embshrink.spool.Rows, shape (n, d), float32
         """
         words = self.words.raw[:limit]
         n = len(words)
         overwrite = overwrite and self.table.in_memory
-        out = self.table.array[:n] if overwrite else np.empty((n, self.dim), dtype=np.float32)
+        out = self.table.array[:n] if overwrite else self._room(n)
         most = np.fromiter(map(len, words), dtype=np.int64, count=n)  # n-grams a word may have, and itself
         most = np.cumsum((most + 2) * self.maxn + 1)
         bounds = np.searchsorted(most, np.arange(BLOCK, most[-1], BLOCK), side="right")
@@ -212,7 +215,7 @@ class FastTextModel:
 
         def average(first, _):
             start, stop = bounds[first : first + 2]
-            block = out[start:stop]
+            block = out[start:stop] if overwrite else np.empty((stop - start, self.dim), np.float32)
             if not overwrite:
                 self.table.copy(start, stop, block)
             ids, ends = self._ngram_rows(*all_bucket_ids(words[start:stop], self.minn, self.maxn, self.bucket))
@@ -220,6 +223,8 @@ class FastTextModel:
                 self.table.add(ids, ends, block)
                 counts = 1 + np.diff(ends, prepend=0)
                 block *= (1 / counts).astype(np.float32)[:, None]
+            if not overwrite:
+                out[start:stop] = block
 
         def on_done(_):
             nonlocal done
@@ -233,6 +238,11 @@ class FastTextModel:
             self.table.array.resize((n, self.dim), refcheck=False)
             return self.table.array
         return out
+
+    def _room(self, n):
+        if self.spool is not None:
+            return self.spool.empty(n, self.dim)
+        return np.empty((n, self.dim), dtype=np.float32)
 
     def _ngram_rows(self, buckets, ends):
         """Return the rows of buckets, without those that were pruned, and where each word's part of them ends."""
@@ -272,6 +282,32 @@ class Dense:
         from embshrink.kernels.subwords import add_rows
 
         add_rows(self.array, ids, ends, out)
+
+
+class OnDisk:
+    """A matrix of float32 that is too large for memory.
+
+    Parameters
+    ----------
+    array : embshrink.spool.Rows, shape (m, d)
+    """
+
+    in_memory = False
+
+    def __init__(self, array):
+        self.array = array
+
+    def rows(self, ids):
+        """Return rows, shape (k, d), float32."""
+        return self.array[ids]
+
+    def copy(self, start, stop, out):
+        """Write the rows `start` to `stop` to `out`."""
+        out[:] = self.array[start:stop]
+
+    def add(self, ids, ends, out):
+        """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
+        _add_in_parts(self, ids, ends, out)
 
 
 class Quantized:
@@ -317,12 +353,17 @@ class Quantized:
 
     def add(self, ids, ends, out):
         """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
-        from embshrink.kernels.subwords import add_rows
+        _add_in_parts(self, ids, ends, out)
 
-        step = max(1, DECODED // self._dim)
-        for first in range(0, len(ids), step):
-            decoded = self.rows(ids[first : first + step])
-            add_rows(decoded, np.arange(len(decoded)), np.clip(ends - first, 0, len(decoded)), out)
+
+def _add_in_parts(table, ids, ends, out):
+    """Add rows of a table that has no array of them, some thousand at a time."""
+    from embshrink.kernels.subwords import add_rows
+
+    step = max(1, DECODED // out.shape[1])
+    for first in range(0, len(ids), step):
+        decoded = table.rows(ids[first : first + step])
+        add_rows(decoded, np.arange(len(decoded)), np.clip(ends - first, 0, len(decoded)), out)
 
 
 # ---------------------------------------------------------------- reading
@@ -342,10 +383,14 @@ def load_model(stream, options, progress=None):
     if pruned and not quantized:
         raise cursor.error("n-grams are pruned and the matrix is not quantized, which fastText's early .ftz files "
                            "did wrongly", cursor.offset - 1, "Fetch the model anew from where it was published.")
-    table = (_read_quantized if quantized else _read_dense)(cursor, args["dim"], "the input matrix", rows)
+    if quantized:
+        table = _read_quantized(cursor, args["dim"], "the input matrix", rows)
+    else:
+        table = _read_dense(cursor, args["dim"], "the input matrix", rows, options.spool)
     cut = not _pass_output(cursor, quantized, version, args["dim"], options.allow_truncated)
     return FastTextModel(version, args, Words(words[:nwords]), entries["count"][:nwords], places[:nwords],
-                         words[nwords:], args["minn"], args["maxn"], args["bucket"], pruned, table, cut)
+                         words[nwords:], args["minn"], args["maxn"], args["bucket"], pruned, table, cut,
+                         options.spool)
 
 
 def _read_args(cursor):
@@ -465,8 +510,10 @@ def _read_shape(cursor, dim, what, rows=None):
     return m
 
 
-def _read_dense(cursor, dim, what, rows):
+def _read_dense(cursor, dim, what, rows, spool=None):
     _read_shape(cursor, dim, what, rows)
+    if spool is not None and not spool.fits(4 * rows * dim):
+        return OnDisk(cursor.rows((rows, dim), what, spool))
     return Dense(cursor.array((rows, dim), "<f4", what).astype(np.float32, copy=False))
 
 

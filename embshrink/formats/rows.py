@@ -6,11 +6,13 @@ import numpy as np
 
 from embshrink.arrays import MAX_DIM, first_nonfinite
 from embshrink.errors import SourceError
+from embshrink.spool import Rows
 from embshrink.vocab import to_text
 
 MAX_WORD = 1 << 16
 SPARE = 64 << 20
 SHOWN = 10
+BLOCK = 16_384  # rows
 
 
 def show(word):
@@ -46,8 +48,8 @@ def settle(words, matrix, places, options, path, warnings):
     ----------
     words : list of bytes
         n words.
-    matrix : numpy.ndarray, shape (n, d), float32
-        Owning its memory; it is used up.
+    matrix : numpy.ndarray or Rows, shape (n, d), float32
+        An array owns its memory, and is used up.
     places : numpy.ndarray, shape (n,), int64
         The byte at which each word stands.
     options : ReadOptions
@@ -67,6 +69,9 @@ def settle(words, matrix, places, options, path, warnings):
         If the options forbid what was found.
     """
     table = Table(matrix.shape[1], options, path, "byte")
+    if isinstance(matrix, Rows):
+        _copy_settled(matrix, table, words, places)
+        return table.finish(warnings)
     table.adopt(matrix)
     keep = np.ones(len(words), dtype=bool)
     if first_nonfinite(matrix) >= 0:
@@ -76,6 +81,21 @@ def settle(words, matrix, places, options, path, warnings):
         words = [word for word, kept in zip(words, keep) if kept]
     table.add(matrix, keep, words, places)
     return table.finish(warnings)
+
+
+def _copy_settled(matrix, table, words, places):
+    """Let a table take rows that are on disk, as `settle` does those that are in memory."""
+    for start in range(0, len(matrix), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(matrix)))
+        block = table.room(rows.stop - start, len(matrix) - rows.stop)
+        block[:] = matrix[rows]
+        some, where, keep = words[rows], places[rows], np.ones(len(block), bool)
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(bad):
+            table.settle_nonfinite(block, keep, bad, [f"byte {where[row]}" for row in bad],
+                                   [some[row] for row in bad])
+            some = [word for word, kept in zip(some, keep) if kept]
+        table.add(block, keep, some, where)
 
 
 class Table:
@@ -106,12 +126,18 @@ class Table:
         self._unit = unit
         self._places = []
         self._matrix = np.empty((0, dim), dtype=np.float32)
+        self._spooled = None
         self._dropped = 0
         self._zeroed = 0
 
     def room(self, count, coming):
         """Return space for `count` more rows, shape (count, d), where about `coming` more will follow those."""
         used = len(self.words)
+        spool = self._options.spool
+        if self._spooled is None and spool is not None and not spool.fits(4 * self._dim * (used + count + coming)):
+            self._spooled, self._matrix = self._on_disk(self._matrix[:used]), None
+        if self._spooled is not None:
+            return np.empty((count, self._dim), np.float32)
         if used + count > len(self._matrix):
             spare = min(used // 4, SPARE // (4 * self._dim))
             size = used + count + max(coming, spare)
@@ -120,6 +146,11 @@ class Table:
             else:
                 self._matrix = np.empty((size, self._dim), dtype=np.float32)
         return self._matrix[used : used + count]
+
+    def _on_disk(self, matrix):
+        rows = Rows.new(self._options.spool, len(matrix), self._dim)
+        rows[:] = matrix
+        return rows
 
     def adopt(self, matrix):
         """Take a matrix of one's own, shape (n, d), filled and owning its memory, for what `room` gives."""
@@ -176,6 +207,10 @@ class Table:
             block[: len(words)] = block[keep]
         if self._options.duplicates == "error":
             self._places.append(places[keep])
+        if self._spooled is not None:
+            used = len(self.words)
+            self._spooled.grow(used + len(words))
+            self._spooled[used : used + len(words)] = block[: len(words)]
         self.words += words
 
     def finish(self, warnings):
@@ -195,21 +230,25 @@ class Table:
             raise SourceError("no rows are left", path=self._path, where="the whole file",
                               expected="at least one word with its vector", found="none",
                               hint="Check that this is the file you meant.")
+        matrix = self._matrix if self._spooled is None else self._spooled
         if len(set(self.words)) < used:
-            self._drop_repeated(warnings)
-        self._matrix.resize((len(self.words), self._dim), refcheck=False)
-        zero = sum(self._count_zero(self._matrix[i : i + 65_536]) for i in range(0, len(self._matrix), 65_536))
+            self._drop_repeated(matrix, warnings)
+        if self._spooled is None:
+            self._matrix.resize((len(self.words), self._dim), refcheck=False)
+        else:
+            self._spooled.grow(len(self.words))
+        zero = sum(self._count_zero(matrix[i : i + BLOCK]) for i in range(0, len(self.words), BLOCK))
         if zero:
             warnings.append(f"{plural(zero, 'row')} of nothing but zeros kept")
-        return self.words, self._matrix
+        return self.words, matrix
 
     @staticmethod
     def _count_zero(block):
         candidates = np.flatnonzero(block[:, 0] == 0)
         return int(np.count_nonzero(~block[candidates].any(axis=1)))
 
-    def _drop_repeated(self, warnings):
-        words, matrix = self.words, self._matrix
+    def _drop_repeated(self, matrix, warnings):
+        words = self.words
         seen = {}
         repeated = []
         for row, word in enumerate(words):
@@ -234,8 +273,8 @@ class Table:
         keep = np.ones(len(words), dtype=bool)
         keep[rows] = False
         filled = int(rows[0])
-        for start in range(filled, len(words), 65_536):  # moved down block by block: no second matrix
-            stop = min(start + 65_536, len(words))
+        for start in range(filled, len(words), BLOCK):  # moved down block by block: no second matrix
+            stop = min(start + BLOCK, len(words))
             block = matrix[start:stop][keep[start:stop]]
             matrix[filled : filled + len(block)] = block
             filled += len(block)

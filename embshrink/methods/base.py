@@ -3,6 +3,9 @@
 A table of vectors costs about rows x columns x bits. A row step stores fewer vectors, a column
 step fewer numbers a vector, a codec fewer bits a number. Parameters are fields made by `param`,
 so that the registry can parse, print, check and document them without knowing the method.
+
+A step whose ``by_blocks`` is true is given rows on disk (`embshrink.spool.Rows`) where a table is too
+large for memory: it may index them by slices and by arrays of ids, and ask for ``shape`` and ``take``.
 """
 
 from __future__ import annotations
@@ -127,6 +130,34 @@ class RowMap:
         )
 
 
+@dataclasses.dataclass
+class Nibbles:
+    """Rows that are sums over codes of 4 bits, for an index that searches in the codes.
+
+    Parameters
+    ----------
+    labels : callable
+        A slice of rows -> (k, parts) uint8, the codes.
+    starts : numpy.ndarray, shape (parts,), int64
+        The column with which each part begins, ascending.
+    book : numpy.ndarray, shape (16, c), float32
+        What each code stands for, in the columns of its part.
+    turn : numpy.ndarray, shape (c, d), float64, or None
+        What a row's c numbers are multiplied by, in float32, to make the decoded row; None where they are that row
+        to the last bit.
+    """
+
+    labels: Callable
+    starts: np.ndarray
+    book: np.ndarray
+    turn: np.ndarray | None = None
+
+
+def halves(packed, parts):
+    """Return the first so many 4-bit codes of each row of bytes (n, b), the low half of a byte first, (n, parts)."""
+    return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)[:, :parts]
+
+
 @runtime_checkable
 class RowStep(Protocol):
     """A method that stores fewer rows. ``axis = "rows"``.
@@ -176,6 +207,7 @@ class Codec(Protocol):
     `encode`; the row map undoes it, so a codec stores no order of its own. ``reorders`` is true where that
     order is other than by frequency, so that a plan counts the row map. ``fitted(state)`` as for a column step.
     ``decoder(codes, state)`` returns an object with a method ``decode(rows)``, for codecs whose tables take time.
+    ``nibbles(codes, state)`` returns the codes as `Nibbles`, or None where these parameters make other codes.
     """
 
     def resolve(self, n, d):

@@ -9,6 +9,9 @@ import numpy as np
 
 from embshrink.errors import ShapeError, StepError
 from embshrink.methods.base import expect, param
+from embshrink.spool import on_blocks
+
+ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Cast:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "IEEE 754 binary16"
 
     dtype: str = param("float16", "type of the stored numbers", choices=("float16", "float32"))
@@ -40,11 +44,14 @@ class Cast:
 
     def encode(self, matrix, state, context):
         limit = float(np.finfo(self.dtype).max)
-        largest = float(np.abs(matrix).max(initial=0))
+        largest = float(on_blocks(lambda block: np.abs(block).max(axis=1), matrix).max(initial=0))
         if largest > limit:
             raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}", found=largest,
                              hint="Use cast:dtype=float32.")
-        return {"values": matrix.astype(self.dtype)}
+        values = np.empty(matrix.shape, self.dtype)
+        for start in range(0, len(matrix), ROWS):
+            values[start : start + ROWS] = matrix[start : start + ROWS]
+        return {"values": values}
 
     def decode(self, codes, state, rows):
         return codes["values"][rows].astype(np.float32)

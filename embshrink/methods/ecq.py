@@ -43,6 +43,7 @@ class ECQ:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "ECSQ: Gish & Pierce 1968; trellis: Marcellin & Fischer 1990; rANS: Duda 2013"
 
     bits: float | None = param(None, "bits a row, every table counted; 2 a number and the tables by default", low=0,

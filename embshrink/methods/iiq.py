@@ -9,11 +9,11 @@ import numpy as np
 
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.linalg import eigen, gram
-from embshrink.methods.base import expect_planned, param
+from embshrink.linalg import column_means, eigen, gram
+from embshrink.methods.base import Nibbles, expect_planned, halves, param
 from embshrink.parallel import map_blocks, one_blas_thread
 
-BLOCK = 65_536
+BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class IIQ:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Liao et al., AAAI 2020; ITQ: Gong & Lazebnik 2011"
 
     bits: int | None = param(None, "bits a word; one a column by default", low=1)
@@ -79,7 +80,7 @@ class IIQ:
     def fit(self, matrix, context):
         n, d = matrix.shape
         with one_blas_thread():
-            mean = matrix.mean(axis=0, dtype=np.float64) if self.center else np.zeros(d)
+            mean = column_means(matrix) if self.center else np.zeros(d)
             _, vectors = eigen(gram(matrix, mean=mean))
             removed, basis = vectors[:, : self.remove], np.eye(d)
             if self.rotate == "learned":
@@ -135,6 +136,12 @@ class IIQ:
         for byte in range(1, packed.shape[1]):
             total += tables[packed[:, byte], byte]
         return total
+
+    def nibbles(self, codes, state):
+        signs = 2 * (np.arange(16)[:, None] >> np.arange(self.bits) % 4 & 1) - 1
+        starts = np.arange(0, self.bits, 4)
+        return Nibbles(lambda rows: halves(codes["bits"][rows], len(starts)), starts,
+                       signs.astype(np.float32) * state["length"], state["basis"].astype(np.float64))
 
     def check(self, codes, state, n, c):
         if self.bits is None or self.remove is None or not (1 <= self.bits <= c and self.remove < c):

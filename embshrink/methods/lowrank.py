@@ -33,6 +33,7 @@ class LowRank:
     """
 
     axis: ClassVar[str] = "columns"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Acharya et al. 2019; Eckart & Young 1936"
 
     dims: int | None = param(None, "how many numbers a vector to keep", low=1)
@@ -66,7 +67,7 @@ class LowRank:
 
     def fit(self, matrix, context):
         weights = context.weights if self.weighted else None
-        mean = column_means(matrix, weights) if self.center else None
+        mean = column_means(matrix, weights).astype(np.float32) if self.center else None
         values, axes = eigen(gram(matrix, weights, mean))
         dims = self.dims if self.dims is not None else _dims_for(self.energy, values)
         state = {"basis": np.ascontiguousarray(axes[:, :dims].T, dtype=np.float32)}

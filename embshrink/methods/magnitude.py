@@ -11,6 +11,7 @@ from embshrink.arrays import narrowest_uint
 from embshrink.errors import FormatError, StepError
 from embshrink.methods.base import expect_finite, expect_planned, param
 from embshrink.parallel import map_blocks
+from embshrink.spool import on_blocks
 
 ROWS = 16_384
 ROWS_PER_START = 64
@@ -43,6 +44,11 @@ class Magnitude:
     scope: str = param("row", "whose numbers compete: those of a row, or all", choices=("row", "global"))
     dtype: str = param("int8", "type of the numbers kept", choices=tuple(DTYPES))
 
+    @property
+    def by_blocks(self):
+        """Whether the table need not be in memory."""
+        return self.scope == "row"
+
     def resolve(self, n, d):
         return self
 
@@ -68,7 +74,7 @@ class Magnitude:
         return {**plan, "codes.starts": starts, "codes.values": (DTYPES[self.dtype], (kept,))}
 
     def fit(self, matrix, context):
-        largest = np.maximum(matrix.max(axis=0), -matrix.min(axis=0))
+        largest = on_blocks(lambda block: np.abs(block).max(axis=0, keepdims=True), matrix).max(axis=0)
         return {"scale": largest / np.float32(127) if self.dtype == "int8" else largest}
 
     def encode(self, matrix, state, context):

@@ -11,7 +11,7 @@ from embshrink import clustering
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
 from embshrink.linalg import eigen, gram
-from embshrink.methods.base import expect_planned, param
+from embshrink.methods.base import Nibbles, expect_planned, param
 from embshrink.parallel import map_blocks
 
 POINTS_PER_CENTROID = 256
@@ -39,6 +39,7 @@ class PQ:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Jégou et al. 2011; OPQ: Ge et al. 2014; basis embedding: Shi & Yu 2018"
 
     subspaces: int | None = param(None, "parts a vector is cut into; half the columns by default", low=1)
@@ -81,9 +82,9 @@ class PQ:
 
     def _bounds(self, c):
         """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
-        widths = [len(part) for part in np.array_split(np.arange(c), self.subspaces)]
-        ends = np.cumsum(widths)
-        return list(zip((ends - widths).tolist(), ends.tolist()))
+        width, longer = divmod(c, self.subspaces)
+        starts = [m * width + min(m, longer) for m in range(self.subspaces + 1)]
+        return list(zip(starts, starts[1:]))
 
     def fit(self, matrix, context):
         n, c = matrix.shape
@@ -177,8 +178,10 @@ class PQ:
             labels = unpack_nibbles(labels, self.subspaces)
         codebook = state["codebook"]
         c = codebook.shape[1]
-        part_of_column = np.repeat(np.arange(self.subspaces), [stop - start for start, stop in self._bounds(c)])
-        decoded = codebook[labels[:, part_of_column], np.arange(c)]
+        width, longer = divmod(c, self.subspaces)
+        columns = np.arange(c)
+        part_of_column = np.where(columns < longer * (width + 1), columns // (width + 1), (columns - longer) // width)
+        decoded = codebook[labels[:, part_of_column], columns]
         if "rotation" in state:
             decoded = stable_product(decoded, state["rotation"])
         return decoded * state["scale"] if "scale" in state else decoded
@@ -195,6 +198,20 @@ class PQ:
         for m, (start, stop) in enumerate(self._bounds(len(query))):
             total += (state["codebook"][:, start:stop] @ query[start:stop])[labels[:, m]]
         return total
+
+    def nibbles(self, codes, state):
+        if self._code_bits() > 4:
+            return None
+        book = np.zeros((16, state["codebook"].shape[1]), np.float32)
+        book[: self.centroids] = state["codebook"]
+        turn = state["rotation"].astype(np.float64) if "rotation" in state else None
+        if "scale" in state:  # decoding multiplies in float32, and so does this where nothing comes between
+            book, turn = (book * state["scale"], None) if turn is None else (book, turn * state["scale"])
+
+        def labels(rows):
+            return unpack_nibbles(codes["codes"][rows], self.subspaces)
+
+        return Nibbles(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn)
 
     def check(self, codes, state, n, c):
         if self.subspaces is None or not 1 <= self.subspaces <= c:

@@ -10,6 +10,7 @@ import numpy as np
 from embshrink.arrays import row_norms, unit_rows
 from embshrink.errors import ShapeError
 from embshrink.methods.base import RowMap, param
+from embshrink.spool import on_blocks
 
 LEAST_KEPT = 20_000
 
@@ -36,6 +37,7 @@ class Prune:
     """
 
     axis: ClassVar[str] = "rows"
+    by_blocks: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "finalfusion-rust#26 (1), (2); spaCy Vocab.prune_vectors"
 
@@ -69,7 +71,7 @@ class Prune:
         removed = np.setdiff1d(np.arange(n), kept, assume_unique=True)
         rows = np.empty(n, np.int64)
         rows[kept] = np.arange(len(kept))
-        lengths = row_norms(matrix)
+        lengths = on_blocks(row_norms, matrix)
         # A row's own length does not change which target is best: it is divided out of the score alone.
         match, score = best_targets(matrix, unit_rows(matrix[kept]), rows=removed, progress=context.progress,
                                     stage="pruning")
@@ -80,7 +82,7 @@ class Prune:
         match[cosine < self.min_similarity] = -1
         rows[removed] = match
         scale = self._scale(lengths, kept, rows) if self.norms else None
-        return RowMap(rows, len(kept), owners=kept, scale=scale), np.ascontiguousarray(matrix[kept])
+        return RowMap(rows, len(kept), owners=kept, scale=scale), matrix.take(kept, axis=0)
 
     def _scale(self, lengths, kept, rows):
         of_row = lengths[kept][rows]
@@ -120,7 +122,7 @@ class Prune:
     @staticmethod
     def _with_zero(matrix, kept, protected):
         """Return the kept rows, ascending, with a zero row among them if the matrix has any."""
-        zeros = np.flatnonzero(~matrix.any(axis=1))
+        zeros = np.flatnonzero(~on_blocks(lambda block: block.any(axis=1), matrix))
         if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
             free = np.flatnonzero(~np.isin(kept, protected))
             kept[free[-1]] = zeros[0]

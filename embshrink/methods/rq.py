@@ -31,6 +31,7 @@ class RQ:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Chen et al. 2010; Babenko & Lempitsky 2014; Martinez et al. 2016"
 
     codebooks: int | None = param(None, "centroids a vector is a sum of; a tenth of the columns by default", low=1,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import expect_planned, param
+from embshrink.methods.base import Nibbles, expect_planned, halves, param
 from embshrink.parallel import map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -31,6 +31,7 @@ class Scalar:
     """
 
     axis: ClassVar[str] = "bits"
+    by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "May et al., NeurIPS 2019 (smallfry)"
 
     bits: int = param(8, "bits a number", low=1, high=8)
@@ -80,6 +81,20 @@ class Scalar:
     def decode(self, codes, state, rows):
         levels = unpack_bits(codes["codes"][rows], self.bits, len(state["low"]))
         return levels.astype(np.float32) * state["step"] + state["low"]
+
+    def nibbles(self, codes, state):
+        if self.bits > 4:
+            return None
+        low, step, c = state["low"], state["step"], len(state["low"])
+        together = 1 if self.bits == 3 else 4 // self.bits  # numbers in a code
+        starts = np.arange(0, c, together)
+        levels = np.arange(16)[:, None] >> np.arange(c) % together * self.bits & 2**self.bits - 1
+
+        def labels(rows):
+            packed = codes["codes"][rows]
+            return unpack_bits(packed, 3, c) if self.bits == 3 else halves(packed, len(starts))
+
+        return Nibbles(labels, starts, levels.astype(np.float32) * step + low)
 
     def check(self, codes, state, n, c):
         expect_planned(self.plan(n, c), codes, state)
