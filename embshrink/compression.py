@@ -606,7 +606,7 @@ def _verify(path, stored, words):
     with load(path, verify="full") as emb:
         count = stored.row_map.count
         rows = np.unique(np.linspace(0, count - 1, min(CHECKED_ROWS, count)).astype(np.int64))
-        if emb.words.raw != words.raw or not np.array_equal(emb.decode_rows(rows), stored.decode(rows)):
+        if not emb.words.equals(words.raw) or not np.array_equal(emb.decode_rows(rows), stored.decode(rows)):
             raise ShapeError("the file does not read back as it was written", path=path,
                              hint="This is a fault of embshrink or of the machine's memory; please report it.")
 

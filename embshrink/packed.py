@@ -477,16 +477,22 @@ class PackedWords(Sequence):
     @property
     def raw(self):
         """All words as a list of bytes, in order of id."""
-        words = self._sorted()
+        words = list(self._sorted())
         places = np.empty(self._n, np.int64)
         places[self._order.all()] = np.arange(self._n)
         return [words[place] for place in places.tolist()]
+
+    def equals(self, raw):
+        """Whether these are all words, given as a list of bytes in order of id."""
+        if len(raw) != self._n:
+            return False
+        return all(raw[index] == word for index, word in zip(memoryview(self._order.all()), self._sorted()))
 
     def __iter__(self):
         return map(to_text, self.raw)
 
     def _sorted(self):
-        """Return all words as a list of bytes, sorted."""
+        """Return all words as bytes, sorted, to be iterated over once."""
         unpacked = self._unpacked
         if unpacked is not None:
             return unpacked.sorted()
@@ -500,7 +506,7 @@ class PackedWords(Sequence):
                         raise self._error(f"block {block} of words.blocks is damaged")
             if total != self._total:
                 raise self._error("the words do not add up to words.sizes", expected=self._total, found=total)
-            return words
+            return iter(words)
         return _split(*self._decoded())
 
     def _decoded(self):
@@ -528,19 +534,22 @@ class PackedWords(Sequence):
         FormatError
             Naming the first thing that is wrong.
         """
-        words = self._sorted()
-        for place, (one, two) in enumerate(zip(words, words[1:])):
-            if one >= two:
-                raise self._error("the words are not sorted", where=f"sorted word {place + 1}")
-        if max(map(len, words), default=0) != self._longest:
+        before, longest = None, 0
+        for place, word in enumerate(self._sorted()):
+            if before is not None and before >= word:
+                raise self._error("the words are not sorted", where=f"sorted word {place}")
+            before, longest = word, max(longest, len(word))
+        if longest != self._longest:
             raise self._error("no word is as long as words.sizes says", expected=self._longest)
         self._order.check()
 
 
 def _split(text, ends):
-    """Return words that lie end to end as a list."""
-    ends = ends.tolist()
-    return [text[start:end] for start, end in zip([0, *ends], ends)]
+    """Yield words that lie end to end."""
+    start = 0
+    for end in memoryview(np.ascontiguousarray(ends)):
+        yield text[start:end]
+        start = end
 
 
 class _Unpacked:
@@ -566,5 +575,5 @@ class _Unpacked:
         return self._at(self._places[index])
 
     def sorted(self):
-        """Return all words as a list of bytes."""
+        """Yield all words as bytes."""
         return _split(self._text, np.asarray(self._ends)[1:])

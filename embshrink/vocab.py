@@ -200,6 +200,10 @@ class PlainWords(Sequence):
             raise IndexError(f"no word has the id {index}: there are {len(self)} words")
         return to_text(self.raw_at(index))
 
+    def equals(self, raw):
+        """Whether these are all words, given as a list of bytes in order of id."""
+        return self.raw == raw
+
     @property
     def raw(self):
         """All words as a list of bytes, in order of id."""

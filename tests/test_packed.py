@@ -411,7 +411,7 @@ def test_random_changes_of_many_bytes(monkeypatch):
         for many in (10**9, 0):
             monkeypatch.setattr(packed, "MANY", many)
             try:
-                outcomes.append(PackedWords(changed)._sorted())
+                outcomes.append(list(PackedWords(changed)._sorted()))
             except FormatError as error:
                 outcomes.append(str(error))
         assert outcomes[0] == outcomes[1]
