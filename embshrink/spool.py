@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from bisect import bisect_left
 
 import numpy as np
 
@@ -184,19 +185,27 @@ class Rows:
 
     def _gather(self, ids):
         """Return rows of the file by number: neighbours, and those near to each other, in one go."""
-        out = np.empty((len(ids), self.shape[1]), np.float32)
-        order = np.argsort(ids, kind="stable")
-        ordered = ids[order]
+        order = None if (ids[1:] >= ids[:-1]).all() else np.argsort(ids, kind="stable")
+        ordered = ids if order is None else ids[order]
+        found = np.empty((len(ids), self.shape[1]), np.float32)
         width = 4 * self.shape[1]
         breaks = np.flatnonzero(np.diff(ordered) * width > GAP) + 1
+        ordered = ordered.tolist()
         for start, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(ids)]):
             while start < stop:
-                first = int(ordered[start])
-                end = int(np.searchsorted(ordered[start:stop], first + max(1, RUN // width))) + start
-                block = np.empty((int(ordered[end - 1]) + 1 - first, self.shape[1]), np.float32)
-                self._read(first, block)
-                out[order[start:end]] = block[ordered[start:end] - first]
+                first = ordered[start]
+                end = bisect_left(ordered, first + max(1, RUN // width), start, stop)
+                if ordered[end - 1] - first == end - 1 - start:
+                    self._read(first, found[start:end])
+                else:
+                    block = np.empty((ordered[end - 1] + 1 - first, self.shape[1]), np.float32)
+                    self._read(first, block)
+                    found[start:end] = block[np.array(ordered[start:end]) - first]
                 start = end
+        if order is None:
+            return found
+        out = np.empty_like(found)
+        out[order] = found
         return out
 
     def _read(self, row, block):

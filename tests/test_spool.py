@@ -272,15 +272,16 @@ def test_a_result_that_is_too_large_is_refused_before_any_work(sources, tmp_path
 def test_less_memory_is_taken(tmp_path, subprocess_env):
     if not Path("/proc/self/status").exists():
         pytest.skip("the system does not say how much memory a process took")
-    rows = np.random.default_rng(0).standard_normal((50_000, 256)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((100_000, 256), np.float32)
     write_vectors([f"w{i}" for i in range(len(rows))], [rows], tmp_path / "a.bin", "word2vec")
     peaks, files = [], []
-    for more in ([], ["--max-memory", "300M"]):
-        target = tmp_path / f"{len(more)}.ems"
+    # The first time is for compiling, which takes memory of its own.
+    for more in (["--limit", "3000"], [], ["--max-memory", "300M"]):
+        target = tmp_path / f"{more[:1]}.ems"
         command = [sys.executable, "-m", "embshrink", "compress", tmp_path / "a.bin", target,
                    "pq:subspaces=32,centroids=16,iterations=2,sample=2000", "--no-measure", "--json", *more]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=subprocess_env)
         peaks.append(json.loads(done.stdout)["peak_memory"])
         files.append(target.read_bytes())
-    assert files[0] == files[1]
-    assert peaks[0] - peaks[1] > 0.5 * rows.nbytes, peaks
+    assert files[1] == files[2]
+    assert peaks[1] - peaks[2] > 0.4 * rows.nbytes, peaks

@@ -32,7 +32,7 @@ WITH_SUBWORDS = 12  # the first version whose supervised models have character n
 MAX_NGRAM = 100
 CENTROIDS = 256
 BLOCK = 1 << 18  # n-grams looked up at a time
-DECODED = 1 << 20  # numbers decoded at a time
+DECODED = 1 << 22  # numbers decoded at a time
 WRITTEN = 1 << 23  # numbers of n-gram rows summed up at a time
 MAX_ROWS = 2**31 - 1  # fastText numbers rows by int32
 
@@ -357,13 +357,13 @@ class Quantized:
 
 
 def _add_in_parts(table, ids, ends, out):
-    """Add rows of a table that has no array of them, some thousand at a time."""
+    """Add rows of a table that has no array of them, some thousand at a time, each taken from it once."""
     from embshrink.kernels.subwords import add_rows
 
     step = max(1, DECODED // out.shape[1])
     for first in range(0, len(ids), step):
-        decoded = table.rows(ids[first : first + step])
-        add_rows(decoded, np.arange(len(decoded)), np.clip(ends - first, 0, len(decoded)), out)
+        distinct, which = np.unique(ids[first : first + step], return_inverse=True)
+        add_rows(table.rows(distinct), which, np.clip(ends - first, 0, len(which)), out)
 
 
 # ---------------------------------------------------------------- reading

@@ -18,7 +18,7 @@ from embshrink.symbols import MAX_LEVELS, MAX_SIZES, SHIFTED, STATES, TOTAL, UNI
 BITS_PER_NUMBER = 2
 FEW_NUMBERS = 500_000  # numbers read in plain Python at most: it takes as long as starting numba
 FEW_WHILE_READY = 4_000  # the same where numba runs already
-MOST_NUMBERS = 1 << 23  # read at a time
+MOST_NUMBERS = 1 << 22  # read at a time
 ROWS = 2048  # decoded at a time
 
 
