@@ -560,6 +560,29 @@ def methods(name, as_json):
 
 
 @cli.command()
+@json_option
+def warmup(as_json):
+    """Compile now what other commands would compile when they first need it.
+
+    What is compiled is kept in NUMBA_CACHE_DIR where that is set, else beside the installed package, else in the
+    user's cache folder. It serves one user and one kind of processor: run this as the user, and on a machine like
+    the one, that the other commands run on. In a Dockerfile that is behind USER, with NUMBA_CACHE_DIR set by ENV.
+
+    Where there is no folder that can be written, nothing is compiled, and the exit code is 1.
+    """
+    from embshrink.console import Progress
+    from embshrink.warmup import warm_up
+
+    with Progress(as_json) as progress:
+        warmed = warm_up(progress=progress)
+    if as_json:
+        click.echo(json.dumps(warmed.as_dict()))
+    else:
+        click.echo(f"{warmed.compiled} kernels compiled, {warmed.found} were there ({warmed.seconds:.0f} s): "
+                   f"{warmed.folder}")
+
+
+@cli.command()
 @click.option("--folder", type=click.Path(file_okay=False), help="Keep the files there.")
 @threads_option
 @json_option

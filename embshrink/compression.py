@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -346,7 +347,7 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
         raise StepError("there is no remap to report: centroids belong to no word",
                         hint="A remap comes from prune or dedupe without kmeans.")
     total = write_container(target, made.header, made.sections, force=force,
-                            check=lambda path: _verify(path, made.stored, made.words))
+                            check=functools.partial(_verify, stored=made.stored, words=made.words))
     clock.lap("write and verify")
     if remap is not None:
         write_remap(remap, table, made.full_map, force=force)

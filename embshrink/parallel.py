@@ -7,12 +7,16 @@ the same order whether one core works or eight.
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
 import os
 import threading
 
 _threads = None
 _local = threading.local()
+_pool, _pool_size = None, 0
+_pool_lock = threading.Lock()
 
 
 def thread_count():
@@ -62,26 +66,93 @@ def map_blocks(function, n, size, on_done=None):
 def run_blocks(function, n, size, on_done=None):
     """Do as `map_blocks` for a function that does not call BLAS: holding that takes a millisecond."""
     bounds = blocks(n, size)
-    if thread_count() == 1 or len(bounds) < 2 or getattr(_local, "working", False):
+    helpers = min(thread_count(), len(bounds)) - 1 if len(bounds) > 1 else 0
+    if helpers < 1 or getattr(_local, "working", False):
         results = []
         for start, stop in bounds:
             results.append(function(start, stop))
             if on_done:
                 on_done(stop - start)
         return results
+    job = _Job(function, bounds)
+    futures = _hire(helpers, job.work)
+    depth = getattr(_local, "depth", 0)
+    _begin_work()
+    try:
+        job.work(on_done)
+    finally:  # on an error or Ctrl-C the blocks not begun are dropped
+        _local.working, _local.depth = False, depth
+        job.stop()
+        for future in futures:
+            if not future.cancel():
+                future.result()
+    job.report(on_done)
+    return job.results()
+
+
+class _Job:
+    """Blocks that several threads take in turn, each the first that nobody has taken."""
+
+    def __init__(self, function, bounds):
+        self._function, self._bounds = function, bounds
+        self._results, self._errors = [None] * len(bounds), {}
+        self._next = itertools.count().__next__  # one step of the interpreter, so no two threads get the same
+        self._stopped = False
+        self._done = collections.deque()
+
+    def work(self, on_done=None):
+        """Work on blocks until none is left; only the calling thread may report."""
+        while not self._stopped and (number := self._next()) < len(self._bounds):
+            start, stop = self._bounds[number]
+            try:
+                self._results[number] = self._function(start, stop)
+            except Exception as error:
+                self._errors[number] = error
+                self.stop()
+            self._done.append(stop - start)
+            if on_done:
+                self.report(on_done)
+
+    def stop(self):
+        """Let no other block begin."""
+        self._stopped = True
+
+    def report(self, on_done):
+        """Tell of the blocks that were finished since the last report."""
+        while on_done and self._done and not self._errors:
+            on_done(self._done.popleft())
+
+    def results(self):
+        """Return what each block gave, in their order, or raise the error of the first that failed."""
+        if self._errors:
+            raise self._errors[min(self._errors)]
+        return self._results
+
+
+def _hire(count, work):
+    """Begin `work` in so many threads of the pool; it is kept, for starting threads takes longer than a search."""
+    global _pool, _pool_size
     from concurrent.futures import ThreadPoolExecutor  # ten milliseconds a single lookup can do without
 
-    pool = ThreadPoolExecutor(min(thread_count(), len(bounds)), initializer=_begin_work)
-    try:
-        futures = [pool.submit(function, start, stop) for start, stop in bounds]
-        results = []
-        for future, (start, stop) in zip(futures, bounds):
-            results.append(future.result())
-            if on_done:
-                on_done(stop - start)
-        return results
-    finally:  # on an error or Ctrl-C the blocks not begun are dropped
-        pool.shutdown(cancel_futures=True)
+    futures = []
+    with _pool_lock, contextlib.suppress(RuntimeError):  # as the interpreter exits there are none; we do without
+        if _pool_size < count:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _pool, _pool_size = ThreadPoolExecutor(count, initializer=_begin_work), count
+        for _ in range(count):
+            futures.append(_pool.submit(work))
+    return futures
+
+
+def _after_fork():
+    """Forget the pool in a forked child, where its threads are not."""
+    global _pool, _pool_size, _pool_lock
+    _pool, _pool_size, _pool_lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _begin_work():

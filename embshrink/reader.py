@@ -180,7 +180,7 @@ class Embeddings:
         self.n_rows = n_rows
         self.stored = None
         self.subwords = None
-        self.index = None  # what search makes for itself at the first call; see scan.py
+        self.index, self.searched = None, False  # what search makes for itself at its second call; see scan.py
         self._decode = decode
         self._map = row_map
         self._owned = owned
@@ -438,6 +438,15 @@ class Embeddings:
         """Return the words nearest to a vector."""
         return self.most_similar([np.asarray(vector)], topn=topn, restrict_vocab=restrict_vocab)
 
+    def nearest(self, queries, topn=10, restrict_vocab=None):
+        """Return (ids, cosines), (q, topn) each, of the words nearest to several words, or vectors (q, dim).
+
+        See `embshrink.search.nearest_batch`; ``emb.words[id]`` is a word.
+        """
+        from embshrink import search
+
+        return search.nearest_batch(self, queries, topn, restrict_vocab)
+
     def distances(self, word_or_vector, other_words=()):
         """Return 1 - cosine to `other_words`, or to all words, as an array."""
         from embshrink import search
@@ -559,7 +568,9 @@ class Embeddings:
 
     def close(self):
         """Let go of the file, and of what search keeps in memory."""
-        self.index = None
+        self.index, self.searched = None, False
+        if hasattr(self.words, "pack"):
+            self.words.pack()
         if self._container is not None:
             self._container.close()
 

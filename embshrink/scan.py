@@ -1,4 +1,4 @@
-"""An index in memory: which few rows may be nearest to a vector, so that search need not decode them all."""
+"""Indexes in memory: which few rows may be nearest to a vector, so that search need not decode them all."""
 
 from __future__ import annotations
 
@@ -6,46 +6,211 @@ import threading
 
 import numpy as np
 
-from embshrink.parallel import run_blocks, thread_count
+from embshrink.parallel import map_blocks, run_blocks
 
 LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
 MOST_BYTES = 1 << 30
 MULTIPLE = 16  # columns are filled up to one, for SIMD
-BLOCK_BYTES = 1 << 22  # fewer are not worth a thread
+PIECE_BYTES = 1 << 23  # what a thread takes at a time: less, and its start would take longer than its work
 MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
+ROWS = 64  # in a block of 4-bit codes; as in kernels/nibbles.py
+MOST_PARTS = 1024  # so that sums fit 16 bits
+UNIT = 2.0**-24  # what float32 may lose in rounding 1
 
 _building = threading.Lock()
 
 
-def index_of(emb):
-    """Return the index of a table, made at the first call and kept, or None.
+def index_of(emb, queries=1):
+    """Return the index of a table, made for the second query and kept in ``emb.index``, or None.
 
-    There is none of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
+    The first query decodes all rows: sooner done than an index, for which numba must be loaded. There is no index
+    of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
 
     Parameters
     ----------
     emb : Embeddings
+    queries : int
+        How many there are now.
 
     Returns
     -------
-    RowIndex or None
+    Index or None
     """
-    if emb.n_rows < LEAST_ROWS or emb.n_rows * bytes_per_row(emb.vector_size) > MOST_BYTES:
-        return None
+    if emb.index is None and emb.n_rows >= LEAST_ROWS:
+        with _building:
+            if emb.index is None and (emb.searched or queries > 1):
+                rows = _rows_index(emb)
+                emb.index = None if rows is None else Index(emb, rows)
+            emb.searched = True
+    return emb.index
+
+
+def _rows_index(emb):
+    """Return the smallest index that these rows can have, or None."""
     try:
         import embshrink.kernels.scan  # noqa: F401
     except ImportError:
         return None
-    with _building:
-        if emb.index is None:
-            emb.index = RowIndex(emb)
-    return emb.index
+    nibbles = _nibbles_of(emb.stored) if _can_shuffle() else None
+    if nibbles is not None and emb.n_rows * NibbleIndex.bytes_per_row(len(nibbles.starts)) <= MOST_BYTES:
+        index = NibbleIndex(emb, nibbles)
+        if index.usable:
+            return index
+    return RowIndex(emb) if emb.n_rows * RowIndex.bytes_per_row(emb.vector_size) <= MOST_BYTES else None
 
 
-def bytes_per_row(dim):
-    """Return how much memory an index takes for each stored row of `dim` numbers."""
-    return -(-dim // MULTIPLE) * MULTIPLE + 8
+def _nibbles_of(stored):
+    """Return the `Nibbles` of a stored table whose codes are, or None."""
+    if stored is None or stored.columns or not hasattr(stored.codec, "nibbles"):
+        return None
+    nibbles = stored.codec.nibbles(stored.codes, stored.state)
+    return nibbles if nibbles is not None and len(nibbles.starts) <= MOST_PARTS else None
+
+
+def _can_shuffle():
+    """Whether numba compiles here, and for a processor that has AVX2."""
+    from numba.core import config
+
+    if config.DISABLE_JIT:
+        return False
+    from embshrink.kernels.nibbles import can
+
+    return can("avx2")
+
+
+class Index:
+    """What search keeps in memory of a table: an index of its rows, words by row, and names unpacked.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    rows : RowIndex or NibbleIndex
+
+    Notes
+    -----
+    Beside the rows' index it takes 4 bytes a word and 8 a row where words share rows, and, for a file whose words are
+    packed, what `PackedWords.unpack` takes, about 20 bytes a word.
+    """
+
+    def __init__(self, emb, rows):
+        self.rows = rows
+        self.words = None if emb.row_map is None else WordsOfRows(emb.row_map, emb.scale, emb.n_rows)
+        if hasattr(emb.words, "unpack"):
+            emb.words.unpack()
+
+    def candidates(self, query, count, start, stop):
+        """Return the rows that may be among those of the words nearest to a vector, ascending, (k,) int64.
+
+        Parameters
+        ----------
+        query : numpy.ndarray, shape (dim,), float32
+            Of length 1.
+        count : int
+            How many of the nearest must be among what is returned, with all that tie with the last one.
+        start, stop : int
+            Look only among words with these ids.
+
+        Returns
+        -------
+        numpy.ndarray of int64, or None
+            None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
+            of length 1, being zero, or too long or short for float32.
+        """
+        if count > MOST_FOUND or not 0.999 < query @ query < 1.001:
+            return None
+        eligible = np.zeros(0, bool)
+        if self.words is not None:
+            eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
+        return self.rows.candidates(query, count, start, stop, eligible)
+
+
+class WordsOfRows:
+    """The words that share a row, by row; those of a zero scale, whose vectors are zero, apart.
+
+    Parameters
+    ----------
+    row_map : numpy.ndarray, shape (n,), unsigned
+        The row of each word.
+    scale : numpy.ndarray, shape (n,), float32, or None
+    n_rows : int
+    """
+
+    def __init__(self, row_map, scale, n_rows):
+        self._row_map, self._scale, self._n_rows = row_map, scale, n_rows
+        zero = np.zeros(len(row_map), bool) if scale is None else scale == 0
+        self.zeros, ids = np.flatnonzero(zero), np.flatnonzero(~zero)
+        self.starts = np.append(0, np.cumsum(np.bincount(row_map[ids], minlength=n_rows)))
+        self.ids = ids[np.argsort(row_map[ids], kind="stable")].astype(np.uint32)
+        self._last = None
+
+    def eligible(self, start, stop):
+        """Return which rows have a word with an id from `start` to `stop`, (rows,) bool; what is asked again is kept.
+
+        Empty where all rows have one.
+        """
+        if self._last is None or self._last[0] != (start, stop):
+            rows = self._row_map[start:stop]
+            if self._scale is not None:
+                rows = rows[self._scale[start:stop] != 0]
+            found = np.zeros(self._n_rows, bool)
+            found[rows] = True
+            self._last = (start, stop), np.zeros(0, bool) if found.all() else found
+        return self._last[1]
+
+    def spread(self, rows, cosines, start, stop, count):
+        """Return the ids from `start` to `stop` that have these rows, ascending, and their cosines.
+
+        Parameters
+        ----------
+        rows, cosines : numpy.ndarray, shape (k,)
+        start, stop : int
+        count : int
+            Of the words whose vectors are zero, so many are enough.
+        """
+        firsts, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        ends = np.cumsum(lengths)
+        ids = self.ids[np.arange(lengths.sum()) + np.repeat(firsts - ends + lengths, lengths)].astype(np.int64)
+        cosines = np.repeat(cosines, lengths)
+        inside = (ids >= start) & (ids < stop)
+        first = np.searchsorted(self.zeros, start)
+        zeros = self.zeros[first : min(first + count, np.searchsorted(self.zeros, stop))]
+        ids = np.concatenate([ids[inside], zeros])
+        cosines = np.concatenate([cosines[inside], np.zeros(len(zeros), np.float32)])
+        order = np.argsort(ids)
+        return ids[order], cosines[order]
+
+
+def _best_rows(scan, count, start, stop, width):
+    """Run a scan on all threads; return the rows, ascending, that may be among the `count` of highest cosine.
+
+    Parameters
+    ----------
+    scan : callable
+        ``scan(start, stop, best, rows, uppers)``, a kernel of embshrink/kernels/.
+    count, start, stop : int
+    width : int
+        Bytes a row, by which work is cut.
+    """
+    count = min(count, stop - start)
+    if count < 1:
+        return np.zeros(0, np.int64)
+    origin = start // ROWS * ROWS
+    n = stop - origin
+    pieces = -(-n * width // PIECE_BYTES)
+    reached = [-np.inf]  # so much the last of the best has in every piece that is done
+
+    def work(first, last):
+        first, last = max(origin + first, start), origin + last
+        best, rows, uppers = np.empty(count, np.float32), np.empty(last - first, np.int64), np.empty(
+            last - first, np.float32)
+        best.fill(max(reached))
+        found = scan(first, last, best, rows, uppers)
+        reached.append(best[-1])
+        return best, rows[:found], uppers[:found]
+
+    best, rows, uppers = map(np.concatenate, zip(*run_blocks(work, n, -(-n // pieces // ROWS) * ROWS)))
+    return rows[uppers >= np.partition(best, -count)[-count]]
 
 
 class RowIndex:
@@ -66,57 +231,128 @@ class RowIndex:
     def __init__(self, emb):
         from embshrink.kernels.scan import encode_rows
 
-        n, dim = emb.n_rows, emb.vector_size
-        self.codes = np.zeros((n, bytes_per_row(dim) - 8), np.int8)
+        n, dim = self.n, _ = emb.n_rows, emb.vector_size
+        self.codes = np.zeros((n, self.bytes_per_row(dim) - 8), np.int8)
         self.scales = np.empty(n, np.float32)
         self.bounds = np.empty(n, np.float32)
-        margin = (2 * dim + 32) * 2.0**-24  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
-        for start, block in emb.row_blocks():
-            rows = slice(start, start + len(block))
-            encode_rows(np.ascontiguousarray(block), SHORTEST, LONGEST, margin, self.codes[rows], self.scales[rows],
-                        self.bounds[rows])
+        margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
 
-    def candidates(self, query, eligible, count):
-        """Return the rows that may be among the nearest, ascending, (k,) int64.
+        def encode(start, stop):
+            vectors = np.ascontiguousarray(emb.decode_rows(np.arange(start, stop)))
+            encode_rows(vectors, SHORTEST, LONGEST, margin, self.codes[start:stop], self.scales[start:stop],
+                        self.bounds[start:stop])
+
+        map_blocks(encode, n, emb.block_rows)
+
+    @staticmethod
+    def bytes_per_row(dim):
+        """Return how much memory an index takes for each stored row of `dim` numbers."""
+        return -(-dim // MULTIPLE) * MULTIPLE + 8
+
+    def candidates(self, query, count, start, stop, eligible):
+        """Return the rows from `start` to `stop` that may be among the `count` nearest, ascending, (k,) int64.
 
         Parameters
         ----------
         query : numpy.ndarray, shape (dim,), float32
             Of length 1.
+        count, start, stop : int
         eligible : numpy.ndarray, shape (rows,), bool
-            Look only among these.
-        count : int
-            How many of the nearest must be among what is returned, with all that tie with the last one.
-
-        Returns
-        -------
-        numpy.ndarray of int64, or None
-            None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
-            of length 1, being zero, or too long or short for float32.
+            Look only among these; empty for all.
         """
         from embshrink.kernels.scan import scan_rows
 
         exact = query.astype(np.float64)
-        length = np.linalg.norm(exact)
-        count = min(count, int(np.count_nonzero(eligible)))
-        if not 0.999 < length < 1.001 or count > MOST_FOUND:
-            return None
-        if count < 1:
-            return np.zeros(0, np.int64)
-        n, width = self.codes.shape
+        width = self.codes.shape[1]
         steps = min(32767 / np.abs(exact).max(), 2**30 / (127 * width**0.5))  # the sums must fit 32 bits
         codes = np.zeros(width, np.int16)
         codes[: len(exact)] = np.rint(exact * steps)
         error = np.linalg.norm(exact - codes[: len(exact)] / steps)
-        factors = np.array([1 / steps, length + error, error], np.float32)
+        factors = np.array([1 / steps, np.linalg.norm(exact) + error, error], np.float32)
 
-        def work(start, stop):
-            best = np.full(count, -np.inf, np.float32)
-            rows, uppers = np.empty(stop - start, np.int64), np.empty(stop - start, np.float32)
-            found = scan_rows(self.codes[start:stop], self.scales[start:stop], self.bounds[start:stop],
-                              eligible[start:stop], codes, *factors, best, rows, uppers)
-            return best, rows[:found] + start, uppers[:found]
+        def scan(first, last, best, rows, uppers):
+            return scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, codes, *factors, best, rows,
+                             uppers)
 
-        size = max(-(-n // thread_count()), BLOCK_BYTES // width)
-        best, rows, uppers = map(np.concatenate, zip(*run_blocks(work, n, size)))
-        return rows[uppers >= np.partition(best, -count)[-count]]
+        return _best_rows(scan, count, start, stop, width)
+
+
+class NibbleIndex:
+    """Rows' own codes, of 4 bits, as a shuffle of bytes needs them: half a byte a code and 4 bytes a row.
+
+    Parameters
+    ----------
+    emb : Embeddings
+        Decoded once, block by block, for the lengths of rows.
+    nibbles : Nibbles
+
+    Attributes
+    ----------
+    usable : bool
+        False where a row's length is out of float32's reach: then another index is needed.
+
+    Notes
+    -----
+    For a query each code stands for a number, and a row's dot product is the sum of its codes' numbers. In tables
+    of 8 bits, of which a shuffle takes 32 numbers at once, these are rounded so that no sum is below the true one by
+    more than is known: rows that cannot be among the nearest are passed over at about a nanosecond. For the others
+    the kernel adds up exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
+    """
+
+    def __init__(self, emb, nibbles):
+        from embshrink.kernels.nibbles import lay_out
+
+        n, self.n = emb.n_rows, emb.n_rows
+        blocks, parts = -(-n // ROWS), len(nibbles.starts)
+        book, self._turn = nibbles.book.astype(np.float64), nibbles.turn
+        self._book, self._starts = np.ascontiguousarray(book.T), np.append(nibbles.starts, book.shape[1])
+        self.codes = np.zeros((blocks, -(-parts // 2), ROWS), np.uint8)
+        self.inverses = np.zeros(blocks * ROWS, np.float32)
+        self.usable = True
+
+        def fill(start, stop):
+            lengths = np.sqrt(np.square(emb.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
+            if not ((lengths == 0) | (lengths >= SHORTEST) & (lengths <= LONGEST)).all():
+                self.usable = False
+                return
+            np.divide(1, lengths, out=self.inverses[start:stop], where=lengths > 0, casting="same_kind")
+            lay_out(np.ascontiguousarray(nibbles.labels(slice(start, stop))), start, self.codes)
+
+        map_blocks(fill, n, max(1, emb.block_rows // ROWS) * ROWS)
+        # Decoding turns in float32: so much at most is a row away from what its codes' numbers add up to.
+        self._error = 0.0
+        if self._turn is not None:
+            longest = np.sqrt(np.add.reduceat(np.square(book), nibbles.starts, axis=1).max(axis=0).sum())
+            self._error = 1.01 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
+        self._margin = (2 * emb.vector_size + 64) * UNIT  # as for RowIndex
+
+    @staticmethod
+    def bytes_per_row(parts):
+        """Return how much memory an index takes for each stored row of so many codes."""
+        return -(-parts // 2) + 4
+
+    def candidates(self, query, count, start, stop, eligible):
+        """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
+        from embshrink.kernels.nibbles import scan_nibbles
+
+        tables, exact, step, base, size = self._tables(query)
+        if not size < 1e30:
+            return None
+        error = 1.01 * self._error
+        base += error + 8 * UNIT * size
+
+        def scan(first, last, best, rows, uppers):
+            return scan_nibbles(self.codes, self.inverses, first, last, eligible, tables, step, base, exact, error,
+                                self._margin, best, rows, uppers)
+
+        return _best_rows(scan, count, start, stop, self.bytes_per_row(2 * len(tables)))
+
+    def _tables(self, query):
+        """Return a query's tables, rounded and exact, and what `make_tables` says of them."""
+        from embshrink.kernels.nibbles import make_tables
+
+        query = query.astype(np.float64)
+        shape = self.codes.shape[1], 2, 16
+        tables, exact = np.zeros(shape, np.uint8), np.zeros(shape)
+        query = query if self._turn is None else self._turn @ query
+        return tables, exact, *make_tables(self._book, self._starts, query, exact, tables)

@@ -6,7 +6,11 @@ import numpy as np
 
 from embshrink.arrays import row_norms, stable_product, unit_rows
 from embshrink.errors import EmbshrinkError
-from embshrink.scan import index_of
+from embshrink.parallel import blocks, map_blocks, run_blocks
+from embshrink.scan import MOST_FOUND, index_of
+
+BATCH_VALUES = 1 << 24
+FEW = 1000  # are sooner sorted than sifted
 
 
 def query_vector(emb, items, weights, normalize=True):
@@ -25,34 +29,54 @@ def query_vector(emb, items, weights, normalize=True):
     KeyError
         If a word is missing.
     """
-    total = np.zeros(emb.vector_size, np.float32)
-    for item, weight in zip(items, weights):
+    return _sum(emb, _look_up(emb, items, normalize)[0], weights)
+
+
+def _look_up(emb, items, normalize=True):
+    """Return the vectors of words and vectors, and the set of those words' ids; unseen words have none."""
+    vectors, ids = [], set()
+    for item in items:
         if isinstance(item, np.ndarray):
             if item.shape != (emb.vector_size,):
                 raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {item.shape}")
-            vector = item
-        else:
-            vector = emb.get_vector(item, norm=normalize)
+            vectors.append(item)
+            continue
+        index = emb.words.find(item)
+        if index < 0:
+            vectors.append(emb.get_vector(item, norm=normalize))
+            continue
+        ids.add(index)
+        vector = emb.decode_ids([index])
+        vectors.append((unit_rows(vector) if normalize else vector)[0])
+    return vectors, ids
+
+
+def _sum(emb, vectors, weights):
+    total = np.zeros(emb.vector_size, np.float32)
+    for vector, weight in zip(vectors, weights):
         total += np.float32(weight) * vector
     return total
 
 
-def row_cosines(emb, query):
-    """Return the cosine of a vector to every stored row, (rows,) float32; 0 where either is zero.
+def row_cosines(emb, queries):
+    """Return the cosine of vectors to every stored row, (q, rows) float32; 0 where either is zero.
 
     Parameters
     ----------
     emb : Embeddings
-    query : numpy.ndarray, shape (dim,), float32
+    queries : numpy.ndarray, shape (q, dim), float32
 
     Notes
     -----
     Decodes 16,384 rows at a time, fewer of very long ones.
     """
-    query = _unit(query)
-    cosines = np.empty(emb.n_rows, np.float32)
-    for start, block in emb.row_blocks():
-        cosines[start : start + len(block)] = _cosines(block, query)
+    units = [_unit(query) for query in queries]
+    cosines = np.empty((len(units), emb.n_rows), np.float32)
+
+    def work(start, stop):
+        cosines[:, start:stop] = _cosines(emb.decode_rows(np.arange(start, stop)), *units)
+
+    run_blocks(work, emb.n_rows, emb.block_rows)
     return cosines
 
 
@@ -60,12 +84,12 @@ def _unit(query):
     return unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
 
 
-def _cosines(vectors, query):
-    """Return the cosine of each vector to one of length 1; its bits do not depend on the vectors beside it."""
+def _cosines(vectors, *units):
+    """Return the cosines of vectors to some of length 1, (q, k); their bits do not depend on what is beside them."""
     vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
     norms[norms == 0] = 1
-    return stable_product(vectors, query[:, None])[:, 0] / norms
+    return np.array([stable_product(vectors, unit[:, None])[:, 0] / norms for unit in units])
 
 
 def word_cosines(emb, query):
@@ -73,7 +97,12 @@ def word_cosines(emb, query):
     if not len(emb):
         raise EmbshrinkError("there are no words to search: the table holds n-grams alone",
                              hint="Look words up, or compare some of your own: emb.distances(word, others).")
-    cosines, rows, scale = row_cosines(emb, query), emb.row_map, emb.scale
+    return _of_words(emb, row_cosines(emb, query[None])[0])
+
+
+def _of_words(emb, cosines):
+    """Return words' cosines, (n,) float32, given those of rows."""
+    rows, scale = emb.row_map, emb.scale
     if rows is None:
         return cosines
     cosines = cosines[rows]
@@ -83,7 +112,7 @@ def word_cosines(emb, query):
 
 
 def top(scores, topn):
-    """Return the places of the `topn` highest scores, best first, the lower place first on a tie.
+    """Return the places of the `topn` highest scores, best first, the lower place first on a tie, NaN last.
 
     Parameters
     ----------
@@ -93,12 +122,15 @@ def top(scores, topn):
     topn = min(topn, len(scores))
     if topn <= 0:
         return np.zeros(0, np.int64)
-    least = np.partition(scores, -topn)[-topn]
-    places = np.flatnonzero(scores >= least)
-    return places[np.lexsort((places, -scores[places]))][:topn]
+    negated = -scores
+    if len(scores) < FEW:
+        return np.argsort(negated, kind="stable")[:topn]
+    worst = np.partition(negated, topn - 1)[topn - 1]
+    places = np.flatnonzero(~(negated > worst))  # so that NaN, which is sorted last, may be the worst
+    return places[np.argsort(negated[places], kind="stable")[:topn]]
 
 
-def nearest(emb, query, topn, allowed):
+def nearest(emb, query, topn, start=0, stop=None, without=()):
     """Return ids and cosines of the words nearest to a vector, best first, the lower id first on a tie.
 
     Parameters
@@ -106,50 +138,100 @@ def nearest(emb, query, topn, allowed):
     emb : Embeddings
     query : numpy.ndarray, shape (dim,), float32
     topn : int
-    allowed : numpy.ndarray, shape (n,), bool
-        Which words to look among.
+    start, stop : int, optional
+        Look only among the words with these ids.
+    without : collection of int
+        Ids of words to leave out.
+
+    Returns
+    -------
+    ids : numpy.ndarray, shape (k,), int64
+    cosines : numpy.ndarray, shape (k,), float32
 
     Notes
     -----
     With an index (see `embshrink.scan.index_of`) only rows that may be among the nearest are decoded; ids and
     cosines are those of decoding all, to the last bit.
     """
-    found = _candidates(emb, query, topn, allowed)
+    start, stop = max(start, 0), len(emb) if stop is None else min(max(stop, 0), len(emb))
+    found = _candidates(emb, query, topn + len(without), start, stop)
     if found is None:
-        ids = np.flatnonzero(allowed)
-        cosines = word_cosines(emb, query)[ids]
-    else:
-        ids, cosines = found
-    best = top(cosines, topn)
-    return ids[best], cosines[best]
+        found = np.arange(start, stop), word_cosines(emb, query)[start:stop]
+    return _best(*found, topn, without)
 
 
-def _candidates(emb, query, topn, allowed):
+def _best(ids, cosines, topn, without):
+    best = top(cosines, topn + len(without))
+    ids, cosines = ids[best], cosines[best]
+    left = [place for place, index in enumerate(ids.tolist()) if index not in without][: max(topn, 0)]
+    return ids[left], cosines[left]
+
+
+def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
+    """Return ids and cosines of the words nearest to each of several words or vectors, best first.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    queries : sequence of str or numpy.ndarray, or numpy.ndarray, shape (q, dim)
+        Words and vectors. A word is none of its own neighbours.
+    topn : int
+    restrict_vocab : int, optional
+        Look only among the first so many words.
+
+    Returns
+    -------
+    ids : numpy.ndarray, shape (q, topn), int64
+        -1 where there are no more words.
+    cosines : numpy.ndarray, shape (q, topn), float32
+        NaN there.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+
+    Notes
+    -----
+    The answers are those of `most_similar`, query by query. With an index (see there) each query is a scan, on one
+    core; without, rows are decoded once for as many queries as 64 MiB of cosines allow.
+    """
+    found = [_look_up(emb, [item]) for item in queries]
+    stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
+    ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
+
+    def keep(place, best):
+        ids[place, : len(best[0])], cosines[place, : len(best[0])] = best
+
+    def search(first, last):
+        for place in range(first, last):
+            (query,), without = found[place]
+            keep(place, nearest(emb, query, topn, 0, stop, without))
+
+    if not len(emb) or (index_of(emb, len(found)) is not None and topn < MOST_FOUND):
+        map_blocks(search, len(found), 8)
+        return ids, cosines
+    for first, last in blocks(len(found), max(1, BATCH_VALUES // max(emb.n_rows, 1))):
+        part = row_cosines(emb, [query for (query,), _ in found[first:last]])
+        for place in range(first, last):
+            scores = _of_words(emb, part[place - first])[:stop]
+            keep(place, _best(np.arange(stop), scores, topn, found[place][1]))
+    return ids, cosines
+
+
+def _candidates(emb, query, count, start, stop):
     """Return the words that may be among the nearest, by id, and their cosines; None where there is no index."""
     index = index_of(emb)
     if index is None:
         return None
-    query, of_word, scale = _unit(query), emb.row_map, emb.scale
-    zero = np.zeros(len(emb), bool) if scale is None else allowed & (scale == 0)
-    eligible = allowed
-    if of_word is not None:
-        eligible = np.zeros(emb.n_rows, bool)
-        eligible[of_word[allowed & ~zero]] = True
-    rows = index.candidates(query, eligible, topn)
+    query = _unit(query)
+    rows = index.candidates(query, count, start, stop)
     if rows is None:
         return None
-    cosines = np.concatenate([np.zeros(0, np.float32)] + [
-        _cosines(emb.decode_rows(rows[start : start + emb.block_rows]), query)
-        for start in range(0, len(rows), emb.block_rows)
-    ])
-    if of_word is None:
-        return rows, cosines
-    is_candidate, of_row = np.zeros(emb.n_rows, bool), np.zeros(emb.n_rows, np.float32)
-    is_candidate[rows], of_row[rows] = True, cosines
-    ids = np.flatnonzero(allowed & (is_candidate[of_word] | zero))
-    cosines = of_row[of_word[ids]]
-    cosines[zero[ids]] = 0
-    return ids, cosines
+    cosines = np.empty(len(rows), np.float32)
+    for first, last in blocks(len(rows), emb.block_rows):
+        cosines[first:last] = _cosines(emb.decode_rows(rows[first:last]), query)[0]
+    return (rows, cosines) if index.words is None else index.words.spread(rows, cosines, start, stop, count)
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
@@ -181,8 +263,10 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
 
     Notes
     -----
-    The first search among 20,000 rows or more decodes them all once and keeps an index in memory, dim + 8 bytes a
-    row (see `embshrink.scan`); later ones take milliseconds. `Embeddings.close` lets go of it.
+    The second search among 20,000 rows or more decodes them all and keeps an index in memory: half a byte a code
+    and 4 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row (see
+    `embshrink.scan`); and for packed words about 20 bytes a word. Later ones take well under a millisecond with
+    codes of 4 bits, else one or two, for 400,000 words. `Embeddings.close` lets go of all of it.
     """
     items, weights = [], []
     for given, sign in ((positive, 1.0), (negative, -1.0)):
@@ -192,16 +276,12 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
             weights.append(weight)
     if not items:
         raise ValueError("cannot compute similarity with no input")
-    query = query_vector(emb, items, weights)
+    vectors, given = _look_up(emb, items)
+    query = _sum(emb, vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)
     if topn is None or not len(emb):
         return word_cosines(emb, query)[clip_start:stop]
-    allowed = np.zeros(len(emb), bool)
-    allowed[max(clip_start, 0) : max(stop, 0)] = True
-    given = [emb.words.find(item) for item in items if not isinstance(item, np.ndarray)]
-    # An unseen word has a vector, but is none of the answers.
-    allowed[[index for index in given if index >= 0]] = False
-    ids, cosines = nearest(emb, query, topn, allowed)
+    ids, cosines = nearest(emb, query, topn, clip_start, stop, given)
     return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
 
 

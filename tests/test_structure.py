@@ -47,6 +47,7 @@ LAYERS = {
     "compression": {"arrays", "container", "errors", "methods", "ngrams", "pipeline", "reader", "registry", "spool",
                     "vectors", "vocab"},
     "demo": {"methods"},
+    "warmup": {"errors", "methods"},
     "aims": {"errors"},
     "frontier": {"errors", "methods", "registry"},
     "console": set(),

@@ -45,29 +45,31 @@ def encode_rows(rows, shortest, longest, margin, codes, scales, bounds):
 
 
 @kernel(fastmath=FAST)
-def scan_rows(codes, scales, bounds, eligible, query, factor, reach, error, best, rows, uppers):
-    """Find the rows that may be among the k of highest cosine to the query; return how many.
+def scan_rows(codes, scales, bounds, start, stop, eligible, query, factor, reach, error, best, rows, uppers):
+    """Find the rows from `start` to `stop` that may be among the k of highest cosine to the query; return how many.
 
-    codes (n, w) int8, scales and bounds (n,) float32, eligible (n,) bool, query (w,) int16. A row's cosine is
-    ``factor * scale * (code . query)``, give or take ``bound * reach + error``. best (k,) float32 comes filled with
-    -inf and gets the k largest of the least cosines that rows may have, sorted, largest first; rows (n,) int64 and
-    uppers (n,) float32 get, in their first places, the rows found, ascending, and the most their cosines may be.
+    codes (n, w) int8, scales and bounds (n,) float32, eligible (n,) bool, or empty where all are, query (w,) int16.
+    A row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach + error``. best (k,) float32
+    comes sorted, largest first, and gets the k largest of what it had and the least cosines that rows may have; rows
+    (n,) int64 and uppers (n,) float32 get, in their first places, the rows found, ascending, and the most their
+    cosines may be.
     """
     k = len(best)
     products = np.empty(_RUN, np.int32)
     highest = np.empty(_RUN, np.float32)
     lowest = np.empty(_RUN, np.float32)
     found = 0
-    for start in range(0, codes.shape[0], _RUN):
-        run = codes[start : start + _RUN]
+    for first in range(start, stop, _RUN):
+        last = min(first + _RUN, stop)
+        run = codes[first:last]
         for i in range(len(run)):
             row = run[i]
             product = np.int32(0)
             for j in range(len(query)):
                 product += np.int32(row[j]) * np.int32(query[j])
             products[i] = product
-        scale = scales[start : start + _RUN]
-        bound = bounds[start : start + _RUN]
+        scale = scales[first:last]
+        bound = bounds[first:last]
         least = best[k - 1]
         some = False
         for i in range(len(run)):
@@ -78,8 +80,8 @@ def scan_rows(codes, scales, bounds, eligible, query, factor, reach, error, best
             some |= highest[i] >= least
         if some:
             for i in range(len(run)):
-                if highest[i] >= best[k - 1] and eligible[start + i]:
-                    rows[found] = start + i
+                if highest[i] >= best[k - 1] and (not len(eligible) or eligible[first + i]):
+                    rows[found] = first + i
                     uppers[found] = highest[i]
                     found += 1
                     lower = lowest[i]

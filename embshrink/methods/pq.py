@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -82,8 +83,7 @@ class PQ:
 
     def _bounds(self, c):
         """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
-        width, longer = divmod(c, self.subspaces)
-        starts = [m * width + min(m, longer) for m in range(self.subspaces + 1)]
+        starts = np.searchsorted(_part_of_column(self.subspaces, c), range(self.subspaces + 1)).tolist()
         return list(zip(starts, starts[1:]))
 
     def fit(self, matrix, context):
@@ -173,15 +173,14 @@ class PQ:
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
     def decode(self, codes, state, rows):
-        labels = codes["codes"][rows]
-        if self._code_bits() == 4:
-            labels = unpack_nibbles(labels, self.subspaces)
-        codebook = state["codebook"]
+        codebook, labels = state["codebook"], codes["codes"][rows]
         c = codebook.shape[1]
-        width, longer = divmod(c, self.subspaces)
-        columns = np.arange(c)
-        part_of_column = np.where(columns < longer * (width + 1), columns // (width + 1), (columns - longer) // width)
-        decoded = codebook[labels[:, part_of_column], columns]
+        if self._code_bits() == 4:
+            byte, shift = _place_of_column(self.subspaces, c)
+            labels = labels[:, byte] >> shift & 15
+        else:
+            labels = labels[:, _part_of_column(self.subspaces, c)]
+        decoded = codebook[labels, np.arange(c)]
         if "rotation" in state:
             decoded = stable_product(decoded, state["rotation"])
         return decoded * state["scale"] if "scale" in state else decoded
@@ -225,6 +224,20 @@ class PQ:
         if labels.size and int(labels.max()) >= len(state["codebook"]):
             raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
                               found=int(labels.max()))
+
+
+@functools.lru_cache(maxsize=32)
+def _part_of_column(subspaces, c):
+    """Return the part that each column is in, (c,) int64."""
+    width, longer = divmod(c, subspaces)
+    return np.repeat(np.arange(subspaces), [width + 1] * longer + [width] * (subspaces - longer))
+
+
+@functools.lru_cache(maxsize=32)
+def _place_of_column(subspaces, c):
+    """Return the byte of `pack_nibbles` that holds each column's code, and how far it must be shifted, (c,) each."""
+    high, byte = np.divmod(_part_of_column(subspaces, c), -(-subspaces // 2))
+    return byte, (4 * high).astype(np.uint8)
 
 
 def pack_nibbles(labels):
