@@ -1,37 +1,19 @@
-"""k-means and nearest search against their naive twins."""
+"""k-means against its naive twin."""
 
 import naive
 import numpy as np
 import pytest
+from numba.core import config
 
-from embshrink import clustering, nearest, parallel
+from embshrink import clustering, parallel
 from embshrink.kernels import kmeans as kernels
+
+N_MANY = 1500 if config.DISABLE_JIT else 9000
 
 
 def points(n, d, seed=0):
     rng = np.random.default_rng(seed)
     return (rng.standard_normal((n, d)) + 3 * rng.integers(3, size=(n, 1))).astype(np.float32)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 2), (1500, 7, 30), (1025, 40, 1030), (2049, 16, 1)])
-@pytest.mark.parametrize("offset", [False, True])
-def test_best_targets_is_the_argmax(shape, offset):
-    n, d, k = shape
-    matrix, targets = points(n, d), points(k, d, seed=1)
-    offsets = np.random.default_rng(2).standard_normal(k).astype(np.float32) if offset else None
-    ids, scores = nearest.best_targets(matrix, targets, offsets)
-    expected, best = naive.best_targets(matrix, targets, offsets)
-    np.testing.assert_allclose(scores, best, rtol=1e-4, atol=1e-4)
-    differing = ids != expected  # only where two are equal but for rounding
-    all_scores = matrix.astype(np.float64) @ targets.T + (0 if offsets is None else offsets)
-    np.testing.assert_allclose(all_scores[np.arange(n), ids][differing], best[differing], rtol=1e-5)
-    assert differing.mean() < 0.01
-
-
-def test_best_targets_takes_the_lowest_id_on_a_tie():
-    targets = np.tile(np.eye(3, dtype=np.float32), (700, 1))
-    ids, _ = nearest.best_targets(np.eye(3, dtype=np.float32), targets)
-    assert ids.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("n", "d", "k"), [(300, 1, 4), (1000, 2, 16), (700, 5, 9), (400, 16, 7), (500, 20, 6)])
@@ -90,12 +72,68 @@ def test_equal_rows_make_one_cluster_of_use():
     assert np.isfinite(centroids).all()
 
 
-def test_plus_plus_follows_its_definition():
-    matrix = points(200, 3)
-    uniforms = np.random.default_rng(5).random(12)
-    chosen = np.empty(12, np.int64)
-    kernels.choose_plus_plus(matrix, uniforms, chosen)
+@pytest.mark.parametrize(("n", "d"), [(200, 3), (130, 1), (5, 20)])
+def test_plus_plus_follows_its_definition(n, d):
+    matrix = points(n, d)
+    uniforms = np.random.default_rng(5).random(min(n, 12))
+    chosen = np.empty(len(uniforms), np.int64)
+    kernels.choose_plus_plus(np.ascontiguousarray(matrix.T), uniforms, chosen)
     assert chosen.tolist() == naive.choose_plus_plus(matrix, uniforms)
+
+
+def test_plus_plus_takes_the_next_where_all_are_centres():
+    chosen = np.empty(4, np.int64)
+    kernels.choose_plus_plus(np.ones((2, 300), np.float32), np.array([0.5, 0.9, 0.1, 0.99]), chosen)
+    assert chosen.tolist() == [150, 1, 2, 3]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 6, 16, 17])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (127, 3), (1300, 40)])
+def test_nearest_centroids_are_the_nearest(n, d, k):
+    matrix, centroids = points(n, d), points(k, d, seed=1)
+    distances = naive.squared_distances(matrix, centroids)
+    labels = clustering.nearest_centroids(matrix, centroids)
+    np.testing.assert_allclose(distances[np.arange(n), labels], distances.min(axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 20])
+def test_the_lowest_of_equal_centroids_is_the_nearest(d):
+    matrix = points(300, d)
+    centroids = matrix[[5, 9, 5, 9, 7, 5]]
+    labels = clustering.nearest_centroids(matrix, centroids)
+    assert set(labels) == {0, 1, 4}
+    middle = np.zeros((200, d), np.float32)  # as far from one as from the other
+    centroids = np.zeros((3, d), np.float32)
+    centroids[:, -1] = 2, 1, -1
+    assert set(clustering.nearest_centroids(middle, centroids)) == {1}
+
+
+def test_columns_far_from_zero_are_told_apart():
+    matrix = points(400, 2) + np.array([3000, -500], np.float32)
+    centroids = matrix[:30]
+    distances = naive.squared_distances(matrix, centroids)
+    labels = clustering.nearest_centroids(matrix, centroids)
+    np.testing.assert_allclose(distances[np.arange(400), labels], distances.min(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [3, 20])
+def test_a_round_moves_centroids_to_the_means_and_leaves_empty_ones(d):
+    matrix = points(300, d)
+    centroids = np.concatenate([matrix[:7], np.full((1, d), 1e4, np.float32)])
+    moved, labels = clustering.lloyd_round(matrix, centroids)
+    assert np.array_equal(labels, clustering.nearest_centroids(matrix, centroids))
+    for c in range(7):
+        np.testing.assert_allclose(moved[c], matrix[labels == c].mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert np.array_equal(moved[7], centroids[7])
+
+
+def test_cluster_sums_are_the_sums():
+    matrix, labels = points(500, 9), np.random.default_rng(4).integers(70, size=500) * 2
+    sums, counts = clustering.cluster_sums(matrix, labels, 140)
+    assert np.array_equal(counts, np.bincount(labels, minlength=140))
+    expected = np.zeros((140, 9))
+    np.add.at(expected, labels, matrix.astype(np.float64))
+    np.testing.assert_allclose(sums, expected, rtol=1e-12)
 
 
 def test_spherical_centroids_have_length_one():
@@ -108,7 +146,7 @@ def test_spherical_centroids_have_length_one():
 
 @pytest.mark.parametrize("d", [2, 24])
 def test_same_bytes_at_any_number_of_threads(d):
-    matrix = points(9000, d)
+    matrix = points(N_MANY, d)
     results = []
     for threads in (1, 2, 3):
         parallel.set_threads(threads)

@@ -6,6 +6,9 @@ import numpy as np
 
 from embshrink.kernels import FAST, kernel
 
+TWO = np.float32(2)  # a plain 2 would make everything float64
+RUN = 32  # sums passed over at once if none of them is among the best
+
 
 @kernel(fastmath=FAST)
 def encode_beam(products, cross, norms, beam, codes):
@@ -16,10 +19,11 @@ def encode_beam(products, cross, norms, beam, codes):
     centroids, without the row's own length, is sum |c|^2 - 2 x.c + 2 sum c.c' over pairs.
     """
     stages, k = norms.shape
-    kept = np.empty((beam, stages), np.int64)
-    fresh = np.empty((beam, stages), np.int64)
+    kept = np.zeros((beam, stages), np.int64)
+    fresh = np.zeros((beam, stages), np.int64)
     error = np.empty(beam, np.float32)
     fresh_error = np.empty(beam, np.float32)
+    own = np.empty(k, np.float32)
     scores = np.empty(k, np.float32)
     origin = np.empty(beam, np.int64)
     choice = np.empty(beam, np.int64)
@@ -27,31 +31,38 @@ def encode_beam(products, cross, norms, beam, codes):
         width = 1
         error[0] = 0
         for stage in range(stages):
-            row = products[i, stage * k : (stage + 1) * k]
+            row, norm = products[i, stage * k : (stage + 1) * k], norms[stage]
+            for j in range(k):
+                own[j] = norm[j] - TWO * row[j]
             filled = 0
+            limit = np.float32(3e38)
             for b in range(width):
                 base = error[b]
                 for j in range(k):
-                    scores[j] = norms[stage, j] - 2 * row[j] + base
+                    scores[j] = own[j] + base
                 for before in range(stage):
                     pairs = cross[before * k + kept[b, before], stage * k : (stage + 1) * k]
                     for j in range(k):
-                        scores[j] += 2 * pairs[j]
-                limit = fresh_error[filled - 1] if filled == beam else np.float32(3e38)
-                for j in range(k):
-                    if scores[j] < limit:
-                        place = filled if filled < beam else beam - 1
-                        while place > 0 and fresh_error[place - 1] > scores[j]:
-                            fresh_error[place] = fresh_error[place - 1]
-                            origin[place] = origin[place - 1]
-                            choice[place] = choice[place - 1]
-                            place -= 1
-                        fresh_error[place] = scores[j]
-                        origin[place] = b
-                        choice[place] = j
-                        filled = min(filled + 1, beam)
-                        if filled == beam:
-                            limit = fresh_error[beam - 1]
+                        scores[j] += TWO * pairs[j]
+                for start in range(0, k, RUN):
+                    run = scores[start : start + RUN]
+                    some = False
+                    for j in range(len(run)):
+                        some |= run[j] < limit
+                    for j in range(start, start + len(run) if some else start):
+                        if scores[j] < limit:
+                            place = filled if filled < beam else beam - 1
+                            while place > 0 and fresh_error[place - 1] > scores[j]:
+                                fresh_error[place] = fresh_error[place - 1]
+                                origin[place] = origin[place - 1]
+                                choice[place] = choice[place - 1]
+                                place -= 1
+                            fresh_error[place] = scores[j]
+                            origin[place] = b
+                            choice[place] = j
+                            filled = min(filled + 1, beam)
+                            if filled == beam:
+                                limit = fresh_error[beam - 1]
             for b in range(filled):
                 for before in range(stage):
                     fresh[b, before] = kept[origin[b], before]

@@ -1,8 +1,8 @@
 """k-means in few dimensions: exact Lloyd iterations with most centroids ruled out per group of points.
 
-The points are put once into a k-d tree's leaves. A leaf's box rules out every centroid that is
-farther from all of the box than another centroid can be from any of it; in two dimensions ten of
-256 remain. What remains is compared with all points of the leaf at once (SIMD over points).
+The points are put once into a k-d tree's leaves. A leaf's box rules out every centroid that is farther from all of
+the box than another centroid is; in two dimensions seven of 256 remain (Pelleg and Moore, KDD 1999). What remains
+is compared with all points of the leaf at once (SIMD over points).
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import numpy as np
 
 from embshrink.kernels import FAST, kernel
 
-LEAF = 128
+LEAF = 128  # points
+BRANCH = 4  # leaves for which centroids are ruled out together first
+RUN = 128  # points whose k-means++ weights are added up first
+ROUNDING = np.float32(1e-5)  # of a distance: it must not rule out the true nearest
 
 
 @kernel
@@ -24,19 +27,26 @@ def sort_along_curve(columns, order):
     axes = min(d, 16)
     bits = 16 // axes
     cells = 1 << bits
-    codes = np.zeros(n, np.int64)
+    codes = np.zeros(n, np.int32)
+    spread_bits = np.empty(cells, np.int32)
     for t in range(axes):
+        for cell in range(cells):
+            code = 0
+            for bit in range(bits):
+                code |= ((cell >> bit) & 1) << (bit * axes + t)
+            spread_bits[cell] = code
         mean = 0.0
         square = 0.0
         for i in range(n):
             mean += columns[t, i]
-            square += columns[t, i] * columns[t, i]
+            square += np.float64(columns[t, i]) * columns[t, i]
         mean /= n
         spread = 2.5 * np.sqrt(max(square / n - mean * mean, 0.0)) + 1e-30
+        low = np.float32(mean - spread)
+        factor = np.float32(cells / (2 * spread))
+        highest = np.float32(cells - 1)
         for i in range(n):
-            cell = int(min(max((columns[t, i] - mean + spread) / (2 * spread), 0.0), 0.999999) * cells)
-            for bit in range(bits):
-                codes[i] |= ((cell >> bit) & 1) << (bit * axes + t)
+            codes[i] |= spread_bits[np.int32(min(max((columns[t, i] - low) * factor, np.float32(0)), highest))]
     counts = np.zeros((1 << (bits * axes)) + 1, np.int64)
     for i in range(n):
         counts[codes[i] + 1] += 1
@@ -48,143 +58,207 @@ def sort_along_curve(columns, order):
 
 
 @kernel(fastmath=FAST)
-def box_leaves(columns, bounds, lows, highs):
-    """Fill the boxes of the leaves: columns (d, n), lows and highs (d, leaves), float32."""
-    for t in range(columns.shape[0]):
-        for leaf in range(len(bounds) - 1):
-            low = high = columns[t, bounds[leaf]]
-            for i in range(bounds[leaf], bounds[leaf + 1]):
-                low = min(low, columns[t, i])
-                high = max(high, columns[t, i])
+def fill_leaves(columns, order, points, lows, highs):
+    """Put points, columns (d, n) float32, into leaves, and those into branches, in the order given.
+
+    out: points (e, n) float32, e >= d, which come filled with zeros; lows and highs (e, leaves + branches) float32,
+    the boxes, zeros too.
+    """
+    d, n = columns.shape
+    leaves = -(-n // LEAF)
+    for t in range(d):
+        for leaf in range(leaves):
+            low = np.float32(np.inf)
+            high = np.float32(-np.inf)
+            for i in range(leaf * LEAF, min((leaf + 1) * LEAF, n)):
+                value = columns[t, order[i]]
+                points[t, i] = value
+                low = min(low, value)
+                high = max(high, value)
             lows[t, leaf] = low
             highs[t, leaf] = high
+        for first in range(0, leaves, BRANCH):
+            low = np.float32(np.inf)
+            high = np.float32(-np.inf)
+            for leaf in range(first, min(first + BRANCH, leaves)):
+                low = min(low, lows[t, leaf])
+                high = max(high, highs[t, leaf])
+            lows[t, leaves + first // BRANCH] = low
+            highs[t, leaves + first // BRANCH] = high
 
 
 @kernel(fastmath=FAST)
-def move_points(columns, bounds, lows, highs, centroids, labels, distances, sums, counts):
+def move_points(points, lows, highs, centroids, labels, distances, sums, counts):
     """Give every point its nearest centroid, the lowest index on a tie, and keep the sums up to date.
 
-    columns (d, n) float32, points in leaf order; centroids (d, k) float32; labels (n,) int32, -1 at
-    first; out: labels, distances (n,) float32, squared, sums (d, k) float64 and counts (k,) int64 of
-    each centroid's points. Returns how many labels changed.
+    points, lows and highs come from `fill_leaves`, with an even number of rows; centroids (e, k) float32; labels
+    (n,) int32, -1 at first; out: labels, distances (n,) float32, squared, sums (e, k) float64 and counts (k,) int64
+    of each centroid's points. Returns how many labels changed.
     """
-    d, k = centroids.shape
+    e, k = centroids.shape
+    n = points.shape[1]
+    leaves = -(-n // LEAF)
+    everyone = np.arange(k).astype(np.int32)
     near = np.empty(k, np.float32)
-    far = np.empty(k, np.float32)
-    chosen = np.empty(k, np.int32)
-    total = np.empty(LEAF, np.float32)
+    some = np.empty((e, k), np.float32)
+    names = np.empty(k, np.int32)
+    few = np.empty((e, k), np.float32)
+    ids = np.empty(k, np.int32)
     best = np.empty(LEAF, np.float32)
     found = np.empty(LEAF, np.int32)
+    total = np.zeros(LEAF, np.float32)
     changed = 0
-    for leaf in range(len(bounds) - 1):
-        start, stop = bounds[leaf], bounds[leaf + 1]
-        size = stop - start
-        near[:] = 0
-        far[:] = 0
-        for t in range(d):
-            low, high = lows[t, leaf], highs[t, leaf]
-            row = centroids[t]
-            for j in range(k):
-                below = low - row[j]
-                above = row[j] - high
-                out = max(max(below, above), np.float32(0))
-                reach = max(abs(below), abs(above))
-                near[j] += out * out
-                far[j] += reach * reach
-        reach = far[0]
-        for j in range(k):
-            reach = min(reach, far[j])
-        reach *= np.float32(1.0001)  # rounding must not rule out the true nearest
-        count = 0
-        for j in range(k):
-            chosen[count] = j
-            count += near[j] <= reach
-        best[:size] = np.inf
-        for c in range(count):
-            j = chosen[c]
-            _compare(columns, centroids, start, size, j, total, best, found)
-        for i in range(size):
-            distances[start + i] = best[i]
-            old, new = labels[start + i], found[i]
-            if old != new:
-                changed += 1
-                labels[start + i] = new
-                counts[new] += 1
-                for t in range(d):
-                    sums[t, new] += columns[t, start + i]
-                if old >= 0:
-                    counts[old] -= 1
-                    for t in range(d):
-                        sums[t, old] -= columns[t, start + i]
+    for first in range(0, leaves, BRANCH):
+        count = _rule_out(lows, highs, leaves + first // BRANCH, centroids, everyone, k, near, some, names)
+        for leaf in range(first, min(first + BRANCH, leaves)):
+            start, stop = leaf * LEAF, min((leaf + 1) * LEAF, n)
+            _compare(points, start, stop, few, ids, _rule_out(lows, highs, leaf, some, names, count, near, few, ids),
+                     total, best, found)
+            same = True
+            for i in range(stop - start):
+                distances[start + i] = best[i]
+                same &= labels[start + i] == found[i]
+            if same:
+                continue
+            for i in range(start, stop):
+                old, new = labels[i], found[i - start]
+                if old != new:
+                    changed += 1
+                    labels[i] = new
+                    counts[new] += 1
+                    for t in range(e):
+                        sums[t, new] += points[t, i]
+                    if old >= 0:
+                        counts[old] -= 1
+                        for t in range(e):
+                            sums[t, old] -= points[t, i]
     return changed
 
 
 @kernel(fastmath=FAST)
-def _compare(columns, centroids, start, size, j, total, best, found):
-    """Let centroid j compete for `size` points from `start` on."""
-    value = centroids[0, j]
-    part = columns[0, start : start + size]
-    for i in range(size):
-        gap = part[i] - value
-        total[i] = gap * gap
-    for t in range(1, centroids.shape[0]):
-        value = centroids[t, j]
-        part = columns[t, start : start + size]
-        for i in range(size):
-            gap = part[i] - value
-            total[i] += gap * gap
-    for i in range(size):
-        closer = total[i] < best[i]
-        best[i] = total[i] if closer else best[i]
-        found[i] = j if closer else found[i]
+def _rule_out(lows, highs, box, centroids, names, k, near, few, ids):
+    """Copy the first k of centroids, and their names, that may be the nearest to a point of a box; return how many.
+
+    A centroid is out where it is farther from all of the box than the one nearest to its middle: where it is farther
+    from the corner that is the farthest in its direction.
+    """
+    e = len(centroids)
+    rival = 0
+    reach = np.float32(np.inf)
+    near[:k] = 0
+    for t in range(e):
+        middle = (lows[t, box] + highs[t, box]) * np.float32(0.5)
+        row = centroids[t, :k]
+        for j in range(k):
+            gap = row[j] - middle
+            near[j] += gap * gap
+    for j in range(k):
+        if near[j] < reach:
+            reach = near[j]
+            rival = j
+    reach = np.float32(0)
+    near[:k] = 0
+    for t in range(e):
+        low, high, own = lows[t, box], highs[t, box], centroids[t, rival]
+        far = max(abs(low - own), abs(high - own))
+        reach += far * far
+        row = centroids[t, :k]
+        for j in range(k):
+            corner = high if row[j] > own else low
+            gap = corner - row[j]
+            rest = corner - own
+            near[j] += gap * gap - rest * rest
+    limit = reach * ROUNDING
+    count = 0
+    for j in range(k):
+        ids[count] = names[j]
+        for t in range(e):
+            few[t, count] = centroids[t, j]
+        count += not near[j] > limit
+    return count
 
 
 @kernel(fastmath=FAST)
-def label_block(columns, centroids, start, stop, labels):
-    """Label points start..stop of columns (d, n) with their nearest of centroids (d, k), the lowest on a tie."""
-    total = np.empty(LEAF, np.float32)
-    best = np.empty(LEAF, np.float32)
-    found = np.empty(LEAF, np.int32)
-    for first in range(start, stop, LEAF):
-        size = min(LEAF, stop - first)
-        best[:size] = np.inf
-        for j in range(centroids.shape[1]):
-            _compare(columns, centroids, first, size, j, total, best, found)
+def _compare(points, start, stop, centroids, ids, k, total, best, found):
+    """Find the nearest of the first k centroids for the points from start to stop, two axes at a time."""
+    e = len(points)
+    size = stop - start
+    best[:size] = np.inf
+    found[:size] = ids[0]
+    for j in range(k):
+        for t in range(0, e - 2, 2):
+            one, two = points[t, start:stop], points[t + 1, start:stop]
+            x, y = centroids[t, j], centroids[t + 1, j]
+            if t == 0:
+                for i in range(size):
+                    total[i] = (one[i] - x) * (one[i] - x) + (two[i] - y) * (two[i] - y)
+            else:
+                for i in range(size):
+                    total[i] += (one[i] - x) * (one[i] - x) + (two[i] - y) * (two[i] - y)
+        one, two = points[e - 2, start:stop], points[e - 1, start:stop]
+        x, y = centroids[e - 2, j], centroids[e - 1, j]
+        name = ids[j]
         for i in range(size):
-            labels[first + i] = found[i]
+            distance = (one[i] - x) * (one[i] - x) + (two[i] - y) * (two[i] - y) + total[i]
+            closer = distance < best[i]
+            best[i] = distance if closer else best[i]
+            found[i] = name if closer else found[i]
 
 
-@kernel
-def choose_plus_plus(points, uniforms, chosen):
-    """k-means++ (Arthur and Vassilvitskii, SODA 2007): fill `chosen` (k,) with rows of points (n, d).
+@kernel(fastmath=FAST)
+def choose_plus_plus(columns, uniforms, chosen):
+    """k-means++ (Arthur and Vassilvitskii, SODA 2007): fill `chosen` (k,) with points of columns (d, n) float32.
 
     uniforms (k,) float64 in [0, 1) are the random draws. Where all points are already centres, the
-    next rows in order are taken.
+    next ones in order are taken.
     """
-    n, d = points.shape
+    d, n = columns.shape
     gaps = np.empty(n, np.float32)
     gaps[:] = np.inf
+    squares = np.empty(RUN, np.float32)
+    parts = np.empty(-(-n // RUN))
     last = int(uniforms[0] * n)
     chosen[0] = last
     for c in range(1, len(chosen)):
         total = 0.0
-        for i in range(n):
-            gap = np.float32(0)
+        for part in range(len(parts)):
+            start, stop = part * RUN, min((part + 1) * RUN, n)
+            squares[:] = 0
             for t in range(d):
-                part = points[i, t] - points[last, t]
-                gap += part * part
-            gaps[i] = min(gaps[i], gap)
-            total += gaps[i]
+                value = columns[t, last]
+                run = columns[t, start:stop]
+                for i in range(stop - start):
+                    squares[i] += (run[i] - value) * (run[i] - value)
+            own = gaps[start:stop]
+            added = np.float64(0)
+            for i in range(stop - start):
+                own[i] = min(own[i], squares[i])
+                added += own[i]
+            parts[part] = added
+            total += added
         target = uniforms[c] * total
+        passed = 0.0
+        part = 0
+        while part < len(parts) - 1 and passed + parts[part] <= target:
+            passed += parts[part]
+            part += 1
         last = c
         if total > 0.0:
-            passed = 0.0
-            for i in range(n):
+            for i in range(part * RUN, n):
                 passed += gaps[i]
-                if passed > target and gaps[i] > 0:
+                if gaps[i] > 0:
                     last = i
-                    break
+                    if passed > target:
+                        break
         chosen[c] = last
+
+
+@kernel
+def list_members(labels, places, members):
+    """Put the rows of each cluster, ascending, into members (n,) int64 from places (k,) int64 on, which move."""
+    for i in range(len(labels)):
+        members[places[labels[i]]] = i
+        places[labels[i]] += 1
 
 
 @kernel

@@ -11,13 +11,14 @@ import numpy as np
 from embshrink import clustering
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.linalg import eigen, gram
+from embshrink.linalg import eigen, gram, project
 from embshrink.methods.base import Nibbles, expect_planned, param
-from embshrink.parallel import map_blocks
+from embshrink.parallel import map_blocks, one_blas_thread
 
 POINTS_PER_CENTROID = 256
 LEAST_SAMPLE = 65_536
 OPQ_ROUNDS = 30
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class PQ:
             for m in range(first, last):
                 part = slice(*bounds[m])
                 codebook[:, part], _ = clustering.kmeans(
-                    np.ascontiguousarray(sample[:, part]), self.centroids, np.random.default_rng(seeds[m]),
+                    sample[:, part], self.centroids, np.random.default_rng(seeds[m]),
                     init=start if isinstance(start, str) else start[:, part], iterations=self.iterations)
 
         done = 0
@@ -132,26 +133,20 @@ class PQ:
         bounds = self._bounds(sample.shape[1])
         rotation, codebook = state["rotation"].T, state["codebook"].copy()
         for done in range(OPQ_ROUNDS):
-            turned = sample @ rotation
-            rounded = np.empty_like(turned)
+            turned = project(sample, rotation)
+            rounded = np.empty(sample.shape[::-1], np.float32)
 
             def improve(first, last, turned=turned, rounded=rounded):
                 for m in range(first, last):
-                    start, stop = bounds[m]
-                    part = np.ascontiguousarray(turned[:, start:stop])
-                    book = np.ascontiguousarray(codebook[:, start:stop])
-                    labels = clustering.nearest_centroids(part, book)
-                    sums, counts = clustering.cluster_sums(part, labels, len(book))
-                    filled = counts > 0
-                    book[filled] = sums[filled] / counts[filled, None]
-                    codebook[:, start:stop] = book
-                    rounded[:, start:stop] = book[labels]
+                    part = slice(*bounds[m])
+                    codebook[:, part], labels = clustering.lloyd_round(turned[:, part], codebook[:, part])
+                    for column in range(*bounds[m]):
+                        rounded[column] = codebook[labels, column]
 
             map_blocks(improve, len(bounds), 1)
-            left, _, right = np.linalg.svd(sample.T.astype(np.float64) @ rounded)
-            rotation = (left @ right).astype(np.float32)
+            rotation = _closest_rotation(sample, rounded)
             context.progress("training opq", done + 1, OPQ_ROUNDS)
-        codebook = self._train(sample @ rotation, codebook, context)
+        codebook = self._train(project(sample, rotation), codebook, context)
         return {"rotation": np.ascontiguousarray(rotation.T), "codebook": codebook}
 
     def encode(self, matrix, state, context):
@@ -165,10 +160,13 @@ class PQ:
                 block = block / state["scale"]
             if "rotation" in state:
                 block = block @ state["rotation"].T
-            for m, (first, last) in enumerate(bounds):
-                book = np.ascontiguousarray(codebook[:, first:last])
-                part = np.ascontiguousarray(block[:, first:last])
-                labels[start : start + size, m] = clustering.nearest_centroids(part, book)
+
+            def label(first, last, block=block, start=start):
+                for m in range(first, last):
+                    part = slice(*bounds[m])
+                    labels[start : start + size, m] = clustering.nearest_centroids(block[:, part], codebook[:, part])
+
+            map_blocks(label, len(bounds), 1)
             context.progress("encoding", min(start + size, n), n)
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
@@ -252,6 +250,18 @@ def unpack_nibbles(packed, m):
     """Return the (n, m) values that `pack_nibbles` packed."""
     half = packed.shape[1]
     return np.concatenate([packed & 15, packed[:, : m - half] >> 4], axis=1)
+
+
+def _closest_rotation(sample, rounded):
+    """Return the rotation, (c, c), that brings the rows of `sample`, (n, c), closest to columns of `rounded`."""
+
+    def products(start, stop):
+        return sample[start:stop].astype(np.float64).T @ rounded[:, start:stop].T.astype(np.float64)
+
+    total = sum(map_blocks(products, len(sample), BLOCK))
+    with one_blas_thread():
+        left, _, right = np.linalg.svd(total)
+    return (left @ right).astype(np.float32)
 
 
 def _balanced_axes(sample, bounds):

@@ -12,7 +12,7 @@ from embshrink.errors import FormatError, StepError
 from embshrink.methods.base import expect_planned, param
 from embshrink.parallel import map_blocks, one_blas_thread
 
-BLOCK = 4096
+BLOCK = 1024
 RIDGE = 1e-3  # of a centroid's count: keeps the least squares solvable where a centroid is not used
 
 
