@@ -190,12 +190,13 @@ class Rows:
         found = np.empty((len(ids), self.shape[1]), np.float32)
         width = 4 * self.shape[1]
         breaks = np.flatnonzero(np.diff(ordered) * width > GAP) + 1
+        distinct = bool((ordered[1:] > ordered[:-1]).all())
         ordered = ordered.tolist()
         for start, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(ids)]):
             while start < stop:
                 first = ordered[start]
                 end = bisect_left(ordered, first + max(1, RUN // width), start, stop)
-                if ordered[end - 1] - first == end - 1 - start:
+                if distinct and ordered[end - 1] - first == end - 1 - start:
                     self._read(first, found[start:end])
                 else:
                     block = np.empty((ordered[end - 1] + 1 - first, self.shape[1]), np.float32)

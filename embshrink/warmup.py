@@ -214,8 +214,9 @@ def _search(folder):
 
 def _evaluate(folder):
     from embshrink import evaluation
+    from embshrink.container import atomic_write
 
     vectors, questions = _table(ROWS, DIM), os.path.join(folder, "questions.txt")
-    with open(questions, "w", encoding="utf-8") as file:
-        file.write(": all\nword1 word2 word3 word4\nword5 word6 word7 word8\n")
+    with atomic_write(questions, force=True) as file:
+        file.write(b": all\nword1 word2 word3 word4\nword5 word6 word7 word8\n")
     evaluation.evaluate(vectors, vectors, analogies=questions)

@@ -56,7 +56,7 @@ def python(code, *arguments, env, cwd=None):
 
 def test_the_package_imports_nothing(subprocess_env):
     code = "import sys; before = set(sys.modules); import embshrink; print(*(set(sys.modules) - before))"
-    assert set(python(code, env=subprocess_env).split()) == {"embshrink", "__future__"}
+    assert set(python(code, env=subprocess_env).split()) - {"__future__"} == {"embshrink"}
 
 
 @pytest.mark.parametrize(("command", "allowed"), [
