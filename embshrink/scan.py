@@ -14,7 +14,7 @@ MULTIPLE = 16  # columns are filled up to one, for SIMD
 PIECE_BYTES = 1 << 23  # what a thread takes at a time: less, and its start would take longer than its work
 MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
-ROWS = 64  # in a block of 4-bit codes; as in kernels/nibbles.py
+ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of 4-bit codes is in two
 MOST_PARTS = 1024  # so that sums fit 16 bits
 UNIT = 2.0**-24  # what float32 may lose in rounding 1
 
@@ -195,7 +195,7 @@ def _best_rows(scan, count, start, stop, width):
     count = min(count, stop - start)
     if count < 1:
         return np.zeros(0, np.int64)
-    origin = start // ROWS * ROWS
+    origin = start // ALIGNED * ALIGNED
     n = stop - origin
     pieces = -(-n * width // PIECE_BYTES)
     reached = [-np.inf]  # so much the last of the best has in every piece that is done
@@ -209,8 +209,9 @@ def _best_rows(scan, count, start, stop, width):
         reached.append(best[-1])
         return best, rows[:found], uppers[:found]
 
-    best, rows, uppers = map(np.concatenate, zip(*run_blocks(work, n, -(-n // pieces // ROWS) * ROWS)))
-    return rows[uppers >= np.partition(best, -count)[-count]]
+    found = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
+    best, rows, uppers = found[0] if len(found) == 1 else map(np.concatenate, zip(*found))
+    return rows[uppers >= (best[-1] if len(found) == 1 else np.partition(best, -count)[-count])]
 
 
 class RowIndex:
@@ -278,7 +279,7 @@ class RowIndex:
 
 
 class NibbleIndex:
-    """Rows' own codes, of 4 bits, as a shuffle of bytes needs them: half a byte a code and 4 bytes a row.
+    """Rows' own codes, of 4 bits, as a shuffle of bytes needs them: half a byte a code and 2 bytes a row.
 
     Parameters
     ----------
@@ -300,25 +301,34 @@ class NibbleIndex:
     """
 
     def __init__(self, emb, nibbles):
-        from embshrink.kernels.nibbles import lay_out
+        from embshrink.kernels.nibbles import ROWS, UNKNOWN, lay_out
 
         n, self.n = emb.n_rows, emb.n_rows
         blocks, parts = -(-n // ROWS), len(nibbles.starts)
         book, self._turn = nibbles.book.astype(np.float64), nibbles.turn
         self._book, self._starts = np.ascontiguousarray(book.T), np.append(nibbles.starts, book.shape[1])
         self.codes = np.zeros((blocks, -(-parts // 2), ROWS), np.uint8)
-        self.inverses = np.zeros(blocks * ROWS, np.float32)
+        self.lengths = np.zeros(blocks * ROWS, np.uint16)
+        lengths = np.empty(n, np.float32)
         self.usable = True
 
         def fill(start, stop):
-            lengths = np.sqrt(np.square(emb.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
-            if not ((lengths == 0) | (lengths >= SHORTEST) & (lengths <= LONGEST)).all():
+            own = np.sqrt(np.square(emb.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
+            if not ((own == 0) | (own >= SHORTEST) & (own <= LONGEST)).all():
                 self.usable = False
                 return
-            np.divide(1, lengths, out=self.inverses[start:stop], where=lengths > 0, casting="same_kind")
+            lengths[start:stop] = own
             lay_out(np.ascontiguousarray(nibbles.labels(slice(start, stop))), start, self.codes)
 
-        map_blocks(fill, n, max(1, emb.block_rows // ROWS) * ROWS)
+        map_blocks(fill, n, max(1, emb.block_rows // ALIGNED) * ALIGNED)
+        if not self.usable:
+            return
+        # A few long rows must not leave the others too few steps.
+        usual = np.median(lengths[lengths > 0]) if lengths.any() else 1
+        self._unit = float(min(lengths.max(initial=0) or 1, 16 * usual)) / UNKNOWN
+        steps = np.minimum(lengths / self._unit, UNKNOWN)
+        steps[lengths == 0] = UNKNOWN
+        self.lengths[:n] = steps
         # Decoding turns in float32: so much at most is a row away from what its codes' numbers add up to.
         self._error = 0.0
         if self._turn is not None:
@@ -329,7 +339,7 @@ class NibbleIndex:
     @staticmethod
     def bytes_per_row(parts):
         """Return how much memory an index takes for each stored row of so many codes."""
-        return -(-parts // 2) + 4
+        return -(-parts // 2) + 2
 
     def candidates(self, query, count, start, stop, eligible):
         """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
@@ -342,8 +352,8 @@ class NibbleIndex:
         base += error + 8 * UNIT * size
 
         def scan(first, last, best, rows, uppers):
-            return scan_nibbles(self.codes, self.inverses, first, last, eligible, tables, step, base, exact, error,
-                                self._margin, best, rows, uppers)
+            return scan_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, tables, step, base,
+                                exact, error, self._margin, best, rows, uppers)
 
         return _best_rows(scan, count, start, stop, self.bytes_per_row(2 * len(tables)))
 

@@ -264,7 +264,7 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     Notes
     -----
     The second search among 20,000 rows or more decodes them all and keeps an index in memory: half a byte a code
-    and 4 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row (see
+    and 2 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row (see
     `embshrink.scan`); and for packed words about 20 bytes a word. Later ones take well under a millisecond with
     codes of 4 bits, else one or two, for 400,000 words. `Embeddings.close` lets go of all of it.
     """

@@ -172,8 +172,25 @@ def test_the_index_takes_the_memory_it_says(coded):
     emb = load(coded)
     assert_same(emb, "w3")
     index = emb.index.rows
-    assert index.codes.nbytes + index.inverses.nbytes == 64 * -(-1000 // 64) * index.bytes_per_row(10)
-    assert index.bytes_per_row(10) == 9
+    assert index.codes.nbytes + index.lengths.nbytes == 1024 * index.bytes_per_row(10)
+    assert index.bytes_per_row(10) == 7
+
+
+@pytest.mark.parametrize("rotate", ["none", "pca"])
+def test_zero_rows_and_long_ones_leave_few_candidates(rotate):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(1, 15, (2000, 4)).astype(np.uint8)
+    labels[500:1500] = 0
+    book = rng.standard_normal((16, 8)).astype(np.float32)
+    book[0], state = 0, {"codebook": book}
+    if rotate == "none":
+        labels[:3], book[15] = 15, 1e6
+    else:
+        state["rotation"] = np.linalg.qr(rng.standard_normal((8, 8)))[0].astype(np.float32)
+    emb = table(PQ(4, 16, rotate=rotate), {"codes": pack_nibbles(labels)}, state, 8)
+    for word in ("w0", "w700", "w1999"):
+        assert_same(emb, word)
+    assert len(emb.index.candidates(search._unit(emb["w1999"]), 10, 0, 2000)) < 20
 
 
 def test_rows_out_of_reach_of_float32_are_left_to_the_other_index():
@@ -211,51 +228,55 @@ def test_a_code_that_names_no_centroid_is_refused(coded):
 
 
 def test_the_kernel_reads_what_was_laid_out():
-    from embshrink.kernels.nibbles import lay_out
+    from embshrink.kernels.nibbles import ROWS, lay_out
 
     rng = np.random.default_rng(0)
-    labels = rng.integers(16, size=(77, 5)).astype(np.uint8)
-    codes = np.zeros((2, 3, 64), np.uint8)
+    labels = rng.integers(16, size=(157, 5)).astype(np.uint8)
+    codes = np.zeros((256 // ROWS, 3, ROWS), np.uint8)
     lay_out(labels[:40], 0, codes)
     lay_out(labels[40:], 40, codes)
-    for row, place in ((0, 0), (1, 2), (31, 62), (32, 1), (63, 63), (76, 24)):
-        both = codes[row // 64, :, place]
+    for row, place in ((0, 0), (1, 2), (31, 62), (32, 1), (63, 63), (76, 64 + 24), (156, 128 + 56)):
+        both = codes[place // ROWS, :, place % ROWS]
         assert np.stack([both & 15, both >> 4], axis=1).ravel().tolist() == [*labels[row].tolist(), 0]
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 32, 63, 64, 65, 130, 300]),
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 32, 63, 64, 65, 130, 300, 5000]),
        st.sampled_from([1, 2, 3, 4, 5, 26, 255, 1024]), st.integers(1, 20))
 def test_the_kernel_is_its_slow_twin(seed, n, parts, k):
-    from embshrink.kernels.nibbles import lay_out, scan_nibbles
+    from embshrink.kernels.nibbles import ROWS, UNKNOWN, lay_out, scan_nibbles
 
     rng = np.random.default_rng(seed)
+    n = min(n, 300) if parts > 26 else n
     labels = rng.integers(16, size=(n, parts)).astype(np.uint8)
-    pairs, blocks = -(-parts // 2), -(-n // 64)
-    codes = np.zeros((blocks, pairs, 64), np.uint8)
+    pairs, blocks = -(-parts // 2), -(-n // ROWS)
+    codes = np.zeros((blocks, pairs, ROWS), np.uint8)
     lay_out(labels, 0, codes)
     tables = np.zeros((2 * pairs, 16), np.uint8)
     tables[:parts] = rng.integers(0, 64, (parts, 16))
-    inverses = np.zeros(64 * blocks, np.float32)
-    inverses[:n] = rng.choice(np.array([0, 0.5, 1, 2], np.float32), n)
+    lengths = np.zeros(blocks * ROWS, np.uint16)
+    lengths[:n] = rng.choice([0, 1, 9000, 30_000, 60_000, UNKNOWN], n, p=rng.dirichlet(np.ones(6)))
     eligible = rng.random(n) < 0.8 if rng.random() < 0.7 else np.ones(0, bool)
     start, stop = sorted(rng.integers(0, n + 1, 2).tolist())
-    floor, base = np.float32(rng.choice([-np.inf, 30 * parts])), float(rng.choice([0, -3]))
+    unit, floor = float(rng.choice([2**-14, 1])), np.float32(rng.choice([-np.inf, 2 * parts]))
+    base = float(rng.choice([0, -3, -30 * parts, 1e9, -1e9, 1e30]))
     error, margin = float(rng.choice([0, 2])), float(rng.choice([0, 1]))
     best = np.full(k, floor)
     rows, uppers = np.empty(n, np.int64), np.empty(n, np.float32)
     exact = tables.reshape(pairs, 2, 16).astype(np.float64)
     exact[0, 0] += base
-    found = scan_nibbles(codes, inverses, start, stop, eligible, tables.reshape(pairs, 2, 16), 1.0,
-                         base + error, exact, error, margin, best, rows, uppers)
+    found = scan_nibbles(codes, lengths, unit, start, stop, eligible, tables.reshape(pairs, 2, 16), 1.0, base + error,
+                         exact, error, margin, best, rows, uppers)
 
-    sums = tables[np.arange(parts), labels].sum(axis=1, dtype=np.float64) + base  # whole numbers: nothing is rounded
+    sums = exact.reshape(-1, 16)[np.arange(parts), labels].sum(axis=1)
+    shortest = lengths[:n] * unit
+    longest = np.where(lengths[:n] == UNKNOWN, np.inf, shortest + unit)
+    with np.errstate(all="ignore"):
+        highest = ((sums + error) / np.where(sums + error > 0, shortest, longest) + margin).astype(np.float32)
+        lowest = ((sums - error) / np.where(sums - error >= 0, longest, shortest) - margin).astype(np.float32)
     allowed = np.zeros(n, bool)
     allowed[start:stop] = eligible[start:stop] if len(eligible) else True
-    slack = error * inverses[:n] + margin
-    lowest = np.append((sums * inverses[:n] - slack)[allowed], np.full(k, floor))
-    assert np.array_equal(best, np.sort(lowest)[::-1][:k])
-    highest = sums * inverses[:n] + slack
+    assert np.array_equal(best, np.sort(np.append(lowest[allowed], np.full(k, floor)))[::-1][:k])
     assert np.array_equal(uppers[:found], highest[rows[:found]])
     kept = rows[:found][uppers[:found] >= best[-1]]
     assert np.array_equal(kept, np.flatnonzero(allowed & (highest >= best[-1])))

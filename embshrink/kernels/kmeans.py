@@ -12,7 +12,7 @@ import numpy as np
 from embshrink.kernels import FAST, kernel
 
 LEAF = 128  # points
-BRANCH = 4  # leaves for which centroids are ruled out together first
+BRANCH = 8  # leaves for which centroids are ruled out together first
 RUN = 128  # points whose k-means++ weights are added up first
 ROUNDING = np.float32(1e-5)  # of a distance: it must not rule out the true nearest
 
@@ -153,9 +153,9 @@ def _rule_out(lows, highs, box, centroids, names, k, near, few, ids):
             gap = row[j] - middle
             near[j] += gap * gap
     for j in range(k):
-        if near[j] < reach:
-            reach = near[j]
-            rival = j
+        reach = min(reach, near[j])
+    while rival < k - 1 and near[rival] != reach:
+        rival += 1
     reach = np.float32(0)
     near[:k] = 0
     for t in range(e):
@@ -171,10 +171,13 @@ def _rule_out(lows, highs, box, centroids, names, k, near, few, ids):
     limit = reach * ROUNDING
     count = 0
     for j in range(k):
-        ids[count] = names[j]
-        for t in range(e):
-            few[t, count] = centroids[t, j]
+        ids[count] = j
         count += not near[j] > limit
+    for c in range(count):
+        j = ids[c]
+        ids[c] = names[j]
+        for t in range(e):
+            few[t, c] = centroids[t, j]
     return count
 
 

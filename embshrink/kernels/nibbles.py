@@ -2,9 +2,8 @@
 
 A shuffle looks 32 or 64 codes up in a table of 16 bytes at once (Andre, Kermarrec and Le Scouarnec, "Quicker ADC",
 TPAMI 43, 2021; faiss calls it fast scan). It is an instruction of AVX2, of which numba must be told: where it is
-missing, or nothing is compiled, `embshrink.scan` uses another index. Tables hold 6 bits a number, so that four of
-them are added up in 8 bits before sums take 16: a coarser bound lets through some tens of rows more, and is sooner
-added up.
+missing, or nothing is compiled, `embshrink.scan` uses another index. Tables hold so few bits that four numbers are
+added up in 8 bits before sums take 16: a coarser bound lets through some rows more, and is sooner added up.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from numba.extending import intrinsic
 
 from embshrink.kernels import FAST, kernel
 
-ROWS = 64  # in a block
-HALF = ROWS // 2
-LARGEST = 63  # of four numbers of a table the sum fits 8 bits
-_BYTES = ir.VectorType(ir.IntType(8), ROWS)
-_WORDS = ir.VectorType(ir.IntType(16), HALF)
+UNKNOWN = 65_535  # the length of a row that is long, or zero
+GROUP = 4  # codes whose numbers are added up in 8 bits
+LARGEST = 255  # sum of a group
+SAMPLED = 32  # one of so many blocks is looked at beforehand
 
 
 def can(feature):
@@ -33,8 +31,23 @@ def can(feature):
     return bool(get_host_cpu_features().get(feature))
 
 
+VECTOR = 64  # rows whose codes are looked up together
+HALF = VECTOR // 2
+ROWS = 2 * VECTOR if can("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
+_VECTORS = ROWS // VECTOR
+_BYTES = ir.VectorType(ir.IntType(8), VECTOR)
+_WORDS = ir.VectorType(ir.IntType(16), HALF)
+_TABLE = ir.VectorType(ir.IntType(8), 16)
+
+
 def _all(kind, value):
     return ir.Constant(kind, [value] * kind.count)
+
+
+def _fill(builder, value):
+    """Return a vector of 16-bit numbers that are all this one."""
+    single = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), HALF), None))
 
 
 def _part(builder, vector, start, count):
@@ -53,27 +66,31 @@ def _shuffle(builder, entries, labels):
     if wide:
         return builder.call(function, [table, labels])
     parts = [builder.call(function, [table, _part(builder, labels, start, 32)]) for start in (0, 32)]
-    places = ir.Constant(ir.VectorType(ir.IntType(32), ROWS), list(range(ROWS)))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), VECTOR), list(range(VECTOR)))
     return builder.shuffle_vector(*parts, places)
 
 
 @intrinsic
-def _sum_block(typingctx, codes, first, pairs, tables, sums):
-    """Fill `sums` (64,) uint16 with what the tables give the 64 rows of a block; see `scan_nibbles`.
+def _compare_block(typingctx, codes, lengths, block, pairs, tables, slope, above, below, masks):
+    """Return whether any row of a block may be among the best, and set those rows' bits: masks (ROWS / 32,) uint32.
 
-    codes and tables (...,) uint8; the block's codes begin at `first`. A row's byte is two codes: the low one is
-    looked up in the first 16 bytes of a pair of tables, the high one in the others.
+    codes and tables (...,) uint8 and lengths (...,) uint16 as `scan_nibbles` has them, flat. A row's byte is two
+    codes: the low one is looked up in the first 16 bytes of a pair of tables, the high one in the others. A row's
+    bit is set if ``sum + above >= slope * length / 65536 + below``; all three are uint16, and the left side fits 16
+    bits.
     """
-    signature = types.void(codes, first, pairs, tables, sums)
+    signature = types.boolean(codes, lengths, block, pairs, tables, slope, above, below, masks)
 
     def codegen(context, builder, signature, args):
-        codes, first, pairs, tables, sums = (
+        codes, lengths, block, pairs, tables, slope, above, below, masks = (
             context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args))
-        start = builder.gep(codes, [first])
 
         def number(value):
             return ir.Constant(pairs.type, value)
+
+        first = builder.mul(block, number(ROWS))
+        start = builder.gep(codes, [builder.mul(first, pairs)])
 
         def load(kind, pointer):
             vector = builder.load(builder.bitcast(pointer, kind.as_pointer()))
@@ -81,52 +98,75 @@ def _sum_block(typingctx, codes, first, pairs, tables, sums):
             return vector
 
         def look_up(pair):
-            """Return what both codes of a pair give each row, 64 bytes."""
-            packed = load(_BYTES, builder.gep(start, [builder.mul(pair, number(ROWS))]))
-            high = builder.lshr(builder.bitcast(packed, _WORDS), _all(_WORDS, 4))
-            own, found = builder.gep(tables, [builder.mul(pair, number(32))]), []
-            for half, labels in enumerate((packed, builder.bitcast(high, _BYTES))):
-                entries = load(ir.VectorType(ir.IntType(8), 16), builder.gep(own, [number(16 * half)]))
-                found.append(_shuffle(builder, entries, builder.and_(labels, _all(_BYTES, 15))))
-            return builder.add(*found)
+            """Return what both codes of a pair give each row: 64 bytes for each 64 rows."""
+            own = builder.gep(tables, [builder.mul(pair, number(32))])
+            low, high = (load(_TABLE, builder.gep(own, [number(place)])) for place in (0, 16))
+            found = []
+            for v in range(_VECTORS):
+                packed = load(_BYTES, builder.gep(start, [builder.add(builder.mul(pair, number(ROWS)),
+                                                                      number(v * VECTOR))]))
+                upper = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _all(_WORDS, 4)), _BYTES)
+                parts = (_shuffle(builder, entries, builder.and_(labels, _all(_BYTES, 15)))
+                         for entries, labels in ((low, packed), (high, upper)))
+                found.append(builder.add(*parts))
+            return found
 
         # Sums of 16 bits: of two neighbours as they lie, and of the second one alone. The first ones' come out by
         # subtracting, modulo 2**16.
-        both = cgutils.alloca_once_value(builder, _all(_WORDS, 0))
-        second = cgutils.alloca_once_value(builder, _all(_WORDS, 0))
+        both = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
+        second = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
 
         def add(found):
-            found = builder.bitcast(found, _WORDS)
-            builder.store(builder.add(builder.load(both), found), both)
-            builder.store(builder.add(builder.load(second), builder.lshr(found, _all(_WORDS, 8))), second)
+            for v, numbers in enumerate(found):
+                numbers = builder.bitcast(numbers, _WORDS)
+                builder.store(builder.add(builder.load(both[v]), numbers), both[v])
+                builder.store(builder.add(builder.load(second[v]), builder.lshr(numbers, _all(_WORDS, 8))), second[v])
 
         with cgutils.for_range(builder, builder.lshr(pairs, number(1)), intp=pairs.type) as loop:
             pair = builder.shl(loop.index, number(1))
-            add(builder.add(look_up(pair), look_up(builder.add(pair, number(1)))))
+            add(map(builder.add, look_up(pair), look_up(builder.add(pair, number(1)))))
         with builder.if_then(builder.trunc(pairs, ir.IntType(1))):
             add(look_up(builder.sub(pairs, number(1))))
-        seconds = builder.load(second)
-        firsts = builder.sub(builder.load(both), builder.shl(seconds, _all(_WORDS, 8)))
-        for place, part in ((0, firsts), (HALF, seconds)):
-            target = builder.bitcast(builder.gep(sums, [number(place)]), _WORDS.as_pointer())
-            builder.store(part, target).align = 2
-        return context.get_dummy_value()
+        totals = []
+        for v in range(_VECTORS):
+            seconds = builder.load(second[v])
+            totals += [builder.sub(builder.load(both[v]), builder.shl(seconds, _all(_WORDS, 8))), seconds]
+        slope, above, below = (_fill(builder, value) for value in (slope, above, below))
+        wide = ir.VectorType(ir.IntType(32), HALF)
+        add_up = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORDS, [_WORDS, _WORDS]),
+                                                f"llvm.uadd.sat.v{HALF}i16")
+        some = ir.IntType(HALF)(0)
+        for place, total in enumerate(totals):
+            length = load(_WORDS, builder.gep(lengths, [builder.add(first, number(HALF * place))]))
+            product = builder.mul(builder.zext(length, wide), builder.zext(slope, wide))
+            limit = builder.trunc(builder.lshr(product, _all(wide, 16)), _WORDS)
+            reached = builder.icmp_unsigned(">=", builder.add(total, above), builder.call(add_up, [limit, below]))
+            mask = builder.bitcast(reached, ir.IntType(HALF))
+            builder.store(mask, builder.gep(masks, [number(place)]))
+            some = builder.or_(some, mask)
+        return builder.icmp_unsigned("!=", some, some.type(0))
 
     return signature, codegen
+
+
+@kernel
+def _place(row):
+    """Return where in a block a row has its bytes."""
+    within = row % VECTOR
+    return row - within + (2 * within if within < HALF else 2 * within - VECTOR + 1)
 
 
 @kernel
 def lay_out(labels, first, codes):
     """Put the 4-bit codes of rows from number `first` on, labels (n, m) uint8, where `scan_nibbles` looks for them.
 
-    codes (blocks, pairs, 64) uint8 with 2 * pairs >= m comes filled with zeros. Of two bytes side by side the first
-    belongs to a row in the first half of the block, the second to one in the second.
+    codes (blocks, pairs, ROWS) uint8 with 2 * pairs >= m comes filled with zeros. Of two bytes side by side the first
+    belongs to a row in the first half of 64, the second to one in the second.
     """
     for i in range(labels.shape[0]):
         row = first + i
         block = codes[row // ROWS]
-        place = row % ROWS
-        place = 2 * place if place < HALF else 2 * place - ROWS + 1
+        place = _place(row % ROWS)
         label = labels[i]
         for m in range(len(label)):
             block[m // 2, place] |= label[m] << np.uint8(4 * (m % 2))
@@ -141,18 +181,20 @@ def make_tables(book, starts, query, exact, tables):
     (pairs, 2, 16) uint8 the same rounded to steps above the least. No sum of exact numbers is above ``step * sum of
     tables + base``; none of the numbers that are added up to it is larger than size. Both come filled with zeros.
     """
-    least, widest, size = 0.0, 0.0, 0.0
-    for m in range(len(starts) - 1):
+    parts = len(starts) - 1
+    least, widest, width, size = 0.0, 0.0, 0.0, 0.0
+    for m in range(parts):
         own = exact[m // 2, m % 2]
         for j in range(starts[m], starts[m + 1]):
             for code in range(16):
                 own[code] += book[j, code] * query[j]
         least += own.min()
         size += abs(own.min())
-        widest = max(widest, own.max() - own.min())
-    step = max(widest / LARGEST, 1e-30)
+        width = own.max() - own.min() + (width if m % GROUP else 0.0)
+        widest = max(widest, width)
+    step = max(widest / (LARGEST - GROUP / 2), 1e-30)  # each of a group's numbers may be rounded up by a half
     base = least
-    for m in range(len(starts) - 1):
+    for m in range(parts):
         own = exact[m // 2, m % 2]
         lowest = own.min()
         above = 0.0
@@ -161,60 +203,89 @@ def make_tables(book, starts, query, exact, tables):
             tables[m // 2, m % 2, code] = np.uint8(rounded)
             above = max(above, own[code] - lowest - step * rounded)
         base += above
-    return step, base, size + (len(starts) - 1) * LARGEST * step
+    return step, base, size + parts * LARGEST * step
+
+
+@kernel
+def _what_to_reach(limit, unit, step, base, margin, pairs):
+    """Return (slope, above, below) for `_compare_block`: what the sum of a row must reach, if its cosine is to.
+
+    That is ``(limit - margin) * length / step - base / step``, in whole numbers that are never too large: a row
+    passes at ``0 + 0 >= 0 + 0``, which is so while any may be among the best, and where numbers are out of reach.
+    """
+    away = np.floor(-base / step) - 1
+    if not (limit > margin and away > (pairs + 1) // 2 * LARGEST - 65535):
+        return np.uint16(0), np.uint16(0), np.uint16(0)
+    slope = np.floor((limit - margin) * unit / step * 65536 * (1 - 1e-9))
+    return np.uint16(min(slope, 65535.0)), np.uint16(max(-away, 0.0)), np.uint16(min(max(away, 0.0), 65535.0))
 
 
 @kernel(fastmath=FAST)
-def scan_nibbles(codes, inverses, start, stop, eligible, tables, step, base, exact, error, margin, best, rows,
+def _pass(stride, floor, codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin, best,
+          rows, uppers):
+    """Do as `scan_nibbles` for one of `stride` blocks, and pass over rows whose cosine is below `floor`."""
+    k = len(best)
+    pairs = codes.shape[1]
+    flat, table = codes.reshape(-1), tables.reshape(-1)
+    masks = np.empty(ROWS // HALF, np.uint32)
+    limit = max(best[k - 1], floor)
+    slope, above, below = _what_to_reach(limit, unit, step, base, margin, pairs)
+    found = 0
+    for block in range(start // ROWS, (stop + ROWS - 1) // ROWS, stride):
+        if not _compare_block(flat, lengths, block, pairs, table, slope, above, below, masks):
+            continue
+        for part in range(len(masks)):
+            mask = masks[part]
+            row = block * ROWS + part * HALF - 1
+            while mask:
+                row += 1
+                here = mask & np.uint32(1)
+                mask >>= np.uint32(1)
+                if not here or not start <= row < stop or (len(eligible) and not eligible[row]):
+                    continue
+                place = _place(row % ROWS)
+                total = 0.0
+                for pair in range(pairs):
+                    both = codes[block, pair, place]
+                    total += exact[pair, 0, both & 15] + exact[pair, 1, both >> 4]
+                shortest = lengths[row] * unit
+                longest = shortest + unit if lengths[row] < UNKNOWN else np.inf
+                high, low = total + error, total - error
+                upper = np.float32(high / (shortest if high > 0 else longest) + margin)
+                if upper < limit:
+                    continue
+                rows[found] = row
+                uppers[found] = upper
+                found += 1
+                lower = np.float32(low / (longest if low >= 0 else shortest) - margin)
+                if lower > best[k - 1]:
+                    at = k - 1
+                    while at > 0 and lower > best[at - 1]:
+                        best[at] = best[at - 1]
+                        at -= 1
+                    best[at] = lower
+                    limit = max(best[k - 1], floor)
+        slope, above, below = _what_to_reach(limit, unit, step, base, margin, pairs)
+    return found
+
+
+@kernel(fastmath=FAST)
+def scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin, best, rows,
                  uppers):
     """Find the rows from `start` to `stop` that may be among the k of highest cosine to a query; return how many.
 
-    codes (blocks, pairs, 64) uint8 as from `lay_out`, inverses (64 * blocks,) float32, 1 / length of each row, 0 of
-    a zero row; eligible (rows,) bool, or empty where all are. tables (pairs, 2, 16) uint8, of numbers up to 63, and
-    exact (pairs, 2, 16) float64 are the query's: a cosine is at most ``(step * sum of tables + base) * inverse +
-    margin``, and it is ``sum of exact * inverse``, give or take ``error * inverse + margin``. best (k,) float32 comes
-    sorted, largest first, and gets the k largest of what it had and the least cosines that rows may have; rows (n,)
-    int64 and uppers (n,) float32 get, in their first places, the rows found, ascending, and the most their cosines
-    may be.
+    codes (blocks, pairs, ROWS) uint8 as from `lay_out`; lengths (ROWS * blocks,) uint16, c for a row whose length is
+    between c and c + 1 times `unit`, 65,535 for longer ones and for zero rows; eligible (rows,) bool, or empty where
+    all are. tables (pairs, 2, 16) uint8, of which the numbers of two pairs add up
+    to 255 at most, and exact (pairs, 2, 16) float64 are the query's: a
+    dot product is at most ``step * sum of tables + base``, and it is ``sum of exact``, give or take `error`. By
+    `margin` a cosine may differ from what these say. best (k,) float32 comes sorted, largest first, and gets the k
+    largest of what it had and the least cosines that rows may have; rows (n,) int64 and uppers (n,) float32 get, in
+    their first places, the rows found, ascending, and the most their cosines may be.
     """
-    k = len(best)
-    pairs = codes.shape[1]
-    step32, base32, margin32 = np.float32(step), np.float32(base), np.float32(margin)
-    flat, table = codes.reshape(-1), tables.reshape(-1)
-    sums = np.empty(ROWS, np.uint16)
-    highest = np.empty(ROWS, np.float32)
-    found = 0
-    for block in range(start // ROWS, (stop + ROWS - 1) // ROWS):
-        _sum_block(flat, block * pairs * ROWS, pairs, table, sums)
-        inverse = inverses[block * ROWS : (block + 1) * ROWS]
-        least = best[k - 1]
-        some = False
-        for i in range(ROWS):
-            highest[i] = (step32 * np.float32(sums[i]) + base32) * inverse[i] + margin32
-            some |= highest[i] >= least
-        if not some:
-            continue
-        for i in range(ROWS):
-            row = block * ROWS + i
-            if highest[i] < best[k - 1] or not start <= row < stop or (len(eligible) and not eligible[row]):
-                continue
-            place = 2 * i if i < HALF else 2 * i - ROWS + 1
-            total = 0.0
-            for pair in range(pairs):
-                both = codes[block, pair, place]
-                total += exact[pair, 0, both & 15] + exact[pair, 1, both >> 4]
-            slack = error * inverse[i] + margin
-            upper = np.float32(total * inverse[i] + slack)
-            if upper < best[k - 1]:
-                continue
-            rows[found] = row
-            uppers[found] = upper
-            found += 1
-            lower = np.float32(total * inverse[i] - slack)
-            if lower > best[k - 1]:
-                at = k - 1
-                while at > 0 and lower > best[at - 1]:
-                    best[at] = best[at - 1]
-                    at -= 1
-                best[at] = lower
-    return found
+    # A few blocks first, so that all begin with a limit that few rows reach.
+    ahead = best.copy()
+    _pass(SAMPLED, ahead[-1], codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin,
+          ahead, rows, uppers)
+    return _pass(1, ahead[-1], codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin,
+                 best, rows, uppers)

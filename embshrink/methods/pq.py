@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -84,7 +83,8 @@ class PQ:
 
     def _bounds(self, c):
         """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
-        starts = np.searchsorted(_part_of_column(self.subspaces, c), range(self.subspaces + 1)).tolist()
+        width, longer = divmod(c, self.subspaces)
+        starts = [m * width + min(m, longer) for m in range(self.subspaces + 1)]
         return list(zip(starts, starts[1:]))
 
     def fit(self, matrix, context):
@@ -171,14 +171,10 @@ class PQ:
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
     def decode(self, codes, state, rows):
-        codebook, labels = state["codebook"], codes["codes"][rows]
-        c = codebook.shape[1]
+        labels = codes["codes"][rows]
         if self._code_bits() == 4:
-            byte, shift = _place_of_column(self.subspaces, c)
-            labels = labels[:, byte] >> shift & 15
-        else:
-            labels = labels[:, _part_of_column(self.subspaces, c)]
-        decoded = codebook[labels, np.arange(c)]
+            labels = unpack_nibbles(labels, self.subspaces)
+        decoded = _look_up(state["codebook"], labels)
         if "rotation" in state:
             decoded = stable_product(decoded, state["rotation"])
         return decoded * state["scale"] if "scale" in state else decoded
@@ -224,18 +220,18 @@ class PQ:
                               found=int(labels.max()))
 
 
-@functools.lru_cache(maxsize=32)
-def _part_of_column(subspaces, c):
-    """Return the part that each column is in, (c,) int64."""
-    width, longer = divmod(c, subspaces)
-    return np.repeat(np.arange(subspaces), [width + 1] * longer + [width] * (subspaces - longer))
-
-
-@functools.lru_cache(maxsize=32)
-def _place_of_column(subspaces, c):
-    """Return the byte of `pack_nibbles` that holds each column's code, and how far it must be shifted, (c,) each."""
-    high, byte = np.divmod(_part_of_column(subspaces, c), -(-subspaces // 2))
-    return byte, (4 * high).astype(np.uint8)
+def _look_up(codebook, labels):
+    """Return the centroids, (n, c), of codebook (k, c) that labels (n, m) name."""
+    m, c = labels.shape[1], codebook.shape[1]
+    width, longer = divmod(c, m)
+    found = []
+    for first, last, size in ((0, longer, width + 1), (longer, m, width)):
+        if first < last:
+            start = first * (width + 1)
+            numbers = np.ascontiguousarray(codebook[:, start : start + (last - first) * size])
+            parts = numbers.view(np.dtype((np.void, numbers.itemsize * size)))  # copied whole, not number by number
+            found.append(parts[labels[:, first:last], np.arange(last - first)].view(numbers.dtype))
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
 def pack_nibbles(labels):
