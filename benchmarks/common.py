@@ -74,22 +74,28 @@ def process_seconds(command, **environment):
 
 # Not ru_maxrss: a child's begins at what its parent held when it was forked.
 PEAK = """
-import re
+import json, re, time
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 {setup}
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew at what is held now
-before = peak()
+before, start = peak(), time.perf_counter()
 {work}
-print(peak() - before)
+taken = time.perf_counter() - start
+print(json.dumps([peak() - before, taken]))
 """
 
 
 def peak_growth(setup, work):
     """Return by how many bytes the peak memory of a fresh process grows during `work`, after `setup` (Linux)."""
+    return peak_and_seconds(setup, work)[0]
+
+
+def peak_and_seconds(setup, work):
+    """Return as `peak_growth`, and the seconds `work` took."""
     code = PEAK.format(setup=setup, work=work)
-    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(result.stdout.splitlines()[-1])
+    result = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def machine():
@@ -97,7 +103,8 @@ def machine():
     from embshrink.parallel import thread_count
 
     versions = {}
-    for package in ("embshrink", "numpy", "numba", "scipy", "gensim", "faiss-cpu", "scikit-learn", "pyarrow"):
+    for package in ("embshrink", "numpy", "numba", "scipy", "gensim", "faiss-cpu", "scikit-learn", "pyarrow",
+                    "spacy"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -109,9 +116,22 @@ def machine():
     return {"cpu": model, "threads": thread_count(), "python": platform.python_version(), **versions}
 
 
-def write(name, record):
+def earlier(name, part="rows"):
+    """Return a part of results/NAME.json, to add to: empty where there is none, or it is of another machine."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return {}
+    record = json.loads(path.read_text())
+    if record["machine"] != machine():
+        print(f"{path} is of another machine, or of other versions: its figures are dropped", file=sys.stderr)
+        return {}
+    return record.get(part, {})
+
+
+def write(name, record, show=True):
     """Write a benchmark's figures to results/NAME.json, and print them."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), **record}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(text)
+    if show:
+        print(text)

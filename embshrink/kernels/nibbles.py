@@ -57,17 +57,21 @@ def _part(builder, vector, start, count):
 
 
 def _shuffle(builder, entries, labels):
-    """Return the entries (16 bytes) that the labels (64 bytes below 16) name."""
-    wide = can("avx512bw")
-    kind = _BYTES if wide else ir.VectorType(ir.IntType(8), 32)
-    name = "llvm.x86.avx512.pshuf.b.512" if wide else "llvm.x86.avx2.pshuf.b"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
-    table = _part(builder, entries, 0, kind.count)
-    if wide:
-        return builder.call(function, [table, labels])
-    parts = [builder.call(function, [table, _part(builder, labels, start, 32)]) for start in (0, 32)]
-    places = ir.Constant(ir.VectorType(ir.IntType(32), VECTOR), list(range(VECTOR)))
-    return builder.shuffle_vector(*parts, places)
+    """Return the entries (16 bytes) that the low halves of labels (64 bytes) name."""
+
+    def call(name, kind, *arguments):
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+        return builder.call(function, arguments)
+
+    if can("avx512vbmi"):  # looks up 64 entries, and heeds no other bits: four times the same 16 need no mask
+        return call("llvm.x86.avx512.permvar.qi.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
+    labels = builder.and_(labels, _all(_BYTES, 15))
+    if can("avx512bw"):
+        return call("llvm.x86.avx512.pshuf.b.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
+    kind = ir.VectorType(ir.IntType(8), VECTOR // 2)
+    parts = [call("llvm.x86.avx2.pshuf.b", kind, _part(builder, entries, 0, kind.count),
+                  _part(builder, labels, start, kind.count)) for start in (0, kind.count)]
+    return builder.shuffle_vector(*parts, ir.Constant(ir.VectorType(ir.IntType(32), VECTOR), list(range(VECTOR))))
 
 
 @intrinsic
@@ -106,9 +110,7 @@ def _compare_block(typingctx, codes, lengths, block, pairs, tables, slope, above
                 packed = load(_BYTES, builder.gep(start, [builder.add(builder.mul(pair, number(ROWS)),
                                                                       number(v * VECTOR))]))
                 upper = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _all(_WORDS, 4)), _BYTES)
-                parts = (_shuffle(builder, entries, builder.and_(labels, _all(_BYTES, 15)))
-                         for entries, labels in ((low, packed), (high, upper)))
-                found.append(builder.add(*parts))
+                found.append(builder.add(_shuffle(builder, low, packed), _shuffle(builder, high, upper)))
             return found
 
         # Sums of 16 bits: of two neighbours as they lie, and of the second one alone. The first ones' come out by

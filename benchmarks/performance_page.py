@@ -1,0 +1,168 @@
+"""Put the figures of results/speed.json and growth.json into docs/performance.md and README.md, between markers.
+
+    python benchmarks/performance_page.py
+    python benchmarks/performance_page.py --check    # exit code 1 if they say anything else
+
+The text around the tables is written by hand; no figure in it is.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "docs" / "performance.md", ROOT / "README.md"
+MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
+
+
+def table(head, rows):
+    """Return a table in Markdown; columns after the first whose head begins with > are set to the right."""
+    marks = ["---:" if cell.startswith(">") else "---" for cell in head]
+    lines = [[cell.lstrip(">") for cell in head], marks, *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines).replace("| --- |", "|---|")
+
+
+def duration(seconds):
+    """Return seconds to three digits, in the unit that suits them."""
+    for unit, size in (("s", 1), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_digits(seconds / size)} {unit}"
+    return f"{_digits(seconds / 1e-6)} us"
+
+
+def _digits(number):
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def size(count):
+    """Return bytes as MB or GB."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{_digits(count / 1e6)} MB"
+
+
+def ratio(record):
+    """Return how many times faster ours is, or slower, and the range over the pairs."""
+    low, high = record["times_faster_range"]
+    text = f"**{record['times_faster']:.3g}x faster**"
+    if record["times_faster"] < 1:
+        text, low, high = f"{1 / record['times_faster']:.3g}x its time", 1 / high, 1 / low
+    return text if record["pairs"] == 1 else f"{text} ({low:.3g} to {high:.3g})"
+
+
+def speed_machine(speed, growth):
+    machine = speed["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine.items() if name not in ("cpu", "threads"))
+    return f"{machine['cpu']}, {speed['threads']} threads; {versions}. {speed['table']}."
+
+
+def verdict(speed, growth):
+    asked = [(name, peer, record) for name, row in speed["rows"].items() for peer, record in row["against"].items()
+             if record["asked"]]
+    missed = [f"{name} against {peer} (asked: {record['asked']}; found: {ratio(record)})"
+              for name, peer, record in asked if not record["met"]]
+    wrong = [name for name, row in speed["rows"].items() if not row["right"]]
+    lines = [f"Of {len(asked)} demands {len(asked) - len(missed)} are met."]
+    lines += ["Not met: " + "; ".join(missed).replace("**", "") + "."] if missed else []
+    lines += [f"All {len(speed['rows'])} results are as good as the peers', or exact." if not wrong else
+              "Wrong, or worse than a peer's: " + "; ".join(wrong) + "."]
+    return " ".join(lines)
+
+
+def speeds(speed, growth):
+    rows = []
+    for name, row in speed["rows"].items():
+        for peer, record in row["against"].items():
+            met = {True: "yes", False: "**no**", None: ""}[record.get("met")]
+            rows.append([name, duration(record["ours_s"]), peer, duration(record["theirs_s"]), ratio(record),
+                         record["asked"] or "", met, str(record["pairs"])])
+    return table(["work", ">ours", "peer", ">theirs", "ours is", "asked", "met", ">pairs"], rows)
+
+
+def demanded(speed, growth):
+    rows = [[name, duration(record["ours_s"]), peer, duration(record["theirs_s"]), ratio(record)]
+            for name, row in speed["rows"].items() for peer, record in row["against"].items() if record["asked"]]
+    return table(["work", ">ours", "peer", ">theirs", "ours is"], rows)
+
+
+def checks(speed, growth):
+    return table(["work", "checked", "holds"], [
+        [name, checked(row), "yes" if row["right"] else "**no**"] for name, row in speed["rows"].items()])
+
+
+def checked(row):
+    """Return what was compared in the run of a row."""
+    if "recall_at_10" in row:
+        return f"recall@10 of 50 words against brute force on the decoded vectors: {row['recall_at_10']:.3f}"
+    if "score" in row:
+        return "right and wrong answers: " + "; ".join(f"{name} {right:,} and {wrong:,}"
+                                                       for name, (_, right, wrong) in row["score"].items())
+    if "relative_error" in row:
+        return "relative error over all rows: " + ", ".join(f"{name} {error:.5f}"
+                                                            for name, error in row["relative_error"].items())
+    if "squares" in row:
+        ours = row["squares"]["ours"]
+        return "sum of squared distances, ours 1: " + ", ".join(
+            f"{name} {error / ours:.4f}" for name, error in row["squares"].items() if name != "ours")
+    if "rows_that_differ" in row:
+        return "words given another row: " + ", ".join(
+            f"{name} {count}" + (f", at cosines {gap:.0e} apart" if count else "")
+            for name, (count, gap) in row["rows_that_differ"].items())
+    if "equal_to_gensim" in row:
+        return "words and numbers are gensim's, to the last bit"
+    return "rows are those of decoding all, to the last bit"
+
+
+def indexes(speed, growth):
+    rows = [[f"`{' '.join(row['steps'])}`", *map(duration, row["first_searches_s"][:2]),
+             duration(next(iter(row["against"].values()))["ours_s"]), size(row["held_bytes"])]
+            for row in speed["rows"].values() if "first_searches_s" in row]
+    return table(["file", ">first search", ">second, with the index made", ">later ones", ">held in memory"], rows)
+
+
+def grown(speed, growth):
+    rows = []
+    for name, row in growth["rows"].items():
+        rows.append([name, *map(duration, row["seconds"]), f"{row['exponent']:.2f}",
+                     *(size(row["peak_growth_bytes"][at]) for at in (0, -1))])
+    words = next(iter(growth["rows"].values()))["words"]
+    return table(["work", *(f">{count:,}" for count in words), ">exponent", f">memory at {words[0]:,}",
+                  f">at {words[-1]:,}"], rows)
+
+
+def large(speed, growth):
+    if not growth["large"]:
+        return "Not measured yet."
+    shape = growth["large_table"]
+    rows = [[f"`{row['command']}`", duration(row["seconds"]), size(row["peak_bytes"]),
+             size(row["target_bytes"]) if row["target_bytes"] else ""] for row in growth["large"].values()]
+    head = f"{shape['words']:,} words of {shape['dim']} numbers, {size(shape['matrix_bytes'])} of float32:\n\n"
+    return head + table(["command", ">time", ">most memory held", ">file"], rows)
+
+
+PARTS = {"machine": speed_machine, "verdict": verdict, "speeds": speeds, "demanded": demanded, "checks": checks,
+         "indexes": indexes, "growth": grown, "large": large}
+
+
+def filled(text):
+    """Return a page's text with its parts filled in anew."""
+    speed, growth = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("speed", "growth"))
+    return MARKED.sub(lambda match: match[1] + PARTS[match[2]](speed, growth) + "\n" + match[3]
+                      if match[2] in PARTS else match[0], text)
+
+
+def fill():
+    """Fill the pages in anew."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def check():
+    """Exit with code 1 if a page says anything else."""
+    for page in PAGES:
+        if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8"):
+            sys.exit(f"{page.name} does not say what results/*.json do: python benchmarks/performance_page.py")
+
+
+if __name__ == "__main__":
+    check() if sys.argv[1:] == ["--check"] else fill()
