@@ -27,6 +27,7 @@ END_MAGIC = b"\x89EMSEND\n"
 MAJOR, MINOR = 1, 0
 ALIGNMENT = 64
 BLOCK = 1 << 20
+AT_ONCE = 16  # blocks that are checked and let go of together
 MAX_HEADER = 1 << 20
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float16", "float32")
 CHECKSUMS = "checksums"
@@ -649,7 +650,14 @@ class Container:
         """Check every block of every section; raise FormatError at the first that is damaged."""
         for section in self.sections.values():
             section._seen[:] = False
-            np.asarray(section)
+            for start in range(0, len(section._seen), AT_ONCE):
+                section._check_blocks(range(start, start + AT_ONCE))
+                self._let_go()
+
+    def _let_go(self):
+        """Take what was read of the file out of the process's memory; where it is needed again it is mapped again."""
+        if isinstance(self._map, _mmap.mmap) and hasattr(_mmap, "MADV_DONTNEED"):
+            self._map.madvise(_mmap.MADV_DONTNEED)
 
     def close(self):
         """Let go of the file. Arrays taken from it stay valid."""
