@@ -6,12 +6,11 @@ import threading
 
 import numpy as np
 
-from embshrink.parallel import map_blocks, run_blocks
+from embshrink.parallel import map_blocks, run_blocks, thread_count
 
 LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
 MOST_BYTES = 1 << 30
-MULTIPLE = 16  # columns are filled up to one, for SIMD
-PIECE_BYTES = 1 << 23  # what a thread takes at a time: less, and its start would take longer than its work
+PIECE_BYTES = 1 << 22  # what a thread takes at least: with less, its start would take longer than its work
 MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
 ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of 4-bit codes is in two
@@ -72,11 +71,9 @@ def _can_shuffle():
     """Whether numba compiles here, and for a processor that has AVX2."""
     from numba.core import config
 
-    if config.DISABLE_JIT:
-        return False
-    from embshrink.kernels.nibbles import can
+    from embshrink.kernels import processor_has
 
-    return can("avx2")
+    return not config.DISABLE_JIT and processor_has("avx2")
 
 
 class Index:
@@ -99,12 +96,12 @@ class Index:
         if hasattr(emb.words, "unpack"):
             emb.words.unpack()
 
-    def candidates(self, query, count, start, stop):
-        """Return the rows that may be among those of the words nearest to a vector, ascending, (k,) int64.
+    def candidates(self, queries, count, start, stop):
+        """Return for each vector the rows that may be among those of the words nearest to it, ascending.
 
         Parameters
         ----------
-        query : numpy.ndarray, shape (dim,), float32
+        queries : numpy.ndarray, shape (q, dim), float32
             Of length 1.
         count : int
             How many of the nearest must be among what is returned, with all that tie with the last one.
@@ -113,16 +110,21 @@ class Index:
 
         Returns
         -------
-        numpy.ndarray of int64, or None
+        list of numpy.ndarray of int64, or of None
             None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
             of length 1, being zero, or too long or short for float32.
         """
-        if count > MOST_FOUND or not 0.999 < query @ query < 1.001:
-            return None
+        found = [None] * len(queries)
+        lengths = np.einsum("ij,ij->i", queries, queries)
+        usual = np.flatnonzero((lengths > 0.999) & (lengths < 1.001))
+        if count > MOST_FOUND or not len(usual):
+            return found
         eligible = np.zeros(0, bool)
         if self.words is not None:
             eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
-        return self.rows.candidates(query, count, start, stop, eligible)
+        for place, rows in zip(usual, self.rows.candidates(queries[usual], count, start, stop, eligible)):
+            found[place] = rows
+        return found
 
 
 class WordsOfRows:
@@ -181,41 +183,52 @@ class WordsOfRows:
         return ids[order], cosines[order]
 
 
-def _best_rows(scan, count, start, stop, width):
-    """Run a scan on all threads; return the rows, ascending, that may be among the `count` of highest cosine.
+def _best_rows(scan, queries, count, start, stop, width):
+    """Run a scan on all threads; return for each query the rows, ascending, that may be among the best.
 
     Parameters
     ----------
     scan : callable
-        ``scan(start, stop, best, rows, uppers)``, a kernel of embshrink/kernels/.
+        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries.
+    queries : int
+        How many there are.
     count, start, stop : int
+        Of how many of highest cosine each answer must consist, and among which rows.
     width : int
         Bytes a row, by which work is cut.
+
+    Returns
+    -------
+    list of numpy.ndarray of int64
     """
     count = min(count, stop - start)
     if count < 1:
-        return np.zeros(0, np.int64)
+        return [np.zeros(0, np.int64)] * queries
     origin = start // ALIGNED * ALIGNED
     n = stop - origin
-    pieces = -(-n * width // PIECE_BYTES)
-    reached = [-np.inf]  # so much the last of the best has in every piece that is done
+    pieces = max(1, min(n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
+    reached = [np.full(queries, -np.inf, np.float32)]  # so much has the last of the best in every piece that is done
 
     def work(first, last):
         first, last = max(origin + first, start), origin + last
-        best, rows, uppers = np.empty(count, np.float32), np.empty(last - first, np.int64), np.empty(
-            last - first, np.float32)
-        best.fill(max(reached))
-        found = scan(first, last, best, rows, uppers)
-        reached.append(best[-1])
-        return best, rows[:found], uppers[:found]
+        best, found = np.empty((queries, count), np.float32), np.empty(queries, np.int64)
+        rows, uppers = np.empty((queries, last - first), np.int64), np.empty((queries, last - first), np.float32)
+        best[:] = np.max(reached, axis=0)[:, None]
+        scan(first, last, best, rows, uppers, found)
+        reached.append(best[:, -1])
+        return best, *([part[q, :many] for q, many in enumerate(found)] for part in (rows, uppers))
 
-    found = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
-    best, rows, uppers = found[0] if len(found) == 1 else map(np.concatenate, zip(*found))
-    return rows[uppers >= (best[-1] if len(found) == 1 else np.partition(best, -count)[-count])]
+    parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
+    answers = []
+    for q in range(queries):
+        best = np.concatenate([best[q] for best, _, _ in parts])
+        rows, uppers = (np.concatenate([part[q] for part in own]) for own in list(zip(*parts))[1:])
+        answers.append(rows[uppers >= np.partition(best, -count)[-count]])
+    return answers
 
 
 class RowIndex:
-    """All stored rows at 8 bits a number: dim + 8 bytes a row, dim filled up to a multiple of 16.
+    """All stored rows at 8 bits a number: dim + 8 bytes a row, and one more if dim is odd.
 
     Parameters
     ----------
@@ -230,52 +243,56 @@ class RowIndex:
     """
 
     def __init__(self, emb):
-        from embshrink.kernels.scan import encode_rows
+        from embshrink.kernels.scan import ROWS, encode_rows
 
-        n, dim = self.n, _ = emb.n_rows, emb.vector_size
-        self.codes = np.zeros((n, self.bytes_per_row(dim) - 8), np.int8)
+        n, dim = self.n, self._dim = emb.n_rows, emb.vector_size
+        self.codes = np.zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
         self.scales = np.empty(n, np.float32)
         self.bounds = np.empty(n, np.float32)
         margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
 
         def encode(start, stop):
             vectors = np.ascontiguousarray(emb.decode_rows(np.arange(start, stop)))
-            encode_rows(vectors, SHORTEST, LONGEST, margin, self.codes[start:stop], self.scales[start:stop],
-                        self.bounds[start:stop])
+            encode_rows(vectors, start, SHORTEST, LONGEST, margin, self.codes, self.scales, self.bounds)
 
         map_blocks(encode, n, emb.block_rows)
 
     @staticmethod
     def bytes_per_row(dim):
         """Return how much memory an index takes for each stored row of `dim` numbers."""
-        return -(-dim // MULTIPLE) * MULTIPLE + 8
+        return dim + dim % 2 + 8
 
-    def candidates(self, query, count, start, stop, eligible):
-        """Return the rows from `start` to `stop` that may be among the `count` nearest, ascending, (k,) int64.
+    def candidates(self, queries, count, start, stop, eligible):
+        """Return for each query the rows from `start` to `stop` that may be among the nearest, ascending.
 
         Parameters
         ----------
-        query : numpy.ndarray, shape (dim,), float32
-            Of length 1.
+        queries : numpy.ndarray, shape (q, dim), float32
+            Of length 1. Their scan is one: rows are taken from memory once for all of them.
         count, start, stop : int
+            How many of the nearest each answer must hold, among which rows.
         eligible : numpy.ndarray, shape (rows,), bool
             Look only among these; empty for all.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64, or of None
         """
         from embshrink.kernels.scan import scan_rows
 
-        exact = query.astype(np.float64)
-        width = self.codes.shape[1]
-        steps = min(32767 / np.abs(exact).max(), 2**30 / (127 * width**0.5))  # the sums must fit 32 bits
-        codes = np.zeros(width, np.int16)
-        codes[: len(exact)] = np.rint(exact * steps)
-        error = np.linalg.norm(exact - codes[: len(exact)] / steps)
-        factors = np.array([1 / steps, np.linalg.norm(exact) + error, error], np.float32)
+        exact = queries.astype(np.float64)
+        codes = np.zeros((len(exact), 2 * self.codes.shape[1]), np.int16)
+        # The sums must fit 32 bits.
+        steps = np.minimum(32767 / np.abs(exact).max(axis=1), 2**30 / (127 * codes.shape[1] ** 0.5))
+        codes[:, : self._dim] = np.rint(exact * steps[:, None])
+        error = np.linalg.norm(exact - codes[:, : self._dim] / steps[:, None], axis=1)
+        factors = np.stack([1 / steps, np.linalg.norm(exact, axis=1) + error, error], axis=1).astype(np.float32)
 
-        def scan(first, last, best, rows, uppers):
-            return scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, codes, *factors, best, rows,
-                             uppers)
+        def scan(first, last, best, rows, uppers, found):
+            scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, codes, factors, best, rows, uppers,
+                      found)
 
-        return _best_rows(scan, count, start, stop, width)
+        return _best_rows(scan, len(codes), count, start, stop, self.bytes_per_row(self._dim))
 
 
 class NibbleIndex:
@@ -341,8 +358,14 @@ class NibbleIndex:
         """Return how much memory an index takes for each stored row of so many codes."""
         return -(-parts // 2) + 2
 
-    def candidates(self, query, count, start, stop, eligible):
+    def candidates(self, queries, count, start, stop, eligible):
         """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
+        def one(first, last):
+            return self._candidates(queries[first], count, start, stop, eligible)
+
+        return run_blocks(one, len(queries), 1)
+
+    def _candidates(self, query, count, start, stop, eligible):
         from embshrink.kernels.nibbles import scan_nibbles
 
         tables, exact, step, base, size = self._tables(query)
@@ -351,11 +374,11 @@ class NibbleIndex:
         error = 1.01 * self._error
         base += error + 8 * UNIT * size
 
-        def scan(first, last, best, rows, uppers):
-            return scan_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, tables, step, base,
-                                exact, error, self._margin, best, rows, uppers)
+        def scan(first, last, best, rows, uppers, found):
+            found[0] = scan_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, tables, step, base,
+                                    exact, error, self._margin, best[0], rows[0], uppers[0])
 
-        return _best_rows(scan, count, start, stop, self.bytes_per_row(2 * len(tables)))
+        return _best_rows(scan, 1, count, start, stop, self.bytes_per_row(2 * len(tables)))[0]
 
     def _tables(self, query):
         """Return a query's tables, rounded and exact, and what `make_tables` says of them."""

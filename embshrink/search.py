@@ -6,10 +6,11 @@ import numpy as np
 
 from embshrink.arrays import row_norms, stable_product, unit_rows
 from embshrink.errors import EmbshrinkError
-from embshrink.parallel import blocks, map_blocks, run_blocks
+from embshrink.parallel import blocks, run_blocks
 from embshrink.scan import MOST_FOUND, index_of
 
 BATCH_VALUES = 1 << 24
+BATCH_QUERIES = 8  # that one pass over an index answers: more would not be faster
 FEW = 1000  # are sooner sorted than sifted
 
 
@@ -154,10 +155,16 @@ def nearest(emb, query, topn, start=0, stop=None, without=()):
     cosines are those of decoding all, to the last bit.
     """
     start, stop = max(start, 0), len(emb) if stop is None else min(max(stop, 0), len(emb))
-    found = _candidates(emb, query, topn + len(without), start, stop)
-    if found is None:
-        found = np.arange(start, stop), word_cosines(emb, query)[start:stop]
-    return _best(*found, topn, without)
+    return _nearest(emb, [query], topn, start, stop, [without])[0]
+
+
+def _nearest(emb, queries, topn, start, stop, without):
+    """Return for each query ids and cosines, as `nearest`; those to be left out are given for each."""
+    found = _candidates(emb, [_unit(query) for query in queries], topn + max(map(len, without)), start, stop)
+    for place, query in enumerate(queries):
+        if found[place] is None:
+            found[place] = np.arange(start, stop), word_cosines(emb, query)[start:stop]
+    return [_best(*pair, topn, left_out) for pair, left_out in zip(found, without)]
 
 
 def _best(ids, cosines, topn, without):
@@ -193,8 +200,8 @@ def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
 
     Notes
     -----
-    The answers are those of `most_similar`, query by query. With an index (see there) each query is a scan, on one
-    core; without, rows are decoded once for as many queries as 64 MiB of cosines allow.
+    The answers are those of `most_similar`, query by query. With an index (see there) a pass over it answers several
+    queries; without, rows are decoded once for as many queries as 64 MiB of cosines allow.
     """
     found = [_look_up(emb, [item]) for item in queries]
     stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
@@ -203,13 +210,11 @@ def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
     def keep(place, best):
         ids[place, : len(best[0])], cosines[place, : len(best[0])] = best
 
-    def search(first, last):
-        for place in range(first, last):
-            (query,), without = found[place]
-            keep(place, nearest(emb, query, topn, 0, stop, without))
-
     if not len(emb) or (index_of(emb, len(found)) is not None and topn < MOST_FOUND):
-        map_blocks(search, len(found), 8)
+        for first, last in blocks(len(found), BATCH_QUERIES):
+            queries, without = zip(*((query, given) for (query,), given in found[first:last]))
+            for place, best in enumerate(_nearest(emb, queries, topn, 0, stop, without), first):
+                keep(place, best)
         return ids, cosines
     for first, last in blocks(len(found), max(1, BATCH_VALUES // max(emb.n_rows, 1))):
         part = row_cosines(emb, [query for (query,), _ in found[first:last]])
@@ -219,19 +224,31 @@ def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
     return ids, cosines
 
 
-def _candidates(emb, query, count, start, stop):
-    """Return the words that may be among the nearest, by id, and their cosines; None where there is no index."""
+def _candidates(emb, units, count, start, stop):
+    """Return for each query the words that may be among the nearest, by id, and their cosines.
+
+    None where all are to be looked at: where there is no index, or it cannot tell.
+    """
     index = index_of(emb)
     if index is None:
-        return None
-    query = _unit(query)
-    rows = index.candidates(query, count, start, stop)
-    if rows is None:
-        return None
+        return [None] * len(units)
+    answers = index.candidates(np.stack(units), count, start, stop)
+    usual = [place for place, rows in enumerate(answers) if rows is not None]
+    if not usual:
+        return answers
+    rows = np.concatenate([answers[place] for place in usual])
     cosines = np.empty(len(rows), np.float32)
+    ends = np.cumsum([len(answers[place]) for place in usual])
     for first, last in blocks(len(rows), emb.block_rows):
-        cosines[first:last] = _cosines(emb.decode_rows(rows[first:last]), query)[0]
-    return (rows, cosines) if index.words is None else index.words.spread(rows, cosines, start, stop, count)
+        vectors = emb.decode_rows(rows[first:last])
+        for place, own, end in zip(usual, [0, *ends], ends):
+            mine = slice(max(own, first), min(end, last))
+            if mine.start < mine.stop:
+                cosines[mine] = _cosines(vectors[mine.start - first : mine.stop - first], units[place])[0]
+    for place, own, end in zip(usual, [0, *ends], ends):
+        found = rows[own:end], cosines[own:end]
+        answers[place] = found if index.words is None else index.words.spread(*found, start, stop, count)
+    return answers
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
@@ -264,9 +281,9 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     Notes
     -----
     The second search among 20,000 rows or more decodes them all and keeps an index in memory: half a byte a code
-    and 2 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row (see
-    `embshrink.scan`); and for packed words about 20 bytes a word. Later ones take well under a millisecond with
-    codes of 4 bits, else one or two, for 400,000 words. `Embeddings.close` lets go of all of it.
+    and 2 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row or one
+    more (see `embshrink.scan`); and for packed words about 20 bytes a word. Later ones take well under a millisecond
+    with codes of 4 bits, else one or two, for 400,000 words. `Embeddings.close` lets go of all of it.
     """
     items, weights = [], []
     for given, sign in ((positive, 1.0), (negative, -1.0)):

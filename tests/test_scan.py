@@ -112,37 +112,79 @@ def test_rows_of_words_of_a_zero_scale_alone_are_no_measure_for_others():
     assert [word for word, _ in assert_same(emb, "a", topn=2)] == ["d", "e"]
 
 
+def laid_out(codes):
+    """Return codes (n, d) as `scan_rows` takes them, (blocks, pairs, ROWS, 2)."""
+    from embshrink.kernels.scan import ROWS
+
+    n, d = codes.shape
+    whole = np.zeros((-(-n // ROWS) * ROWS, d + d % 2), codes.dtype)
+    whole[:n, :d] = codes
+    return np.ascontiguousarray(whole.reshape(-1, ROWS, whole.shape[1] // 2, 2).transpose(0, 2, 1, 3))
+
+
+def codes_of(index, dim):
+    """Return the codes that an index holds, (n, dim)."""
+    return index.codes.transpose(0, 2, 1, 3).reshape(index.codes.shape[0] * index.codes.shape[2], -1)[: index.n, :dim]
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from([0, 1]))
-def test_the_kernel_is_its_slow_twin(seed, k, exact):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from([0, 1]), st.sampled_from([1, 2, 5, 16]),
+       st.integers(1, 5))
+def test_the_kernel_is_its_slow_twin(seed, k, exact, dim, many):
     from embshrink.kernels.scan import scan_rows
 
     rng = np.random.default_rng(seed)
-    codes, query = rng.integers(-3, 4, (300, 16)).astype(np.int8), rng.integers(-5, 6, 16).astype(np.int16)
+    codes = rng.integers(-3, 4, (300, dim)).astype(np.int8)
+    queries = np.zeros((many, dim + dim % 2), np.int16)
+    queries[:, :dim] = rng.integers(-5, 6, (many, dim))
     scales = rng.choice(np.array([0, 0.5, 1], np.float32), 300)
     bounds = rng.choice(np.array([0] if exact else [0, 0.25, 8, np.inf], np.float32), 300)
-    error = np.float32(0 if exact else 1.5)
     eligible = rng.random(300) < 0.8
-    best = np.full(k, -np.inf, np.float32)
-    rows, uppers = np.empty(300, np.int64), np.empty(300, np.float32)
-    factor, reach = np.float32(2), np.float32(0.5)
+    rows, uppers = np.empty((many, 300), np.int64), np.empty((many, 300), np.float32)
+    found = np.full(many, 77)
+    factors = np.array([[2, 0.5, 0 if exact else 1.5]] * many, np.float32)
+    factors[1:] *= rng.choice(np.array([0.5, 1, 2], np.float32), (many - 1, 1))
     start, stop = sorted(rng.integers(0, 301, 2).tolist())
     floor = np.float32(rng.choice([-np.inf, -20]))
-    best[:] = floor
+    best = np.full((many, k), floor)
     everything = rng.random() < 0.3
-    found = scan_rows(codes, scales, bounds, start, stop, eligible[:0] if everything else eligible, query, factor,
-                      reach, error, best, rows, uppers)
+    scan_rows(laid_out(codes), scales, bounds, start, stop, eligible[:0] if everything else eligible, queries,
+              factors, best, rows, uppers, found)
 
     eligible &= not everything
     eligible |= everything
     eligible[:start] = eligible[stop:] = False
-    cosines = 2 * scales * (codes @ query.astype(np.float32))  # small whole numbers and halves: no rounding anywhere
-    slack = bounds / 2 + error
-    lowest = np.append((cosines - slack)[eligible], np.full(k, floor))
-    assert np.array_equal(best, np.sort(lowest)[::-1][:k])
-    assert np.array_equal(uppers[:found], (cosines + slack)[rows[:found]])
-    kept = rows[:found][uppers[:found] >= best[-1]]
-    assert np.array_equal(kept, np.flatnonzero(eligible & (cosines + slack >= best[-1])))
+    for q, (factor, reach, error) in enumerate(factors):
+        # Small whole numbers and parts of them: no rounding anywhere.
+        cosines = factor * scales * (codes @ queries[q, :dim].astype(np.float32))
+        slack = bounds * reach + error
+        lowest = np.append((cosines - slack)[eligible], np.full(k, floor))
+        assert np.array_equal(best[q], np.sort(lowest)[::-1][:k])
+        assert np.array_equal(uppers[q, : found[q]], (cosines + slack)[rows[q, : found[q]]])
+        kept = rows[q, : found[q]][uppers[q, : found[q]] >= best[q, -1]]
+        assert np.array_equal(kept, np.flatnonzero(eligible & (cosines + slack >= best[q, -1])))
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 50])
+def test_both_ways_to_multiply_are_one(dim):
+    from embshrink.kernels import scan as kernels
+
+    if kernels._multiply is kernels._multiply_plainly:
+        pytest.skip("there is one way here")
+    rng = np.random.default_rng(dim)
+    codes = rng.choice(np.array([-127, 0, 127], np.int8), (200, dim))
+    queries = rng.choice(np.array([-32767, 0, 32767], np.int16), (3, dim + dim % 2))
+    blocks = laid_out(codes)
+    plain, quick = np.empty((2, kernels.ROWS), np.int32)
+    quickly = kernels.kernel(lambda *parts: kernels._multiply_quickly(*parts))
+    for block in range(len(blocks)):
+        for number in range(3):
+            where = blocks.ravel(), block, blocks.shape[1], queries.ravel(), number
+            kernels._multiply_plainly(*where, plain)
+            quickly(*where, quick)
+            assert np.array_equal(plain, quick)
+            own = codes[block * kernels.ROWS :][: kernels.ROWS].astype(np.int64)
+            assert np.array_equal(quick[: len(own)], own @ queries[number, :dim])
 
 
 def test_few_rows_are_decoded(monkeypatch):
@@ -178,10 +220,11 @@ def test_the_index_takes_the_memory_it_says():
     emb.most_similar("w3")
     emb.most_similar("w3")
     index = emb.index.rows
-    assert index.codes.nbytes + index.scales.nbytes + index.bounds.nbytes == 100 * index.bytes_per_row(50) == 100 * 72
+    assert index.codes.nbytes + index.scales.nbytes + index.bounds.nbytes == 128 * 50 + 100 * 8
+    assert index.bytes_per_row(50) == 58 and index.bytes_per_row(51) == 60
 
 
-@pytest.mark.parametrize("limit", [("LEAST_ROWS", 101), ("MOST_BYTES", 7199)])
+@pytest.mark.parametrize("limit", [("LEAST_ROWS", 101), ("MOST_BYTES", 5799)])
 def test_no_index_of_few_rows_or_of_too_many_bytes(limit, monkeypatch):
     emb = as_embeddings(make_vectors(100, 50))
     monkeypatch.setattr(scan, *limit)
@@ -196,9 +239,9 @@ def test_no_index_of_few_rows_or_of_too_many_bytes(limit, monkeypatch):
 def test_a_search_for_most_of_the_words_decodes_them_all(source):
     emb = as_embeddings(source)
     assert_same(emb, "w3", topn=1200)
-    query = search._unit(emb["w3"])
-    assert emb.index.candidates(query, scan.MOST_FOUND + 1, 0, 1500) is None
-    assert len(emb.index.candidates(query, scan.MOST_FOUND, 0, 1500)) >= scan.MOST_FOUND
+    query = search._unit(emb["w3"])[None]
+    assert emb.index.candidates(query, scan.MOST_FOUND + 1, 0, 1500) == [None]
+    assert len(emb.index.candidates(query, scan.MOST_FOUND, 0, 1500)[0]) >= scan.MOST_FOUND
 
 
 def test_search_does_without_numba(monkeypatch):
@@ -272,7 +315,7 @@ def test_cosines_lie_within_the_bounds_even_along_what_was_lost(seed, dim, power
     rng = np.random.default_rng(seed)
     matrix = (rng.standard_normal((30, dim)) ** 3 * 10.0**power).astype(np.float32)
     index = scan.RowIndex(as_embeddings(WordVectors([f"w{i}" for i in range(30)], matrix)))
-    held = index.codes[:, :dim] * index.scales[:, None].astype(np.float64)
+    held = codes_of(index, dim) * index.scales[:, None].astype(np.float64)
     lost = matrix / np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True) - held
     for query in (*lost, *-lost, *matrix.astype(np.float64), *rng.standard_normal((5, dim))):
         if not query.any():
@@ -294,7 +337,7 @@ def test_queries_along_what_was_lost_among_rows_nearly_alike(seed, dim, spread):
     emb = as_embeddings(WordVectors([f"w{i}" for i in range(300)], matrix))
     index = scan.RowIndex(emb)
     unit = matrix / np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
-    lost = unit - index.codes[:, :dim] * index.scales[:, None].astype(np.float64)
+    lost = unit - codes_of(index, dim) * index.scales[:, None].astype(np.float64)
     for query in (unit[0], lost[0], -lost[1], unit[2] + 30 * lost[2]):
         assert_same(emb, [query.astype(np.float32)], topn=5)
 
@@ -325,8 +368,8 @@ def test_long_rows_do_not_overflow_the_sums():
     emb = as_embeddings(WordVectors([f"w{i}" for i in range(40)], matrix))
     assert [word for word, _ in assert_same(emb, "w0", topn=3)] == ["w1", "w2", "w3"]
     assert [word for word, _ in assert_same(emb, "w25", topn=2)] == ["w20", "w21"]
-    query = search._unit(matrix[0])
-    assert len(emb.index.candidates(query, 3, 0, 40)) == 20
+    query = search._unit(matrix[0])[None]
+    assert len(emb.index.candidates(query, 3, 0, 40)[0]) == 20
 
 
 PLAIN = """
@@ -344,7 +387,8 @@ assert emb.index is None
 scan.LEAST_ROWS = 1
 assert [emb.most_similar(word) for word in ("w3", "w9")] == before
 assert emb.index is not None
-print(len(emb.index.candidates(matrix[3] / np.linalg.norm(matrix[3]), 10, 0, 150)), "candidates")
+query = matrix[3] / np.linalg.norm(matrix[3])
+print(len(emb.index.candidates(query[None], 10, 0, 150)[0]), "candidates")
 """
 
 

@@ -152,8 +152,8 @@ def test_few_rows_are_decoded_at_any_number_of_threads(monkeypatch):
     for threads, rows in found.items():
         parallel.set_threads(threads)
         for index in range(0, 70_000, 7777):
-            query = search._unit(emb[f"w{index}"])
-            rows.append(emb.index.candidates(query, 10, 0, len(emb)).tolist())
+            query = search._unit(emb[f"w{index}"])[None]
+            rows.append(emb.index.candidates(query, 10, 0, len(emb))[0].tolist())
         assert emb.most_similar("w69999") == expected
     assert found[1] == found[2] == found[5]
     assert max(map(len, found[1])) < 40
@@ -190,7 +190,7 @@ def test_zero_rows_and_long_ones_leave_few_candidates(rotate):
     emb = table(PQ(4, 16, rotate=rotate), {"codes": pack_nibbles(labels)}, state, 8)
     for word in ("w0", "w700", "w1999"):
         assert_same(emb, word)
-    assert len(emb.index.candidates(search._unit(emb["w1999"]), 10, 0, 2000)) < 20
+    assert len(emb.index.candidates(search._unit(emb["w1999"])[None], 10, 0, 2000)[0]) < 20
 
 
 def test_rows_out_of_reach_of_float32_are_left_to_the_other_index():

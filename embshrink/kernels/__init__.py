@@ -26,3 +26,12 @@ def kernel(function=None, *, fastmath=False):
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
         return numba.njit(**options)(function)
+
+
+def processor_has(feature):
+    """Whether the processor that numba compiles for has a feature, as LLVM names it, and numba may use it."""
+    from numba.core import config
+    from numba.core.codegen import get_host_cpu_features
+
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return f"+{feature}" in features.split(",")

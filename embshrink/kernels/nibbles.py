@@ -13,27 +13,15 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from embshrink.kernels import FAST, kernel
+from embshrink.kernels import FAST, kernel, processor_has
 
 UNKNOWN = 65_535  # the length of a row that is long, or zero
 GROUP = 4  # codes whose numbers are added up in 8 bits
 LARGEST = 255  # sum of a group
 SAMPLED = 32  # one of so many blocks is looked at beforehand
-
-
-def can(feature):
-    """Whether the processor that numba compiles for has a feature, as LLVM names it."""
-    from llvmlite.binding import get_host_cpu_features
-    from numba.core import config
-
-    if config.CPU_FEATURES is not None:
-        return f"+{feature}" in config.CPU_FEATURES.split(",")
-    return bool(get_host_cpu_features().get(feature))
-
-
 VECTOR = 64  # rows whose codes are looked up together
 HALF = VECTOR // 2
-ROWS = 2 * VECTOR if can("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
+ROWS = 2 * VECTOR if processor_has("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
 _VECTORS = ROWS // VECTOR
 _BYTES = ir.VectorType(ir.IntType(8), VECTOR)
 _WORDS = ir.VectorType(ir.IntType(16), HALF)
@@ -63,10 +51,11 @@ def _shuffle(builder, entries, labels):
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
         return builder.call(function, arguments)
 
-    if can("avx512vbmi"):  # looks up 64 entries, and heeds no other bits: four times the same 16 need no mask
+    # Looks up 64 entries, and heeds no other bits: four times the same 16 need no mask.
+    if processor_has("avx512vbmi"):
         return call("llvm.x86.avx512.permvar.qi.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     labels = builder.and_(labels, _all(_BYTES, 15))
-    if can("avx512bw"):
+    if processor_has("avx512bw"):
         return call("llvm.x86.avx512.pshuf.b.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     kind = ir.VectorType(ir.IntType(8), VECTOR // 2)
     parts = [call("llvm.x86.avx2.pshuf.b", kind, _part(builder, entries, 0, kind.count),

@@ -1,25 +1,40 @@
-"""Rows as 8-bit numbers of which the error is known, and a pass over them that finds what may be best."""
+"""Rows as 8-bit numbers of which the error is known, and a pass over them that finds what may be best.
+
+Rows lie in blocks, two columns of all of a block's rows together: an instruction of AVX2, of which numba must be
+told, multiplies both with a query's two and adds them up. Where it is missing, or nothing is compiled, a plain loop
+does.
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, config, types
+from numba.extending import intrinsic
 
-from embshrink.kernels import FAST, kernel
+from embshrink.kernels import FAST, kernel, processor_has
 
-_RUN = 64  # rows at once: their products are made first, so that what follows is SIMD too
+ROWS = 64  # in a block: so many have their sums in registers
+_LANES = 16 if processor_has("avx512bw") else 8
+_WHOLE = ir.VectorType(ir.IntType(32), _LANES)
+_SHORT = ir.VectorType(ir.IntType(16), 2 * _LANES)
+_BYTES = ir.VectorType(ir.IntType(8), 2 * _LANES)
+_MULTIPLY = "llvm.x86.avx512.pmaddw.d.512" if _LANES == 16 else "llvm.x86.avx2.pmadd.wd"
 
 
 @kernel(fastmath=FAST)
-def encode_rows(rows, shortest, longest, margin, codes, scales, bounds):
+def encode_rows(rows, first, shortest, longest, margin, codes, scales, bounds):
     """Round rows (n, d) float32, brought to length 1, to ``scale * code``; bounds are the lengths of what is lost.
 
-    codes (n, w) int8 with w >= d come filled with zeros; scales and bounds (n,) float32. Every bound has `margin`
+    They are put where rows from number `first` on have their place: codes (blocks, pairs, ROWS, 2) int8 with
+    2 * pairs >= d, which come filled with zeros, scales and bounds (all rows,) float32. Every bound has `margin`
     added; a zero row has scale and bound 0; a row not of a length from shortest to longest has an infinite bound.
     """
     for i in range(rows.shape[0]):
-        row = rows[i]
+        row, place = rows[i], first + i
+        block = codes[place // ROWS]
         total = 0.0
         peak = np.float32(0)
         for j in range(len(row)):
@@ -27,68 +42,127 @@ def encode_rows(rows, shortest, longest, margin, codes, scales, bounds):
             total += value * value
             peak = max(peak, abs(row[j]))
         length = math.sqrt(total)
-        scales[i] = 0
-        bounds[i] = 0 if length == 0 else np.inf
+        scales[place] = 0
+        bounds[place] = 0 if length == 0 else np.inf
         if not shortest <= length <= longest:
             continue
         scale = np.float32(np.float64(peak) / length / 127)
-        scales[i] = scale
-        code = codes[i]
+        scales[place] = scale
         lost = 0.0
         for j in range(len(row)):
             unit = np.float64(row[j]) / length
             rounded = np.rint(unit / scale)
-            code[j] = np.int8(rounded)
+            block[j // 2, place % ROWS, j % 2] = np.int8(rounded)
             rest = unit - scale * rounded
             lost += rest * rest
-        bounds[i] = math.sqrt(lost) + margin
+        bounds[place] = math.sqrt(lost) + margin
+
+
+@intrinsic
+def _multiply_quickly(typingctx, codes, block, pairs, queries, number, products):
+    """Fill products (ROWS,) int32 with the dot products of a block's rows and one of the queries.
+
+    codes (...,) int8 and queries (...,) int16 as `scan_rows` has them, flat.
+    """
+    signature = types.void(codes, block, pairs, queries, number, products)
+
+    def codegen(context, builder, signature, args):
+        codes, block, pairs, queries, number, products = (
+            context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+            for kind, value in zip(signature.args, args))
+        kind = ir.FunctionType(_WHOLE, [_SHORT, _SHORT])
+        multiply = cgutils.get_or_insert_function(builder.module, kind, _MULTIPLY)
+
+        def at(pointer, *factors):
+            place = ir.Constant(pairs.type, 1)
+            for factor in factors:
+                place = builder.mul(place, ir.Constant(pairs.type, factor) if isinstance(factor, int) else factor)
+            return builder.gep(pointer, [place])
+
+        def load(kind, pointer):
+            value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+            value.align = 1
+            return value
+
+        own, query = at(codes, block, pairs, 2 * ROWS), at(queries, number, pairs, 2)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(_WHOLE, None)) for _ in range(ROWS // _LANES)]
+        with cgutils.for_range(builder, pairs, intp=pairs.type) as loop:
+            both = load(ir.IntType(32), at(query, loop.index, 2))
+            both = builder.insert_element(ir.Constant(_WHOLE, ir.Undefined), both, ir.IntType(32)(0))
+            both = builder.shuffle_vector(both, both, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), None))
+            both, pair = builder.bitcast(both, _SHORT), at(own, loop.index, 2 * ROWS)
+            for v, total in enumerate(totals):
+                numbers = builder.sext(load(_BYTES, at(pair, 2 * _LANES * v)), _SHORT)
+                builder.store(builder.add(builder.load(total), builder.call(multiply, [numbers, both])), total)
+        for v, total in enumerate(totals):
+            place = builder.bitcast(at(products, _LANES * v), _WHOLE.as_pointer())
+            builder.store(builder.load(total), place).align = 4
+
+    return signature, codegen
+
+
+@kernel
+def _multiply_plainly(codes, block, pairs, queries, number, products):
+    """Do as `_multiply_quickly`."""
+    products[:] = 0
+    for pair in range(pairs):
+        first, second = queries[2 * (number * pairs + pair)], queries[2 * (number * pairs + pair) + 1]
+        own = codes[2 * ROWS * (block * pairs + pair) : 2 * ROWS * (block * pairs + pair + 1)]
+        for row in range(ROWS):
+            products[row] += np.int32(own[2 * row]) * np.int32(first) + np.int32(own[2 * row + 1]) * np.int32(second)
+
+
+_multiply = _multiply_quickly if processor_has("avx2") and not config.DISABLE_JIT else _multiply_plainly
 
 
 @kernel(fastmath=FAST)
-def scan_rows(codes, scales, bounds, start, stop, eligible, query, factor, reach, error, best, rows, uppers):
-    """Find the rows from `start` to `stop` that may be among the k of highest cosine to the query; return how many.
+def scan_rows(codes, scales, bounds, start, stop, eligible, queries, factors, best, rows, uppers, found):
+    """Find the rows from `start` to `stop` that may be among the k of highest cosine to each of some queries.
 
-    codes (n, w) int8, scales and bounds (n,) float32, eligible (n,) bool, or empty where all are, query (w,) int16.
-    A row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach + error``. best (k,) float32
-    comes sorted, largest first, and gets the k largest of what it had and the least cosines that rows may have; rows
-    (n,) int64 and uppers (n,) float32 get, in their first places, the rows found, ascending, and the most their
-    cosines may be.
+    codes (blocks, pairs, ROWS, 2) int8, scales and bounds (n,) float32 as from `encode_rows`; eligible (n,) bool, or
+    empty where all are; queries (q, 2 * pairs) int16. With (factor, reach, error) as the query's factors (q, 3)
+    float32, a row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach + error``. best
+    (q, k) float32 comes sorted, largest first, and gets the k largest of what it had and the least cosines that rows
+    may have. rows (q, m) int64 and uppers (q, m) float32 get, in their first places, the rows found, ascending, and
+    the most their cosines may be; found (q,) int64 how many these are.
     """
-    k = len(best)
-    products = np.empty(_RUN, np.int32)
-    highest = np.empty(_RUN, np.float32)
-    lowest = np.empty(_RUN, np.float32)
-    found = 0
-    for first in range(start, stop, _RUN):
-        last = min(first + _RUN, stop)
-        run = codes[first:last]
-        for i in range(len(run)):
-            row = run[i]
-            product = np.int32(0)
-            for j in range(len(query)):
-                product += np.int32(row[j]) * np.int32(query[j])
-            products[i] = product
+    k = best.shape[1]
+    pairs = codes.shape[1]
+    flat, flat_queries = codes.reshape(-1), queries.reshape(-1)
+    products = np.empty(ROWS, np.int32)
+    highest = np.empty(ROWS, np.float32)
+    lowest = np.empty(ROWS, np.float32)
+    found[:] = 0
+    for block in range(start // ROWS, (stop + ROWS - 1) // ROWS):
+        origin = block * ROWS
+        first, last = max(start, origin), min(stop, origin + ROWS)
         scale = scales[first:last]
         bound = bounds[first:last]
-        least = best[k - 1]
-        some = False
-        for i in range(len(run)):
-            cosine = factor * scale[i] * np.float32(products[i])
-            slack = bound[i] * reach + error
-            highest[i] = cosine + slack
-            lowest[i] = cosine - slack
-            some |= highest[i] >= least
-        if some:
-            for i in range(len(run)):
-                if highest[i] >= best[k - 1] and (not len(eligible) or eligible[first + i]):
-                    rows[found] = first + i
-                    uppers[found] = highest[i]
-                    found += 1
-                    lower = lowest[i]
-                    if lower > best[k - 1]:
-                        place = k - 1
-                        while place > 0 and lower > best[place - 1]:
-                            best[place] = best[place - 1]
-                            place -= 1
-                        best[place] = lower
-    return found
+        for q in range(len(queries)):
+            _multiply(flat, block, pairs, flat_queries, q, products)
+            product = products[first - origin : last - origin]
+            factor, reach, error = factors[q, 0], factors[q, 1], factors[q, 2]
+            top = best[q]
+            least = top[k - 1]
+            some = False
+            for i in range(len(product)):
+                cosine = factor * scale[i] * np.float32(product[i])
+                slack = bound[i] * reach + error
+                highest[i] = cosine + slack
+                lowest[i] = cosine - slack
+                some |= highest[i] >= least
+            if some:
+                count = found[q]
+                for i in range(len(product)):
+                    if highest[i] >= top[k - 1] and (not len(eligible) or eligible[first + i]):
+                        rows[q, count] = first + i
+                        uppers[q, count] = highest[i]
+                        count += 1
+                        lower = lowest[i]
+                        if lower > top[k - 1]:
+                            place = k - 1
+                            while place > 0 and lower > top[place - 1]:
+                                top[place] = top[place - 1]
+                                place -= 1
+                            top[place] = lower
+                found[q] = count

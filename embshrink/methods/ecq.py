@@ -238,6 +238,8 @@ class _Decoder:
 
     def _pays(self, blocks):
         """Whether there are so many blocks to read that the kernel is worth while; starting numba takes a second."""
+        if sys.modules.get("embshrink.kernels.ecq"):  # in use already
+            return True
         few = FEW_WHILE_READY if sys.modules.get("numba") else FEW_NUMBERS
         return blocks * self.block * len(self.basis) > few
 
