@@ -28,6 +28,7 @@ MAJOR, MINOR = 1, 0
 ALIGNMENT = 64
 BLOCK = 1 << 20
 AT_ONCE = 16  # blocks that are checked and let go of together
+PIECE = 4 << 20  # bytes of an array on disk that are written at a time
 MAX_HEADER = 1 << 20
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float16", "float32")
 CHECKSUMS = "checksums"
@@ -284,15 +285,33 @@ def _remove_stale(folder, name):
                 os.unlink(path)
 
 
-def _block_sums(data):
-    view = memoryview(data)
-    return [zlib.crc32(view[start : start + BLOCK]) for start in range(0, len(view), BLOCK)]
-
-
 def _raw(array):
     """Return an array's bytes as they are stored, without a copy where it is already so."""
     array = np.ascontiguousarray(array, dtype=_stored_dtype(array.dtype))
-    return array.reshape(-1).view(np.uint8)
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _pieces(array):
+    """Yield the bytes of an array, or of rows on disk some at a time."""
+    if isinstance(array, np.ndarray):
+        yield _raw(array)
+        return
+    rows = max(1, PIECE * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), rows):
+        yield _raw(array[start : start + rows])
+
+
+def _block_sums(array):
+    """Return the checksum of each block of an array's bytes."""
+    sums, crc, rest = [], 0, BLOCK
+    for piece in _pieces(array):
+        while len(piece):
+            part, piece = piece[:rest], piece[rest:]
+            crc, rest = zlib.crc32(part, crc), rest - len(part)
+            if not rest:
+                sums.append(crc)
+                crc, rest = 0, BLOCK
+    return sums if rest == BLOCK else [*sums, crc]
 
 
 def write_container(path, header, sections, *, force=False, check=None):
@@ -304,7 +323,8 @@ def write_container(path, header, sections, *, force=False, check=None):
     header : dict
         JSON-able, without the section table.
     sections : dict of str to numpy.ndarray
-        Stored in this order.
+        Stored in this order. In place of an array may be what has its ``shape``, ``dtype`` and ``nbytes`` and gives
+        slices of rows, as `embshrink.spool.Rows`: never all of it is in memory then.
     force, check
         As for `atomic_write`.
 
@@ -317,7 +337,7 @@ def write_container(path, header, sections, *, force=False, check=None):
     for name, array in sections.items():
         if array.dtype.name not in DTYPES:
             raise FormatError(f"section {name} has a dtype the file cannot hold", expected=DTYPES, found=array.dtype)
-        blocks = _block_sums(_raw(array))
+        blocks = _block_sums(array)
         crc = blocks[0] if len(blocks) == 1 else zlib.crc32(np.array(blocks, dtype="<u4").tobytes())
         if len(blocks) > 1:
             sums.extend(blocks)
@@ -343,9 +363,9 @@ def write_container(path, header, sections, *, force=False, check=None):
         head = _PRELUDE.pack(*fields, crc) + text
         file.write(head + bytes(start - len(head)))
         for array in sections.values():
-            raw = _raw(array)
-            file.write(raw.data)
-            file.write(bytes(_aligned(raw.nbytes) - raw.nbytes))
+            for piece in _pieces(array):
+                file.write(piece)
+            file.write(bytes(_aligned(array.nbytes) - array.nbytes))
         file.write(_FOOTER.pack(length, crc, 0, END_MAGIC))
     return length
 
@@ -652,9 +672,9 @@ class Container:
             section._seen[:] = False
             for start in range(0, len(section._seen), AT_ONCE):
                 section._check_blocks(range(start, start + AT_ONCE))
-                self._let_go()
+                self.let_go()
 
-    def _let_go(self):
+    def let_go(self):
         """Take what was read of the file out of the process's memory; where it is needed again it is mapped again."""
         if isinstance(self._map, _mmap.mmap) and hasattr(_mmap, "MADV_DONTNEED"):
             self._map.madvise(_mmap.MADV_DONTNEED)

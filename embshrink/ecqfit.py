@@ -14,7 +14,8 @@ from embshrink.errors import StepError
 from embshrink.linalg import column_means, eigen, gram
 from embshrink.methods.ecq import centroid_unit, parse_weights
 from embshrink.nearest import best_targets
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.parallel import blocks, map_blocks, one_blas_thread
+from embshrink.spool import Pile
 from embshrink.symbols import (
     BASE,
     ESCAPED,
@@ -31,9 +32,9 @@ from embshrink.symbols import (
     value_of,
 )
 
-SAMPLE = 32_768  # rows that everything is learned from
+SAMPLE, SAMPLE_NUMBERS = 32_768, 5 << 20  # rows that everything is learned from, and numbers
 TRIAL = 8_192  # rows that a step is tried on
-LEARNT_ROWS = 32  # that a centroid is learned on
+LEARNT_ROWS, LEARNT_NUMBERS = 32, 20 << 20  # rows that a centroid is learned on, and numbers that all are
 CENTROIDS = (4096, 1024, 256, 64, 16)
 ROWS_PER_CENTROID = 16  # that a centroid must have to be worth trying
 WORTH = 6  # bits a row that all centroids may take to be worth trying
@@ -42,6 +43,7 @@ ROUNDS = 6  # of k-means
 SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # squared steps that a bit is worth
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # squared steps lost a number, about
 ROWS = 2048  # coded at a time
+PARTS = 64  # times as many until what was coded is put away
 ZERO_LEVEL = 24  # of a number as large as the distance of its values, while tables are learned
 TRIED_LEVELS = 88
 ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
@@ -206,7 +208,7 @@ def fit(codec, matrix, context):
             sample[part] -= taken[bucket_of(rows[part])]
         return sample
 
-    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE, max(TRIAL, SAMPLE_NUMBERS // c))).astype(np.int64))
     choice = _Choice(codec, n, centred(rows), bucket_of(rows), means, _weights(codec.weights, n, context.weights))
     return choice.state(lambda count: centred(np.sort(context.rng.choice(n, min(count, n), replace=False))), context)
 
@@ -265,7 +267,9 @@ class _Choice:
             book = np.zeros((0, self.sample.shape[1]), np.float32)
             if k > 1:
                 init = "k-means++" if k <= 256 else "random"
-                book = kmeans(draw(max(LEARNT_ROWS * k, TRIAL)), k, context.rng, init=init, iterations=ROUNDS)[0]
+                most = max(LEARNT_NUMBERS // self.sample.shape[1], ROWS_PER_CENTROID * k)
+                rows = draw(max(min(LEARNT_ROWS * k, most), TRIAL))
+                book = kmeans(rows, k, context.rng, init=init, iterations=ROUNDS)[0]
             return _Trial(self, book)
 
         best = trial(1 if codec.centroids is None else codec.centroids)
@@ -328,16 +332,22 @@ class _Trial:
         self.basis = np.clip(np.rint(axes.T / self.unit), -127, 127).astype(np.int8)
         self.inverse = _inverse(self.basis, self.unit)
         self.book_numbers = book @ self.inverse
-        self.spread = np.sqrt(np.square(rest @ self.inverse / choice.relative[:, None]).mean(axis=0))
-        self.extent = np.sqrt(np.square(self.spread) + np.square(taken @ self.inverse).mean(axis=0))
+        self.spread = np.sqrt(self._mean_squares(rest, choice.relative))
+        self.extent = np.sqrt(np.square(self.spread) + self._mean_squares(taken, np.ones(len(taken))))
         self.tables = Tables.first(self.codec.trellis)
-        reach = float((np.abs(self._numbers(slice(None))).max(axis=1) / choice.relative).max())
+        reach = max(map_blocks(lambda start, stop: float(np.abs(
+            self._along(choice.sample[start:stop], choice.relative[start:stop])).max()), len(rest), ROWS))
         self.reach = max(reach, float(np.abs(self.means).max()), 1e-30)
         self.least_step = self.reach / (ESCAPED // 2)
 
-    def _numbers(self, rows):
-        """Return the coordinates of some rows of the sample along the axes, in the vectors' unit."""
-        return self.choice.sample[rows].astype(np.float64) @ self.inverse
+    def _along(self, vectors, relative):
+        """Return the coordinates of rows along the axes, in the vectors' unit times what a row's values are worth."""
+        return vectors.astype(np.float64) @ self.inverse / relative[:, None]
+
+    def _mean_squares(self, vectors, relative):
+        sums = map_blocks(lambda start, stop: np.square(
+            self._along(vectors[start:stop], relative[start:stop])).sum(axis=0), len(vectors), ROWS)
+        return sum(sums) / len(vectors)
 
     def score(self, step):
         """Return what is to be small: bits a row, and the error as bits that would undo it."""
@@ -362,12 +372,20 @@ class _Trial:
         apart = step * distance(codec.trellis) / UNIT
         m = 1 + int(np.flatnonzero(self.extent > NEGLIGIBLE * apart).max(initial=0))
         base = self._levels(self.spread[:m] / apart)
-        targets = self._numbers(rows)[:, :m] / (step / UNIT)
-        if len(self.book):
-            targets -= self._book_values(step, m)[self.labels[rows]]
-        targets /= choice.relative[rows, None]
-        energy = np.square(targets / (np.maximum(self.spread[:m], apart * NO_SPREAD) / step * UNIT))
-        prior, classes = self._priors(energy.mean(axis=1), rows)
+        usual = np.maximum(self.spread[:m], apart * NO_SPREAD) / step * UNIT
+        book = self._book_values(step, m)
+        targets, energy = np.empty((len(rows), m)), np.empty(len(rows))
+
+        def aim(start, stop):
+            part = rows[start:stop]
+            own = self._along(choice.sample[part], choice.relative[part])[:, :m] / (step / UNIT)
+            if len(book):
+                own -= book[self.labels[part]] / choice.relative[part, None]
+            targets[start:stop] = own
+            energy[start:stop] = np.square(own / usual).mean(axis=1)
+
+        map_blocks(aim, len(rows), ROWS)
+        prior, classes = self._priors(energy, rows)
         levels = (prior[choice.buckets[rows]] + (16 * classes[self.labels[rows]] if len(classes) else 0))
         for _ in range(learn + 1):
             coder = Coder(*tables.rounded(), codec.trellis, base)
@@ -505,13 +523,19 @@ class _Trial:
     def _stretch(self, found, step, means):
         """Return what to multiply each bucket's rows by, so that they are as long as before on average."""
         choice, m = self.choice, found[1]
-        rebuilt = found[8] * choice.relative[:, None] + means[choice.buckets]
-        if len(self.book):
-            rebuilt += self._book_values(step, m)[self.labels]
-        rebuilt = rebuilt @ (self.basis[:m].astype(np.float64) * self.unit) * (step / UNIT)
-        before = choice.sample + choice.means[choice.buckets]
-        lengths = [np.bincount(choice.buckets, np.square(part).sum(axis=1), minlength=len(means))
-                   for part in (before, rebuilt)]
+        book, axes = self._book_values(step, m), self.basis[:m].astype(np.float64) * (self.unit * step / UNIT)
+
+        def measure(start, stop):
+            part = slice(start, stop)
+            buckets = choice.buckets[part]
+            rebuilt = found[8][part] * choice.relative[part, None] + means[buckets]
+            if len(book):
+                rebuilt += book[self.labels[part]]
+            before = choice.sample[part] + choice.means[buckets]
+            return [np.bincount(buckets, np.square(rows).sum(axis=1), minlength=len(means))
+                    for rows in (before, rebuilt @ axes)]
+
+        lengths = np.sum(map_blocks(measure, len(choice.sample), ROWS), axis=0)
         return np.sqrt(np.where(lengths[1] > 0, lengths[0], 1) / np.where(lengths[1] > 0, lengths[1], 1))
 
     # the end
@@ -556,8 +580,13 @@ class _Trial:
 
 def _in_parts(choose, targets, levels, slope):
     """Return ``choose(targets, levels, slope)``, some rows at a time on all cores."""
-    parts = map_blocks(lambda start, stop: choose(targets[start:stop], levels[start:stop], slope), len(targets), ROWS)
-    return np.concatenate(parts)
+    sizes = np.empty(targets.shape, np.int32)
+
+    def work(start, stop):
+        sizes[start:stop] = choose(targets[start:stop], levels[start:stop], slope)
+
+    map_blocks(work, len(targets), ROWS)
+    return sizes
 
 
 def _inverse(basis, unit):
@@ -620,17 +649,17 @@ def encode(codec, matrix, state, context):
         done += count
         context.progress("encoding", done, n)
 
-    parts = map_blocks(part, n, size, report)
-    lengths = np.concatenate([lengths for _, lengths in parts]) if parts else np.zeros(0, np.int64)
+    data, lengths = Pile(matrix), [np.zeros(0, np.int64)]
+    for first, last in blocks(n, PARTS * size):
+        for coded, own in map_blocks(lambda start, stop: part(first + start, first + stop), last - first, size,  # noqa: B023
+                                     report):
+            data.add(coded)
+            lengths.append(own)
+    lengths = np.concatenate(lengths)
     least = int(lengths.min(initial=1 << 40)) if len(lengths) else 0
     spare = lengths - least
-    data, done = np.empty(int(lengths.sum()), np.uint8), 0
-    for number, (part, _) in enumerate(parts):
-        data[done : done + len(part)] = np.frombuffer(part, np.uint8)
-        done += len(part)
-        parts[number] = None  # so that all codes are never in memory twice
     return {
-        "data": data,
+        "data": data.whole(),
         "lengths": spare.astype(narrowest_uint(int(spare.max(initial=0)))),
         "starts": (np.cumsum(lengths) - lengths)[::BLOCKS_PER_START].astype(np.uint64),
         "sizes": np.array([least, n], np.uint64),

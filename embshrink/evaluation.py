@@ -24,7 +24,7 @@ from embshrink.parallel import blocks, map_blocks, one_blas_thread
 from embshrink.vocab import to_text
 
 RESTRICT_VOCAB = 300_000  # gensim's
-DECODE_ROWS = 16_384  # rows decoded at a time
+DECODE_ROWS, DECODE_NUMBERS = 16_384, 1 << 20  # decoded at a time, whichever is less
 TILE_ROWS, TILE_VECTORS = 1024, 64  # products at a time and thread: what fits its cache
 LOWEST = np.float32(np.finfo(np.float32).min)  # below any score
 PREDICTIONS = 5  # how many of the nearest words gensim looks at, query words left out
@@ -478,10 +478,14 @@ def _nearest(table, ids, vectors, terms, signs, k, progress):
         map_blocks(block, len(terms), queries)
 
     with one_blas_thread():
-        for start, stop in blocks(len(firsts), DECODE_ROWS):
+        for start, stop in blocks(len(firsts), _rows_at_once(table)):
             compete(unit_rows(table.decode_ids(ids[firsts[start:stop]])), start)
             progress("neighbours", stop, len(firsts))
     return best if members is None else _spread(scores, best, members, starts)
+
+
+def _rows_at_once(table):
+    return max(1, min(DECODE_ROWS, DECODE_NUMBERS // table.vector_size))
 
 
 def _distinct_vectors(table, ids):
@@ -572,7 +576,8 @@ def reconstruction(emb, baseline, *, sample=None, seed=0, common=None):
     def add(start, stop):
         return theirs.decode_ids(base_ids[start:stop]).sum(axis=0, dtype=np.float64)
 
-    mean = sum(map_blocks(add, n, DECODE_ROWS)) / n
+    size = _rows_at_once(theirs)
+    mean = sum(map_blocks(add, n, size)) / n
 
     def compare(start, stop):
         x = theirs.decode_ids(base_ids[start:stop]).astype(np.float64)
@@ -582,7 +587,7 @@ def reconstruction(emb, baseline, *, sample=None, seed=0, common=None):
         cosines = np.einsum("ij,ij->i", x, y) / np.where(product > 0, product, 1)
         return ((x - y) ** 2).sum(), ((x - mean) ** 2).sum(), np.clip(cosines, -1, 1), int((lengths == 0).sum())
 
-    errors, spreads, cosines, zeros = zip(*map_blocks(compare, n, DECODE_ROWS))
+    errors, spreads, cosines, zeros = zip(*map_blocks(compare, n, size))
     error, spread, cosines = float(sum(errors)), float(sum(spreads)), np.concatenate(cosines)
     ties = np.flatnonzero(cosines == cosines.min())
     worst = int(ties[np.argmin(base_ids[ties])])

@@ -79,7 +79,7 @@ def of_model(model, spool=None):
     else:
         ids, rows = model.pruned
     n = len(model.words)
-    matrix = np.empty((len(ids), model.dim), np.float32) if spool is None else spool.empty(len(ids), model.dim)
+    matrix = np.empty((len(ids), model.dim), np.float32) if spool is None else spool.empty((len(ids), model.dim))
     step = 16_384
     for start in range(0, len(ids), step):
         stop = min(start + step, len(ids))
@@ -253,5 +253,4 @@ class Subwords:
         ranks = encode_ids(ids, self.hashing.bucket)["ranks"]
         if not np.array_equal(ranks, np.asarray(self._ranks)):
             raise FormatError("ngrams.ranks does not count ngrams.bitmap")
-        self.rows.stored.codec.check_codes(self.rows.stored.codes, self.rows.stored.state)
         self.rows.check_rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import numpy as np
 from embshrink import registry
 from embshrink.arrays import narrowest_uint
 from embshrink.errors import FormatError
-from embshrink.methods.base import Context, RowMap, expect, expect_finite, no_progress
-from embshrink.spool import check_result
+from embshrink.methods.base import Context, RowMap, expect, expect_finite, no_progress, rows_at_once
+from embshrink.spool import Rows
 
 LOSSLESS = "cast:dtype=float32"
 
@@ -180,21 +181,39 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
         else:
             if hasattr(step, "arrange"):
                 matrix, row_map = _arrange(step, matrix, row_map, context)
-            planned = step.plan(*matrix.shape).values()
-            check_result(matrix, sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in planned))
             state = step.fit(matrix, context)
             if hasattr(step, "fitted"):
                 step = resolved[-1] = step.fitted(state)
-            codes = step.encode(matrix, state, context)
+            codes = _encode(step, matrix, state, context)
     return Stored(resolved, dim, row_map.take(kept), columns, resolved[-1], state, codes), row_map
+
+
+def _encode(step, matrix, state, context):
+    """Return a codec's codes; of rows on disk some rows at a time, put on disk too where they do not fit."""
+    n = len(matrix)
+    planned = {name[len("codes.") :]: part for name, part in step.plan(*matrix.shape).items()
+               if name.startswith("codes.")}
+    if not isinstance(matrix, Rows) or any(shape[0] != n for _, shape in planned.values()):
+        return step.encode(matrix, state, context)
+    codes = {name: matrix.spool.empty(shape, dtype) for name, (dtype, shape) in planned.items()}
+    size = rows_at_once(matrix.shape[1])
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        own = dataclasses.replace(context, progress=lambda stage, done, _, start=start: context.progress(
+            stage, start + done, n))
+        for name, part in step.encode(matrix[start:stop], state, own).items():
+            codes[name][start:stop] = part
+    return codes
 
 
 def _order_rows(matrix, row_map, ids):
     """Put rows in the order of the first of the words `ids` that have them."""
-    rows = row_map.rows[ids]
-    _, first = np.unique(rows, return_index=True)
-    order = rows[np.sort(first)]
-    order = np.concatenate([order, np.setdiff1d(np.arange(row_map.count), order)])
+    order = row_map.rows[ids]
+    if not row_map.is_identity:
+        _, first = np.unique(order, return_index=True)
+        order = order[np.sort(first)]
+    if len(order) < row_map.count:
+        order = np.concatenate([order, np.setdiff1d(np.arange(row_map.count), order)])
     if np.array_equal(order, np.arange(len(order))):
         return matrix, row_map
     place = np.empty_like(order)

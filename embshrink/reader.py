@@ -21,7 +21,9 @@ from embshrink.ngrams import Subwords
 from embshrink.vocab import PlainWords, to_text
 
 BLOCK_ROWS = 16_384
-BLOCK_VALUES = 1 << 23
+CHECKED_ROWS = 65_536  # whose codes are checked at a time
+FAR_ROWS = 64  # decoded at a time where memory is spared: each may bring a mebibyte of the file into it
+BLOCK_VALUES = 1 << 21
 MAX_STEPS = 100
 SOURCE_KINDS = {"name": str, "size": int, "sha256": str, "format": str, "steps": list}
 VOCABULARIES = ("plain", "packed")
@@ -181,6 +183,7 @@ class Embeddings:
         self.stored = None
         self.subwords = None
         self.index, self.searched = None, False  # what search makes for itself at its second call; see scan.py
+        self.sparing = False  # whether what is read of the file is taken out of memory again at once
         self._decode = decode
         self._map = row_map
         self._owned = owned
@@ -225,9 +228,21 @@ class Embeddings:
     def decode_rows(self, rows):
         """Return stored rows as (k, dim) float32."""
         try:
+            if self.sparing and self._container is not None:
+                return self._decode_sparingly(np.asarray(rows))
             return self._decode(rows)
         except FormatError as error:
             raise error.located(self._path) if self._path else error from error.__cause__
+
+    def _decode_sparingly(self, rows):
+        """Decode rows, and take what was read of the file out of memory; of rows far apart a few at a time."""
+        near = len(rows) and int(rows.max()) - int(rows.min()) < 4 * len(rows)
+        size = len(rows) if near else FAR_ROWS
+        parts = []
+        for start in range(0, max(len(rows), 1), max(size, 1)):
+            parts.append(self._decode(rows[start : start + size]))
+            self._container.let_go()
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def decode_ids(self, ids):
         """Return the vectors of words given by id, as (k, dim) float32."""
@@ -533,6 +548,7 @@ class Embeddings:
         FormatError
             Naming the first thing that is wrong.
         """
+        sparing, self.sparing = self.sparing, True  # what was looked at is not looked at again
         try:
             if self._container is not None:
                 self._container.check()
@@ -542,11 +558,16 @@ class Embeddings:
                 self.subwords.check()
         except FormatError as error:
             raise (error.located(self._path) if self._path else error) from error.__cause__
+        finally:
+            self.sparing = sparing
 
     def check_rows(self, progress=no_progress):
         """Check the row map, every code and every decoded row; raise FormatError at the first that is wrong."""
         if self.stored is not None:
-            self.stored.codec.check_codes(self.stored.codes, self.stored.state)
+            for codes in self._code_blocks():
+                self.stored.codec.check_codes(codes, self.stored.state)
+                if self.sparing and self._container is not None:
+                    self._container.let_go()
         owners = self.owners()
         if self._map is not None and owners is not None and (
             not np.array_equal(self.row_map[owners], np.arange(self.n_rows))
@@ -565,6 +586,15 @@ class Embeddings:
         with np.errstate(over="ignore"):
             if scale is not None and not np.isfinite(scale * largest[self.row_map]).all():
                 raise FormatError("map.scale makes a vector that is not finite")
+
+    def _code_blocks(self):
+        """Yield all codes, some rows at a time where each row has its own."""
+        codes = self.stored.codes
+        if any(len(part) != self.n_rows for part in codes.values()):
+            yield codes
+            return
+        for start in range(0, self.n_rows, CHECKED_ROWS):
+            yield {name: part[start : start + CHECKED_ROWS] for name, part in codes.items()}
 
     def close(self):
         """Let go of the file, and of what search keeps in memory."""

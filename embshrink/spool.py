@@ -1,7 +1,8 @@
-"""Rows on disk: a table that is larger than memory allows, for work that goes block by block."""
+"""Rows on disk: tables and codes that are larger than memory allows, for work that goes block by block."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -53,16 +54,11 @@ class Spool:
                                  hint="Allow more memory (--max-memory), prune first, or use ecq, pq, rq, scalar, "
                                       "iiq, lowrank or prune, which work block by block.")
 
-    def check_result(self, nbytes):
-        """Refuse a result of so many bytes: what is written is put together in memory."""
-        if nbytes > self.limit // 2:
-            raise EmbshrinkError("the result alone would take too much memory",
-                                 expected=f"<= {self.limit // 2} bytes", found=f"{nbytes} bytes",
-                                 hint="Spend fewer bits a number, or prune first.")
-
-    def empty(self, rows, dim):
+    def empty(self, shape, dtype=np.float32):
         """Return room for a table: an array, or `Rows` where it does not fit."""
-        return np.empty((rows, dim), np.float32) if self.fits(4 * rows * dim) else Rows.new(self, rows, dim)
+        if self.fits(math.prod(shape) * np.dtype(dtype).itemsize):
+            return np.empty(shape, dtype)
+        return Rows.new(self, shape, dtype)
 
 
 class _File:
@@ -89,7 +85,7 @@ class _File:
 
 
 class Rows:
-    """A matrix of float32 in a file, shape (n, d).
+    """An array in a file, shape (n, ...); a matrix (n, d) of float32 most of the time.
 
     ``rows[start:stop]``, ``rows[ids]`` and ``rows[i]`` are arrays in memory; ``rows[start:stop] = block`` writes.
     Threads may read and write side by side. What asks numpy for all of it is refused, or gets a copy, as the limit
@@ -101,34 +97,33 @@ class Rows:
     file : _File
         Held open as long as there are rows on it.
     shape : tuple of int
+    dtype : numpy.dtype
     offset : int
         Where in the file the numbers begin.
     ids : numpy.ndarray, shape (n,), int64, optional
         Which rows of the file these are; the first n by default.
     """
 
-    dtype = np.dtype(np.float32)
-    ndim = 2
-
-    def __init__(self, spool, file, shape, offset=0, ids=None):
-        self.shape = tuple(shape)
+    def __init__(self, spool, file, shape, dtype=np.float32, offset=0, ids=None):
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         self.spool, self._file, self._offset, self._ids = spool, file, offset, ids
+        self._width = self.dtype.itemsize * math.prod(self.shape[1:])
 
     @classmethod
-    def new(cls, spool, rows, dim):
-        """Return room for so many rows, in a new file without a name."""
+    def new(cls, spool, shape, dtype=np.float32):
+        """Return room for an array, in a new file without a name."""
         import tempfile  # some milliseconds that a lookup need not pay
 
         try:
             with tempfile.TemporaryFile(buffering=0, dir=spool.folder, suffix=".embshrink") as file:
-                return cls(spool, _File(os.dup(file.fileno())), (rows, dim))
+                return cls(spool, _File(os.dup(file.fileno())), shape, dtype)
         except OSError as error:
             raise _cannot_write(error, spool.folder) from error
 
     @classmethod
     def of_file(cls, spool, path, shape, offset):
-        """Return rows that a file has, little-endian, from `offset` on; OSError if it cannot be opened."""
-        return cls(spool, _File(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))), shape, offset)
+        """Return rows of float32 that a file has, little-endian, from `offset` on; OSError if it cannot be opened."""
+        return cls(spool, _File(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))), shape, offset=offset)
 
     def __len__(self):
         return self.shape[0]
@@ -136,22 +131,27 @@ class Rows:
     @property
     def nbytes(self):
         """Bytes of all rows."""
-        return 4 * self.shape[0] * self.shape[1]
+        return self.shape[0] * self._width
+
+    @property
+    def ndim(self):
+        """How many axes there are."""
+        return len(self.shape)
 
     def take(self, ids, axis=0):
         """Return these rows as `Rows` on the same file, without reading them; as `numpy.ndarray.take`."""
         ids = np.asarray(ids, np.int64)
         if self._ids is not None:
             ids = self._ids[ids]
-        return Rows(self.spool, self._file, (len(ids), self.shape[1]), self._offset, ids)
+        return Rows(self.spool, self._file, (len(ids), *self.shape[1:]), self.dtype, self._offset, ids)
 
     def like(self, dim):
         """Return room for as many rows of another width."""
-        return self.spool.empty(len(self), dim)
+        return self.spool.empty((len(self), dim))
 
     def grow(self, rows):
         """Be so many rows from now on; those that are new are to be written before they are read."""
-        self.shape = (rows, self.shape[1])
+        self.shape = (rows, *self.shape[1:])
 
     def __array__(self, dtype=None, copy=None):
         self.spool.check_whole(self.nbytes)
@@ -164,7 +164,7 @@ class Rows:
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step == 1 and self._ids is None:
-                block = np.empty((max(0, stop - start), self.shape[1]), np.float32)
+                block = self._room(max(0, stop - start))
                 self._read(start, block)
                 return block
             key = np.arange(start, stop, step)
@@ -180,15 +180,17 @@ class Rows:
         start, stop, step = key.indices(len(self))
         if step != 1 or self._ids is not None:
             raise IndexError("only rows that follow each other can be written")
-        block = np.ascontiguousarray(np.broadcast_to(block, (stop - start, self.shape[1])), np.float32)
+        block = np.ascontiguousarray(np.broadcast_to(block, (stop - start, *self.shape[1:])), self.dtype)
         self._move(start, block.byteswap() if sys.byteorder == "big" else block, write=True)
+
+    def _room(self, rows):
+        return np.empty((rows, *self.shape[1:]), self.dtype)
 
     def _gather(self, ids):
         """Return rows of the file by number: neighbours, and those near to each other, in one go."""
         order = None if (ids[1:] >= ids[:-1]).all() else np.argsort(ids, kind="stable")
         ordered = ids if order is None else ids[order]
-        found = np.empty((len(ids), self.shape[1]), np.float32)
-        width = 4 * self.shape[1]
+        found, width = self._room(len(ids)), self._width
         breaks = np.flatnonzero(np.diff(ordered) * width > GAP) + 1
         distinct = bool((ordered[1:] > ordered[:-1]).all())
         ordered = ordered.tolist()
@@ -196,18 +198,13 @@ class Rows:
             while start < stop:
                 first = ordered[start]
                 end = bisect_left(ordered, first + max(1, RUN // width), start, stop)
-                if distinct and ordered[end - 1] - first == end - 1 - start:
-                    self._read(first, found[start:end])
-                else:
-                    block = np.empty((ordered[end - 1] + 1 - first, self.shape[1]), np.float32)
-                    self._read(first, block)
-                    found[start:end] = block[np.array(ordered[start:end]) - first]
+                block = self._room(ordered[end - 1] + 1 - first)
+                self._read(first, block)
+                if not (distinct and len(block) == end - start):
+                    block = block[np.array(ordered[start:end]) - first]
+                found[slice(start, end) if order is None else order[start:end]] = block
                 start = end
-        if order is None:
-            return found
-        out = np.empty_like(found)
-        out[order] = found
-        return out
+        return found
 
     def _read(self, row, block):
         self._move(row, block, write=False)
@@ -217,7 +214,7 @@ class Rows:
     def _move(self, row, block, write):
         """Read or write rows that follow each other, from `row` on."""
         view = memoryview(block.reshape(-1).view(np.uint8))
-        place = self._offset + 4 * row * self.shape[1]
+        place = self._offset + row * self._width
         while len(view):
             try:
                 count = self._file.move(view, place, write)
@@ -236,10 +233,37 @@ def _cannot_write(error, folder):
                        hint="Free some space there, or allow more memory (--max-memory).")
 
 
-def check_result(matrix, nbytes):
-    """Refuse a result that is too large for memory, where `matrix` is on disk for that reason."""
-    if isinstance(matrix, Rows):
-        matrix.spool.check_result(nbytes)
+class Pile:
+    """Bytes put end to end: in memory, or on disk where a matrix is.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray or Rows
+    """
+
+    def __init__(self, matrix):
+        self._parts = []
+        self._rows = Rows.new(matrix.spool, (0,), np.uint8) if isinstance(matrix, Rows) else None
+
+    def add(self, data):
+        """Put bytes behind those that are there."""
+        if self._rows is None:
+            self._parts.append(data)
+            return
+        used = len(self._rows)
+        self._rows.grow(used + len(data))
+        self._rows[used:] = np.frombuffer(data, np.uint8)
+
+    def whole(self):
+        """Return all of them, (n,) uint8, an array or `Rows`; the pile is used up."""
+        if self._rows is not None:
+            return self._rows
+        whole, done = np.empty(sum(map(len, self._parts)), np.uint8), 0
+        for number, part in enumerate(self._parts):
+            whole[done : done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+            self._parts[number] = b""  # so that all is never in memory twice
+        return whole
 
 
 def room_like(matrix, dim):

@@ -63,6 +63,12 @@ def coded(text, matrix):
     return Coded(matrix, step, state, codes)
 
 
+def read_all(step, codes, state):
+    """Look at everything, as the check of a file does."""
+    step.check_codes(codes, state)
+    return step.decode(codes, state, np.arange(int(codes["sizes"][1])))
+
+
 def heavy_tailed(n=700, d=9, seed=0):
     """Return rows that are hard to code: some are ten thousand times the others."""
     rng = np.random.default_rng(seed)
@@ -191,7 +197,7 @@ def test_a_changed_byte_is_refused_with_its_block_and_no_other(where):
         raw = codes[where].view(np.uint8)
         raw[rng.integers(raw.size)] ^= 1 << rng.integers(8)
         with pytest.raises(FormatError, match=r"codes\.data"):
-            made.step.check_codes(codes, made.state)
+            read_all(made.step, codes, made.state)
         reader, blocks, refused = made.decoder.rows, made.step.decoder(codes, made.state).blocks, []
         for number in range(100):
             try:
@@ -227,7 +233,7 @@ def test_centroids_that_are_not_there_are_refused(monkeypatch):
     assert len(decoder.rows.classes) == 70
     monkeypatch.setitem(sys.modules, "embshrink.kernels.ecq", None)  # it reads blocks to their ends
     with pytest.raises(FormatError, match="names a centroid that is not there|does not end"):
-        decoder.check()
+        read_all(made.step, codes, state)
     with pytest.raises(FormatError, match=r"names a centroid that is not there \(expected < 69, found 69\)"):
         for row in range(400):  # which does not read to the end of a block
             decoder.decode(np.array([row // 16 * 16]))
@@ -240,7 +246,7 @@ def test_reading_in_pieces_changes_nothing(monkeypatch):
     monkeypatch.setattr(ecq, "FEW_WHILE_READY", 100)
     rows = np.random.default_rng(0).integers(3000, size=2700)
     assert np.array_equal(made.decoder.decode(rows), right[rows])
-    made.decoder.check()
+    read_all(made.step, made.codes, made.state)
 
 
 @pytest.mark.parametrize("few", [0, 1 << 40])

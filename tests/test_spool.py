@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embshrink
-from embshrink import linalg, registry, spool
+from embshrink import compression, container, ecqfit, linalg, pipeline, registry, spool
+from embshrink.container import write_container
 from embshrink.errors import EmbshrinkError, SourceError, TargetError
 from embshrink.formats import ReadOptions, export, read_vectors, write_vectors
 from embshrink.spool import LEAST_LIMIT, Rows, Spool, on_blocks
@@ -34,7 +35,7 @@ def disk(tmp_path, monkeypatch):
 
 
 def rows_of(matrix, disk):
-    rows = Rows.new(disk, *matrix.shape)
+    rows = Rows.new(disk, matrix.shape, matrix.dtype)
     rows[:] = matrix
     return rows
 
@@ -45,19 +46,22 @@ def rows_of(matrix, disk):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_rows_are_as_an_array(data):
-    n, d = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 5))
-    matrix = np.random.default_rng(n).standard_normal((n, d)).astype(np.float32)
+    n, rest = data.draw(st.integers(1, 40)), data.draw(st.sampled_from([(), (1,), (5,), (2, 3)]))
+    dtype = data.draw(st.sampled_from([np.float32, np.float16, np.uint8, np.uint16]))
+    matrix = (100 * np.random.default_rng(n).random((n, *rest))).astype(dtype)
     rows = rows_of(matrix, Spool(LEAST_LIMIT, "."))
     if data.draw(st.booleans()):
         order = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=50)))
         rows, matrix = rows.take(order, axis=0), matrix.take(order, axis=0)
-    assert rows.shape == matrix.shape and len(rows) == len(matrix) and rows.nbytes == matrix.nbytes
+    for name in ("shape", "dtype", "nbytes", "ndim"):
+        assert getattr(rows, name) == getattr(matrix, name)
+    assert len(rows) == len(matrix)
     bound = st.integers(-50, 50) | st.none()
     part = slice(data.draw(bound), data.draw(bound), data.draw(st.sampled_from([None, 1, 2, 7, -1])))
     ids = np.array(data.draw(st.lists(st.integers(-len(matrix), len(matrix) - 1), max_size=30)), np.int64)
-    for key in (part, ids, int(ids[0]) if len(ids) else 0, matrix[:, 0] > 0):
+    for key in (part, ids, int(ids[0]) if len(ids) else 0, np.arange(len(matrix)) % 3 > 0):
         found = rows[key]
-        assert found.dtype == np.float32
+        assert found.dtype == dtype
         np.testing.assert_array_equal(found, matrix[key])
     np.testing.assert_array_equal(np.asarray(rows), matrix)
 
@@ -99,7 +103,7 @@ def test_a_file_cut_short_says_so(disk):
 
 
 def test_all_of_it_is_refused_where_that_is_too_much(tmp_path):
-    rows = Rows.new(Spool(LEAST_LIMIT, tmp_path), LEAST_LIMIT // 8 + 1, 1)
+    rows = Rows.new(Spool(LEAST_LIMIT, tmp_path), (LEAST_LIMIT // 8 + 1, 1))
     with pytest.raises(EmbshrinkError, match="whole table in memory.*--max-memory"):
         np.asarray(rows)
 
@@ -258,15 +262,44 @@ def test_other_formats_are_refused_where_they_do_not_fit(sources, tmp_path, monk
         embshrink.compress(tmp_path / "a.fifu", tmp_path / "b.ems", ["pq"], max_memory=LEAST_LIMIT)
 
 
-def _refuse(self, nbytes):
-    raise EmbshrinkError(str(nbytes))
-
-
-def test_a_result_that_is_too_large_is_refused_before_any_work(sources, tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps", [step for step in STEPS if not step.startswith("prune")])
+def test_codes_are_not_held_in_memory(steps, sources, tmp_path, monkeypatch):
+    """Where the rows are on disk, so are the codes, which are made some rows at a time."""
     monkeypatch.setattr(spool, "SHARE", LEAST_LIMIT)
-    monkeypatch.setattr(Spool, "check_result", _refuse)
-    with pytest.raises(EmbshrinkError, match="^12600$"):
-        embshrink.compress(sources / "a.bin", tmp_path / "b.ems", ["cast"], max_memory=LEAST_LIMIT)
+    monkeypatch.setattr(pipeline, "rows_at_once", lambda c: 256)
+    monkeypatch.setattr(ecqfit, "ROWS", 32)
+    monkeypatch.setattr(ecqfit, "PARTS", 2)
+    seen, reported = {}, []
+    write = compression.write_container
+
+    def look(path, header, sections, **how):
+        seen.update(sections)
+        return write(path, header, sections, **how)
+
+    monkeypatch.setattr(compression, "write_container", look)
+    embshrink.compress(sources / "a.bin", tmp_path / "parts.ems", steps.split(), max_memory=LEAST_LIMIT,
+                       progress=lambda stage, done, total: reported.append((stage, done, total)))
+    large = "codes.data" if steps.startswith("ecq") else None
+    assert {name for name, part in seen.items() if isinstance(part, Rows)} == {
+        name for name in seen if name.startswith("codes.") and large in (None, name)}
+    encoding = [part for part in reported if part[0] == "encoding"]
+    assert encoding == sorted(encoding) and all(part[1:] <= (700, 700) for part in encoding)
+    embshrink.compress(sources / "a.bin", tmp_path / "whole.ems", steps.split())
+    assert (tmp_path / "whole.ems").read_bytes() == (tmp_path / "parts.ems").read_bytes()
+
+
+def test_a_container_writes_rows_on_disk_as_arrays(disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(container, "BLOCK", 256)
+    monkeypatch.setattr(container, "PIECE", 100)
+    rng = np.random.default_rng(0)
+    for shape in ((0, 3), (1, 3), (85, 3), (256,), (300, 7)):
+        array = rng.integers(256, size=shape).astype(np.uint8)
+        sizes = [write_container(tmp_path / f"{kind}.ems", {"a": 1}, {"codes.x": part, "state.y": array[:1]})
+                 for kind, part in (("array", array), ("rows", rows_of(array, disk)))]
+        assert sizes[0] == sizes[1]
+        assert (tmp_path / "array.ems").read_bytes() == (tmp_path / "rows.ems").read_bytes()
+        for kind in ("array", "rows"):
+            (tmp_path / f"{kind}.ems").unlink()
 
 
 def test_less_memory_is_taken(tmp_path, subprocess_env):

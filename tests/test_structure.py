@@ -30,7 +30,7 @@ LAYERS = {
     "symbols": set(),
     "coefficients": {"errors", "symbols"},
     "ecqfit": {"arrays", "clustering", "coefficients", "errors", "linalg", "methods", "nearest", "parallel",
-               "symbols"},
+               "spool", "symbols"},
     "methods": {"arrays", "clustering", "coefficients", "errors", "linalg", "methods", "parallel", "spool",
                 "symbols"},
     "kernels": {"kernels"},

@@ -138,7 +138,7 @@ class Cursor:
             except OSError as error:
                 raise self.error(f"{what} cannot be opened again: {error}", start,
                                  "Check that nothing else writes to the file.") from error
-        matrix = Rows.new(spool, 0, dim)
+        matrix = Rows.new(spool, (0, dim))
         step = max(1, PIECE // dim)
         for first in range(0, rows, step):
             block = np.empty((min(step, rows - first), dim), "<f4")

@@ -241,7 +241,7 @@ class FastTextModel:
 
     def _room(self, n):
         if self.spool is not None:
-            return self.spool.empty(n, self.dim)
+            return self.spool.empty((n, self.dim))
         return np.empty((n, self.dim), dtype=np.float32)
 
     def _ngram_rows(self, buckets, ends):

@@ -229,13 +229,21 @@ class Codec(Protocol):
         """
 
     def check_codes(self, codes, state):
-        """Raise FormatError if a stored code is out of range; reads everything."""
+        """Raise FormatError if a stored code is out of range, where decoding all rows would not say so.
+
+        Where each row has codes of its own, it may be called with those of some rows at a time.
+        """
 
     def plan(self, n, c) -> Plan:
         """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``."""
 
     def with_bits(self, bits, c):
         """Return this codec set to spend at most `bits` a row of c columns."""
+
+
+def rows_at_once(c):
+    """Return how many rows of c columns to encode at a time: a multiple of what any method takes together."""
+    return 16_384 * max(1, (1 << 22) // (16_384 * c))
 
 
 def expect(name, array, dtype, shape):

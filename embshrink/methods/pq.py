@@ -11,7 +11,7 @@ from embshrink import clustering
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
 from embshrink.linalg import eigen, gram, project
-from embshrink.methods.base import Nibbles, expect_planned, param
+from embshrink.methods.base import Nibbles, expect_planned, param, rows_at_once
 from embshrink.parallel import map_blocks, one_blas_thread
 
 POINTS_PER_CENTROID = 256
@@ -153,7 +153,7 @@ class PQ:
         n, c = matrix.shape
         bounds, codebook = self._bounds(c), state["codebook"]
         labels = np.empty((n, self.subspaces), np.uint8 if self.centroids <= 256 else np.uint16)
-        size = 65_536
+        size = rows_at_once(c)
         for start in range(0, n, size):
             block = matrix[start : start + size]
             if "scale" in state:

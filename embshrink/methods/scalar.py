@@ -9,9 +9,11 @@ import numpy as np
 
 from embshrink.errors import StepError
 from embshrink.methods.base import Nibbles, expect_planned, halves, param
-from embshrink.parallel import map_blocks
+from embshrink.parallel import blocks, map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
+NUMBERS = 1 << 22  # of a sample that are looked at together
+ENCODED = 1 << 20  # numbers, by one thread at a time
 SEARCHES = 24  # each narrows the range by 0.618: to a hundred-thousandth
 
 
@@ -57,12 +59,16 @@ class Scalar:
     def fit(self, matrix, context):
         rows = np.sort(context.rng.choice(len(matrix), min(len(matrix), self.sample), replace=False))
         sample = matrix[rows]
-        if self.per == "column":
-            centre = sample.mean(axis=0, dtype=np.float64)
-        else:
-            centre, sample = np.zeros(1), sample.reshape(-1, 1)
-        reach = best_reach(np.ascontiguousarray((sample - centre).T), self.bits, context.progress)
         c = matrix.shape[1]
+        if self.per == "column":
+            centre, at_once = sample.mean(axis=0, dtype=np.float64), max(1, NUMBERS // max(1, len(sample)))
+            reach = np.concatenate([best_reach(
+                np.ascontiguousarray((sample[:, start:stop] - centre[start:stop]).T), self.bits,
+                lambda stage, done, total, start=start, stop=stop: context.progress(
+                    stage, start * total + done * (stop - start), c * total),
+            ) for start, stop in blocks(c, at_once)])
+        else:
+            centre, reach = np.zeros(1), best_reach(sample.reshape(1, -1), self.bits, context.progress)
         return {"low": np.broadcast_to(centre - reach, c).astype(np.float32),
                 "step": np.broadcast_to(2 * reach / (2**self.bits - 1), c).astype(np.float32)}
 
@@ -75,7 +81,7 @@ class Scalar:
             levels = np.rint((matrix[start:stop] - state["low"]) / step)
             packed[start:stop] = pack_bits(np.clip(levels, 0, 2**self.bits - 1).astype(np.uint8), self.bits)
 
-        map_blocks(work, n, 16_384)
+        map_blocks(work, n, max(1, ENCODED // c))
         return {"codes": packed}
 
     def decode(self, codes, state, rows):
@@ -108,7 +114,7 @@ def best_reach(columns, bits, progress):
 
     Parameters
     ----------
-    columns : numpy.ndarray, shape (ranges, numbers)
+    columns : numpy.ndarray, shape (ranges, numbers), float32 or float64
         About zero.
     bits : int
     progress : callable
@@ -127,8 +133,12 @@ def best_reach(columns, bits, progress):
             for row in range(start, stop):
                 width = np.float32(max(reach[row], 1e-30))
                 step = 2 * width / np.float32(top)
-                levels = np.clip(np.rint((columns[row] + width) / step), 0, top)
-                lost[row] = np.square(levels * step - width - columns[row], dtype=np.float64).sum()
+                total = 0.0
+                for first, last in blocks(columns.shape[1], NUMBERS):
+                    numbers = columns[row, first:last].astype(np.float64)
+                    levels = np.clip(np.rint((numbers + width) / step), 0, top)
+                    total += np.square(levels * step - width - numbers).sum()
+                lost[row] = total
 
         map_blocks(work, len(columns), 1)
         return lost
