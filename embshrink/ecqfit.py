@@ -32,7 +32,7 @@ from embshrink.symbols import (
     value_of,
 )
 
-SAMPLE, SAMPLE_NUMBERS = 32_768, 5 << 20  # rows that everything is learned from, and numbers
+SAMPLE, SAMPLE_NUMBERS = 32_768, 4 << 20  # rows that everything is learned from, and numbers
 TRIAL = 8_192  # rows that a step is tried on
 LEARNT_ROWS, LEARNT_NUMBERS = 32, 20 << 20  # rows that a centroid is learned on, and numbers that all are
 CENTROIDS = (4096, 1024, 256, 64, 16)
@@ -165,15 +165,21 @@ class Coder:
                self.first, self.steps, self.model.moves, self.fixed, sizes, room, links)
         return sizes
 
-    def count(self, targets, sizes, levels):
-        """Return how often each size is met in each context, what the smallest stand for, and the values."""
+    def choose_all(self, targets, levels, slope, sizes):
+        """Do as `choose`, some rows at a time on all cores; fill in sizes, (n, m) int32."""
+        def work(start, stop):
+            sizes[start:stop] = self.choose(targets[start:stop], levels[start:stop], slope)
+
+        map_blocks(work, len(targets), ROWS)
+
+    def count(self, targets, sizes, levels, rebuilt):
+        """Return how often each size is met in each context, and what the smallest stand for; fill in the values."""
         from embshrink.kernels.ecq import count
 
         counts, sums = np.zeros(self.price.shape, np.int64), np.zeros((len(self.price), SHIFTED))
-        rebuilt = np.empty(targets.shape)
         count(sizes, levels, targets, self.base, self.gains, self.values, self.scores, self.first, self.steps,
               self.model.levels, self.model.moves, self.fixed, counts, sums, rebuilt)
-        return counts, sums, rebuilt
+        return counts, sums
 
     def write(self, sizes, levels, heads, tails, tail_bits, index, block):
         """Return the bytes of rows' blocks, end to end, and the length of each."""
@@ -268,8 +274,8 @@ class _Choice:
             if k > 1:
                 init = "k-means++" if k <= 256 else "random"
                 most = max(LEARNT_NUMBERS // self.sample.shape[1], ROWS_PER_CENTROID * k)
-                rows = draw(max(min(LEARNT_ROWS * k, most), TRIAL))
-                book = kmeans(rows, k, context.rng, init=init, iterations=ROUNDS)[0]
+                learnt = max(min(LEARNT_ROWS * k, most), TRIAL)
+                book = kmeans(draw(learnt), k, context.rng, init=init, iterations=ROUNDS)[0]
             return _Trial(self, book)
 
         best = trial(1 if codec.centroids is None else codec.centroids)
@@ -387,10 +393,11 @@ class _Trial:
         map_blocks(aim, len(rows), ROWS)
         prior, classes = self._priors(energy, rows)
         levels = (prior[choice.buckets[rows]] + (16 * classes[self.labels[rows]] if len(classes) else 0))
+        sizes, rebuilt = np.empty(targets.shape, np.int32), np.empty(targets.shape)
         for _ in range(learn + 1):
             coder = Coder(*tables.rounded(), codec.trellis, base)
-            sizes = _in_parts(coder.choose, targets, levels, SLOPES[codec.trellis])
-            counts, sums, rebuilt = coder.count(targets, sizes, levels)
+            coder.choose_all(targets, levels, SLOPES[codec.trellis], sizes)
+            counts, sums = coder.count(targets, sizes, levels, rebuilt)
             tables = tables.learned(counts, sums)
         price = np.where(coder.price < ESCAPE_PRICE, coder.price, coder.price[:, -1:])
         bits = float((counts * price).sum()) / len(rows)
@@ -576,17 +583,6 @@ class _Trial:
             "lengths": (lengths - least).astype(narrowest_uint(int((lengths - least).max(initial=0)))),
             "starts": (ends - lengths)[::BLOCKS_PER_START].astype(np.uint64),
         }
-
-
-def _in_parts(choose, targets, levels, slope):
-    """Return ``choose(targets, levels, slope)``, some rows at a time on all cores."""
-    sizes = np.empty(targets.shape, np.int32)
-
-    def work(start, stop):
-        sizes[start:stop] = choose(targets[start:stop], levels[start:stop], slope)
-
-    map_blocks(work, len(targets), ROWS)
-    return sizes
 
 
 def _inverse(basis, unit):

@@ -160,12 +160,9 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
         resolved.append(step)
         if not getattr(step, "by_blocks", False):
             matrix = np.asarray(matrix)  # refused where rows on disk are too many for memory
-        present = row_map.rows >= 0
-        leading = np.zeros(len(matrix))
-        np.maximum.at(leading, row_map.rows[present], weights[present])
+        per_row, leading = _row_weights(row_map, weights)
         context = Context(
-            weights=np.bincount(row_map.rows[present], weights[present], minlength=len(matrix)), leading=leading,
-            rng=np.random.default_rng([seed, index]),
+            weights=per_row, leading=leading, rng=np.random.default_rng([seed, index]),
             protected=np.unique(row_map.rows[np.asarray(protected, np.int64)]),
             progress=progress, notes={} if notes is None else notes,
         )
@@ -186,6 +183,18 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
                 step = resolved[-1] = step.fitted(state)
             codes = _encode(step, matrix, state, context)
     return Stored(resolved, dim, row_map.take(kept), columns, resolved[-1], state, codes), row_map
+
+
+def _row_weights(row_map, weights):
+    """Return the sum of the weights of each row's words, and the largest of them: None if each row has one word."""
+    present = row_map.rows >= 0
+    rows, weights = row_map.rows[present], weights[present]
+    sums = np.bincount(rows, weights, minlength=row_map.count)
+    if np.bincount(rows, minlength=1).max() == 1:
+        return sums, None
+    leading = np.zeros(row_map.count)
+    np.maximum.at(leading, rows, weights)
+    return sums, leading
 
 
 def _encode(step, matrix, state, context):
@@ -230,7 +239,8 @@ def _arrange(step, matrix, row_map, context):
         return matrix, row_map
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    context.weights, context.leading = context.weights[order], context.leading[order]
+    context.weights = context.weights[order]
+    context.leading = None if context.leading is None else context.leading[order]
     context.protected = place[context.protected]
     return matrix.take(order, axis=0), row_map.then(RowMap(place, len(order), order))
 

@@ -191,7 +191,7 @@ def test_a_file_that_reads_back_wrong_is_not_put_in_place(vectors, tmp_path, mon
 
     def wrong(self, codes, state, rows):
         calls.append(len(rows))
-        return decode(self, codes, state, rows) + (len(calls) % 2) * (len(rows) == 400)
+        return decode(self, codes, state, rows) + (len(calls) % 2) * (len(rows) < 400)
 
     monkeypatch.setattr(Cast, "decode", wrong)
     with pytest.raises(ShapeError, match="the file does not read back as it was written"):
