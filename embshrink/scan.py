@@ -213,17 +213,20 @@ def _best_rows(scan, queries, count, start, stop, width):
         first, last = max(origin + first, start), origin + last
         best, found = np.empty((queries, count), np.float32), np.empty(queries, np.int64)
         rows, uppers = np.empty((queries, last - first), np.int64), np.empty((queries, last - first), np.float32)
-        best[:] = np.max(reached, axis=0)[:, None]
+        best[:] = (reached[0] if len(reached) == 1 else np.max(reached, axis=0))[:, None]
         scan(first, last, best, rows, uppers, found)
         reached.append(best[:, -1])
-        return best, *([part[q, :many] for q, many in enumerate(found)] for part in (rows, uppers))
+        return best, rows, uppers, found
 
     parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
+    if len(parts) == 1:
+        limits = parts[0][0][:, -1]
+    else:
+        limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
     answers = []
-    for q in range(queries):
-        best = np.concatenate([best[q] for best, _, _ in parts])
-        rows, uppers = (np.concatenate([part[q] for part in own]) for own in list(zip(*parts))[1:])
-        answers.append(rows[uppers >= np.partition(best, -count)[-count]])
+    for q, limit in enumerate(limits):
+        own = [rows[q, : found[q]][uppers[q, : found[q]] >= limit] for _, rows, uppers, found in parts]
+        answers.append(own[0] if len(own) == 1 else np.concatenate(own))
     return answers
 
 

@@ -234,21 +234,27 @@ def _candidates(emb, units, count, start, stop):
         return [None] * len(units)
     answers = index.candidates(np.stack(units), count, start, stop)
     usual = [place for place, rows in enumerate(answers) if rows is not None]
-    if not usual:
-        return answers
-    rows = np.concatenate([answers[place] for place in usual])
-    cosines = np.empty(len(rows), np.float32)
-    ends = np.cumsum([len(answers[place]) for place in usual])
-    for first, last in blocks(len(rows), emb.block_rows):
-        vectors = emb.decode_rows(rows[first:last])
-        for place, own, end in zip(usual, [0, *ends], ends):
-            mine = slice(max(own, first), min(end, last))
-            if mine.start < mine.stop:
-                cosines[mine] = _cosines(vectors[mine.start - first : mine.stop - first], units[place])[0]
-    for place, own, end in zip(usual, [0, *ends], ends):
-        found = rows[own:end], cosines[own:end]
-        answers[place] = found if index.words is None else index.words.spread(*found, start, stop, count)
+    total = sum(len(answers[place]) for place in usual)
+    together = len(usual) > 1 and total <= emb.block_rows
+    if together:
+        vectors, done = emb.decode_rows(np.concatenate([answers[place] for place in usual])), 0
+    for place in usual:
+        rows = answers[place]
+        if together:
+            cosines, done = _cosines(vectors[done : done + len(rows)], units[place])[0], done + len(rows)
+        else:
+            cosines = _row_cosines(emb, rows, units[place])
+        answers[place] = (rows, cosines) if index.words is None else index.words.spread(
+            rows, cosines, start, stop, count)
     return answers
+
+
+def _row_cosines(emb, rows, unit):
+    """Return the cosine of a vector of length 1 to each of some rows, however many."""
+    if len(rows) <= emb.block_rows:
+        return _cosines(emb.decode_rows(rows), unit)[0]
+    return np.concatenate([_cosines(emb.decode_rows(rows[first:last]), unit)[0]
+                           for first, last in blocks(len(rows), emb.block_rows)])
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):

@@ -419,6 +419,23 @@ with embshrink.load({str(path)!r}) as emb:
     assert run.stdout.split() == ["NibbleIndex" if not env and scan._can_shuffle() else "RowIndex"]
 
 
+def test_analogies_are_compared_many_at_once():
+    """By a comparison of vectors: a running maximum, which is not SIMD, takes three times as long."""
+    import numba
+
+    from embshrink.kernels import FAST, processor_has
+    from embshrink.kernels.top import keep_top
+
+    if numba.config.DISABLE_JIT or not processor_has("avx2"):
+        pytest.skip("nothing is compiled for AVX2 here")
+    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": FAST}
+    fresh = numba.njit(**options)(keep_top.py_func)
+    fresh(np.zeros((3, 64), np.float32), np.zeros((1, 3), np.int64), np.ones(3, np.float32), 0,
+          np.zeros((1, 2), np.float32), np.zeros((1, 2), np.int64))
+    assembly = "".join(fresh.inspect_asm().values())
+    assert re.search(r"\bvcmp\w*ps\b.*%[yz]mm", assembly)
+
+
 def test_the_scan_multiplies_whole_numbers_many_at_once():
     """By vpmaddwd or its like; a change that makes numba widen them to 64 bits takes three times as long."""
     import llvmlite.binding
