@@ -1,23 +1,27 @@
-"""How time and memory grow with words: GloVe 6B 50d at four sizes, and a table of two million words of 300 numbers.
+"""How time and memory grow with words: GloVe 6B 50d at four sizes, and up to two million words of 300 numbers.
 
     pip install -e '.[bench]'
-    python benchmarks/growth.py               # about ten minutes on two cores
-    python benchmarks/growth.py --large       # two million words instead: 3 GB of disk, about an hour
-    python benchmarks/growth.py --only ecq    # what has that in its name; the rest is kept
+    python benchmarks/growth.py                   # GloVe's first words: some minutes on two cores
+    python benchmarks/growth.py --part wide       # up to two million words of 300 numbers: a quarter of an hour
+    python benchmarks/growth.py --part bounded    # with --max-memory: half an hour, 8 GB of disk
+    python benchmarks/growth.py --only ecq        # what has that in its name; the rest is kept
 
-Writes results/growth.json and docs/performance.md. Linux only: memory is read from /proc. Each figure is of fresh
-processes, in which imports were done and kernels compiled before: the median time of three, and by how much the most
-memory held at once grew since the work began. The exponent is the slope of log(seconds) over log(words) by least
-squares: 1 is linear.
+Writes results/growth.json and docs/performance.md. Linux only: memory is read from /proc. Each figure of the first
+two parts is of fresh processes, in which imports were done and kernels compiled before: the time, of GloVe the median
+of three, and by how much the most memory held at once grew since the work began. The exponent is the slope of
+log(seconds) over log(words) by least squares: 1 is linear.
 
-The large table is synthetic: normal numbers with the spectrum of GloVe's, written some thousand rows at a time. Its
-commands run as a user would run them, and their memory is all that the process held, the interpreter counted.
+Large tables are synthetic: normal numbers with the spectrum of GloVe's. The commands of the last part run as a user
+would run them, and their memory is all that the process held, the interpreter counted.
 """
 
 import argparse
+import gzip
+import hashlib
 import json
-import os
+import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -60,19 +64,55 @@ JOBS = {
     "open and search 100 times, pq": ("search(50000)", "search(n)"),
 }
 
-LARGE_ROWS, LARGE_DIM = 2_000_000, 300
-LARGE_BLOCK = 20_000
-LIMIT = "1G"
-# name: the command's words; {source}, {target}
-LARGE = {
-    "read and count: plan": ["plan", "{source}", "pq", "--json"],
-    "quantize, ecq": ["quantize", "{source}", "{target}", "--max-memory", LIMIT],
-    "quantize, pq": ["quantize", "{source}", "{target}", "--method", "pq", "--max-memory", LIMIT],
-    "quantize, scalar 4 bit": ["quantize", "{source}", "{target}", "--method", "scalar", "--set", "bits=4",
-                               "--max-memory", LIMIT],
-    "compress, prune to 20,000, then pq": ["compress", "{source}", "{target}", "prune:keep=20000", "pq",
-                                           "--max-memory", LIMIT],
-    "quantize, pq, without a limit": ["quantize", "{source}", "{target}", "--method", "pq"],
+WIDE_SIZES = (250_000, 500_000, 1_000_000, 2_000_000)
+WIDE_SETUP = """
+import embshrink, embshrink.parallel
+from embshrink import pipeline
+embshrink.parallel.set_threads({threads})
+folder, n = {folder!r}, {n}
+def read(n):
+    return embshrink.read_vectors(f"{{folder}}/wide.bin", embshrink.ReadOptions(limit=n))
+def matrix():
+    return read(n).matrix
+few = read(3000).matrix
+def search(times):
+    with embshrink.load(f"{{folder}}/wide-{{n}}.ems") as emb:
+        for index in range(times):
+            emb.most_similar(f"w{{index:07}}")
+"""
+WIDE_JOBS = {
+    "read word2vec": ("", "vectors = read(n)"),
+    "prune, 5,000 kept": ("rows = matrix(); pipeline.shrink(few, ['prune:keep=500'])",
+                          "pipeline.shrink(rows, ['prune:keep=5000'])"),
+    "pq, 50 subspaces": ("rows = matrix(); pipeline.shrink(few, ['pq:subspaces=50'])",
+                         "made = pipeline.shrink(rows, ['pq:subspaces=50'])"),
+    "ecq": ("rows = matrix(); pipeline.shrink(few, ['ecq:step=0.3,centroids=8'])", "pipeline.shrink(rows, ['ecq'])"),
+    "open and search 100 times, pq": ("search(2)", "search(100)"),
+}
+
+WIDE_ROWS, WIDE_DIM = 2_000_000, 300
+OTHER_ROWS, OTHER_DIM = 1_000_000, 100  # in formats that take longer to write
+BUCKETS = 1_000_000  # of the fastText model
+WIDE_BLOCK = 20_000
+# name: (the source, the command's words behind it)
+BOUNDED = {
+    "wide, pq": ("wide.bin", "quantize --method pq"),
+    "wide, pq, 1G": ("wide.bin", "quantize --method pq --max-memory 1G"),
+    "wide, pq, 512M": ("wide.bin", "quantize --method pq --max-memory 512M"),
+    "wide, scalar, 1G": ("wide.bin", "quantize --method scalar --set bits=4 --max-memory 1G"),
+    "wide, cast, 1G": ("wide.bin", "compress cast --max-memory 1G"),
+    "wide, prune and pq, 1G": ("wide.bin", "compress prune:keep=20000 pq --max-memory 1G"),
+    "wide, ecq, 1G": ("wide.bin", "quantize --max-memory 1G"),
+    "wide, ecq, 512M": ("wide.bin", "quantize --max-memory 512M"),
+    "wide, ecq": ("wide.bin", "quantize"),
+    "text, 512M": ("other.txt", "quantize --method pq --max-memory 512M"),
+    "gzip, 512M": ("other.txt.gz", "quantize --method pq --max-memory 512M"),
+    "fastText, 512M": ("other-model.bin", "quantize --method pq --max-memory 512M"),
+}
+SOURCES = {
+    "wide.bin": f"word2vec binary, {WIDE_ROWS:,} x {WIDE_DIM}", "other.txt": f"text, {OTHER_ROWS:,} x {OTHER_DIM}",
+    "other.txt.gz": "the same text, gzip",
+    "other-model.bin": f"fastText model, {OTHER_ROWS:,} words and {BUCKETS:,} buckets x {OTHER_DIM}",
 }
 # A process begins with the peak of the one it was forked from, and ours holds the vectors: a small one in between.
 LAUNCHER = """
@@ -95,93 +135,134 @@ def write_inputs(folder):
         embshrink.compress(vectors, f"{folder}/{n}.ems", ["pq:subspaces=25"], measure=False, force=True)
 
 
-def measure(name, folder):
+def measure(job, setup, sizes, folder, repeats):
     """Return what a job takes at each size, and how its time grows."""
-    before, work = JOBS[name]
+    before, work = job
     taken, peaks = [], []
-    for n in SIZES:
-        setup = SETUP.format(threads=THREADS, folder=str(folder), n=n) + before
-        runs = [peak_and_seconds(setup, work) for _ in range(REPEATS)]
+    for n in sizes:
+        code = setup.format(threads=THREADS, folder=str(folder), n=n) + before
+        runs = [peak_and_seconds(code, work) for _ in range(repeats)]
         peaks.append(max(peak for peak, _ in runs))
         taken.append(statistics.median(seconds for _, seconds in runs))
-    return {"words": list(SIZES), "seconds": taken, "peak_growth_bytes": peaks, "exponent": exponent(taken)}
+    exponent = float(np.polyfit(np.log(sizes), np.log(taken), 1)[0])
+    return {"words": list(sizes), "seconds": taken, "peak_growth_bytes": peaks, "exponent": exponent}
 
 
-def exponent(taken):
-    """Return the slope of log(seconds) over log(words)."""
-    return float(np.polyfit(np.log(SIZES), np.log(taken), 1)[0])
+# ---------------------------------------------------------------- large tables
 
 
-# ---------------------------------------------------------------- two million words
+class Synthetic:
+    """Normal numbers whose spectrum decays, from the first column to the last, as that of GloVe's 50."""
+
+    def __init__(self, dim):
+        values = np.linalg.eigvalsh(np.cov(glove()[1][:100_000].T))[::-1]
+        spectrum = np.sqrt(np.exp(np.interp(np.linspace(0, len(values) - 1, dim), np.arange(len(values)),
+                                            np.log(values))))
+        self._rng = np.random.default_rng(0)
+        self._basis = (spectrum[:, None] * np.linalg.qr(self._rng.standard_normal((dim, dim)))[0]).astype(np.float32)
+
+    def blocks(self, count):
+        """Yield so many rows, some thousand at a time."""
+        for start in range(0, count, WIDE_BLOCK):
+            rows = min(WIDE_BLOCK, count - start)
+            yield self._rng.standard_normal((rows, len(self._basis)), np.float32) @ self._basis
 
 
-def large_spectrum(matrix):
-    """Return the standard deviations of 300 columns that decay, from the first to the last, as GloVe's 50 do."""
-    values = np.linalg.eigvalsh(np.cov(matrix[:100_000].T))[::-1]
-    places = np.linspace(0, len(values) - 1, LARGE_DIM)
-    return np.sqrt(np.exp(np.interp(places, np.arange(len(values)), np.log(values))))
+def names(count):
+    return [f"w{index:07}" for index in range(count)]
 
 
-def write_large(path):
-    """Write the synthetic table as word2vec's binary file, a block of rows at a time."""
-    rng = np.random.default_rng(0)
-    basis, _ = np.linalg.qr(rng.standard_normal((LARGE_DIM, LARGE_DIM)))
-    basis = (large_spectrum(glove()[1])[:, None] * basis).astype(np.float32)
-    digits = len(str(LARGE_ROWS - 1))
-    rows = np.empty(LARGE_BLOCK, [("word", f"S{digits + 2}"), ("vector", "<f4", LARGE_DIM)])
+def write_model(path):
+    """Write a fastText model with n-grams: all numbers are as those of a table."""
+    numbers, words = Synthetic(OTHER_DIM), names(OTHER_ROWS)
     with open(path, "wb") as file:
-        file.write(f"{LARGE_ROWS} {LARGE_DIM}\n".encode())
-        for start in range(0, LARGE_ROWS, LARGE_BLOCK):
-            rows["word"] = [f"w{index:0{digits}} " for index in range(start, start + LARGE_BLOCK)]
-            rows["vector"] = rng.standard_normal((LARGE_BLOCK, LARGE_DIM), np.float32) @ basis
-            file.write(rows.tobytes())
+        # magic, version; dim, ws, epoch, minCount, neg, wordNgrams, loss, model, bucket, minn, maxn, lrUpdateRate, t
+        file.write(struct.pack("<2i12id", 793712314, 12, OTHER_DIM, 5, 5, 1, 0, 1, 3, 2, BUCKETS, 3, 6, 100, 1e-4))
+        file.write(struct.pack("<3i2q", OTHER_ROWS, OTHER_ROWS, 0, OTHER_ROWS, -1))
+        for word in words:
+            file.write(word.encode() + struct.pack("<BqB", 0, 1, 0))
+        file.write(struct.pack("<?2q", False, OTHER_ROWS + BUCKETS, OTHER_DIM))
+        for block in numbers.blocks(OTHER_ROWS + BUCKETS):
+            file.write(block.tobytes())
+        file.write(struct.pack("<?2q", False, 0, OTHER_DIM))
 
 
-def run_large(words, source, target):
-    """Return what a command takes: seconds, all memory it held at once, and how large its file is."""
-    words = [word.format(source=source, target=target) for word in words]
-    own = [] if words[0] == "plan" else ["--force", "--quiet", "--no-measure"]
-    command = [sys.executable, "-m", "embshrink", *words, *own, "--threads", str(THREADS)]
-    result = subprocess.run([sys.executable, "-c", LAUNCHER, *command], check=True, stdout=subprocess.PIPE, text=True)
+def write_source(path):
+    if path.name == "wide.bin":
+        embshrink.write_vectors(names(WIDE_ROWS), Synthetic(WIDE_DIM).blocks(WIDE_ROWS), path, "word2vec")
+    elif path.name == "other.txt":
+        embshrink.write_vectors(names(OTHER_ROWS), Synthetic(OTHER_DIM).blocks(OTHER_ROWS), path, "text")
+    elif path.name == "other.txt.gz":
+        with open(source(path.parent, "other.txt"), "rb") as text, gzip.open(path, "wb", 1) as packed:
+            shutil.copyfileobj(text, packed, 1 << 20)
+    else:
+        write_model(path)
+
+
+def source(folder, name):
+    """Return the path of a source, written if it is not there."""
+    path = folder / name
+    if not path.exists():
+        write_source(path)
+    return path
+
+
+def run_bounded(name, words, folder):
+    """Return what a command takes: seconds, all memory it held at once, and its file."""
+    first, *rest = words.split()
+    target = folder / "bounded.ems"
+    command = [sys.executable, "-m", "embshrink", first, str(source(folder, name)), str(target), *rest, "--force",
+               "--quiet", "--threads", str(THREADS)]
+    # What a command notes about memory is not for here.
+    result = subprocess.run([sys.executable, "-c", LAUNCHER, *command], check=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True)
     code, taken, peak = json.loads(result.stdout.splitlines()[-1])
     if code:
         sys.exit(f"{' '.join(command)} failed with exit code {code}")
-    made = os.path.getsize(target) if own else None
-    return {"command": " ".join(["embshrink", *words[:1], "SOURCE", *(["TARGET"] if own else []),
-                                 *words[3 if own else 2 :]]),
-            "seconds": taken, "peak_bytes": peak, "target_bytes": made}
+    with open(target, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"source": SOURCES[name], "source_bytes": (folder / name).stat().st_size,
+            "command": f"{first} SOURCE TARGET {' '.join(rest)}".strip(), "seconds": taken, "peak_bytes": peak,
+            "target_bytes": target.stat().st_size, "sha256": digest}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME",
                         help="jobs with one of these in their name")
-    parser.add_argument("--large", action="store_true", help="the commands on two million words instead")
+    parser.add_argument("--part", choices=("glove", "wide", "bounded"), default="glove")
     parser.add_argument("--folder", help="keeps the files between runs")
     given = parser.parse_args()
-    everything = LARGE if given.large else JOBS
-    chosen = [name for name in everything if any(part.lower() in name.lower() for part in given.only)]
-    rows, large = earlier("growth"), earlier("growth", "large")
+    jobs = {"glove": JOBS, "wide": WIDE_JOBS, "bounded": BOUNDED}
+    found = {part: earlier("growth", part) for part in jobs}
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         folder = Path(given.folder or temporary)
-        source = folder / "large.bin"
-        if given.large and not source.exists():
-            write_large(source)
-        if not given.large and not (folder / f"{SIZES[-1]}.ems").exists():
+        if given.part == "glove" and not (folder / f"{SIZES[-1]}.ems").exists():
             write_inputs(folder)
-        for name in chosen:
-            if given.large:
-                large[name] = run_large(LARGE[name], source, Path(temporary, "large.ems"))
+        for name, job in jobs[given.part].items():
+            if not any(part.lower() in name.lower() for part in given.only):
+                continue
+            if given.part == "glove":
+                row = measure(job, SETUP, SIZES, folder, REPEATS)
+            elif given.part == "wide":
+                row = measure_wide(name, job, folder)
             else:
-                rows[name] = measure(name, folder)
-            print(name, json.dumps((large if given.large else rows)[name]), flush=True)
-            write("growth", {
-                "table": "GloVe 6B 50d", "threads": THREADS,
-                "large_table": {"words": LARGE_ROWS, "dim": LARGE_DIM, "matrix_bytes": 4 * LARGE_ROWS * LARGE_DIM},
-                "rows": {name: rows[name] for name in JOBS if name in rows},
-                "large": {name: large[name] for name in LARGE if name in large},
-            }, show=False)
+                row = run_bounded(*job, folder)
+            found[given.part][name] = row
+            print(name, json.dumps(row), flush=True)
+            write("growth", {"threads": THREADS, **{part: {name: found[part][name] for name in order
+                                                           if name in found[part]} for part, order in jobs.items()}},
+                  show=False)
     performance_page.fill()
+
+
+def measure_wide(name, job, folder):
+    path = source(folder, "wide.bin")
+    for n in WIDE_SIZES if "search" in name else ():
+        if not (folder / f"wide-{n}.ems").exists():
+            embshrink.compress(path, folder / f"wide-{n}.ems", ["pq:subspaces=50"], measure=False,
+                               options=embshrink.ReadOptions(limit=n))
+    return measure(job, WIDE_SETUP, WIDE_SIZES, folder, REPEATS if "search" in name else 1)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,8 @@ def checked(row):
     """Return what was compared in the run of a row."""
     if "recall_at_10" in row:
         return f"recall@10 of 50 words against brute force on the decoded vectors: {row['recall_at_10']:.3f}"
+    if "queries" in row:
+        return "the first 50 words' neighbours are those of `most_similar`"
     if "score" in row:
         return "right and wrong answers: " + "; ".join(f"{name} {right:,} and {wrong:,}"
                                                        for name, (_, right, wrong) in row["score"].items())
@@ -120,28 +122,51 @@ def indexes(speed, growth):
     return table(["file", ">first search", ">second, with the index made", ">later ones", ">held in memory"], rows)
 
 
-def grown(speed, growth):
-    rows = []
-    for name, row in growth["rows"].items():
-        rows.append([name, *map(duration, row["seconds"]), f"{row['exponent']:.2f}",
-                     *(size(row["peak_growth_bytes"][at]) for at in (0, -1))])
-    words = next(iter(growth["rows"].values()))["words"]
-    return table(["work", *(f">{count:,}" for count in words), ">exponent", f">memory at {words[0]:,}",
-                  f">at {words[-1]:,}"], rows)
-
-
-def large(speed, growth):
-    if not growth["large"]:
+def grown(rows):
+    if not rows:
         return "Not measured yet."
-    shape = growth["large_table"]
-    rows = [[f"`{row['command']}`", duration(row["seconds"]), size(row["peak_bytes"]),
-             size(row["target_bytes"]) if row["target_bytes"] else ""] for row in growth["large"].values()]
-    head = f"{shape['words']:,} words of {shape['dim']} numbers, {size(shape['matrix_bytes'])} of float32:\n\n"
-    return head + table(["command", ">time", ">most memory held", ">file"], rows)
+    words = next(iter(rows.values()))["words"]
+    return table(["work", *(f">{count:,}" for count in words), ">exponent", f">memory at {words[0]:,}",
+                  f">at {words[-1]:,}"],
+                 [[name, *map(duration, row["seconds"]), f"{row['exponent']:.2f}",
+                   *(size(row["peak_growth_bytes"][at]) for at in (0, -1))] for name, row in rows.items()])
+
+
+def bounded(speed, growth):
+    if not growth["bounded"]:
+        return "Not measured yet."
+    rows, files, before = [], {}, None
+    for row in growth["bounded"].values():
+        steps = row["command"].split(" --max-memory")[0]
+        files.setdefault((row["source"], steps), set()).add(row["sha256"])
+        rows.append([f"{row['source']}, {size(row['source_bytes'])}" if row["source"] != before else "",
+                     f"`{row['command']}`", duration(row["seconds"]),
+                     f"{size(row['peak_bytes'])}, {row['peak_bytes'] / 2**30:.2f} GiB", size(row["target_bytes"])])
+        before = row["source"]
+    same = all(len(found) == 1 for found in files.values())
+    return table(["source", "command", ">time", ">most memory held", ">file"], rows) + (
+        "\n\nWith and without a limit the files are the same, byte for byte." if same else
+        "\n\n**With and without a limit the files differ.**")
+
+
+def elsewhere(speed, growth):
+    """Return what another machine showed, at an earlier commit, for the demands that are not met here."""
+    other, rows = json.loads((RESULTS / "speed-epyc.json").read_text()), []
+    for name, row in speed["rows"].items():
+        for peer, record in row["against"].items():
+            there = other["rows"].get(name, {"against": {}})["against"].get(peer)
+            if record["asked"] and not record["met"] and there:
+                cells = [[f"{duration(found['ours_s'])}, {duration(found['theirs_s'])}", ratio(found)]
+                         for found in (record, there)]
+                rows.append([name, peer, record["asked"], *cells[0], *cells[1]])
+    head = ["work", "peer", "asked", ">here: ours, theirs", "ours is", f">{other['machine']['cpu']}: ours, theirs",
+            "ours is"]
+    return table(head, rows) if rows else "All are met here."
 
 
 PARTS = {"machine": speed_machine, "verdict": verdict, "speeds": speeds, "demanded": demanded, "checks": checks,
-         "indexes": indexes, "growth": grown, "large": large}
+         "indexes": indexes, "bounded": bounded, "elsewhere": elsewhere,
+         "growth": lambda speed, growth: grown(growth["glove"]), "wide": lambda speed, growth: grown(growth["wide"])}
 
 
 def filled(text):

@@ -1,7 +1,7 @@
 """Every speed that was asked for, beside what others take for the same, in paired runs on GloVe 6B 50d.
 
     pip install -e '.[bench]' spacy
-    python benchmarks/speed.py                       # about half an hour on two cores
+    python benchmarks/speed.py                       # about a quarter of an hour on two cores
     python benchmarks/speed.py --only kmeans reading  # rows with that in their name; the others are kept
     python benchmarks/speed.py --list
 
@@ -40,6 +40,7 @@ from embshrink.parallel import set_threads  # noqa: E402
 
 THREADS = 2
 ROUNDS, QUERIES = 5, 40  # of searches: each round takes other words
+BATCH = 512  # words at once
 CHECKED = 50  # words whose neighbours are compared with brute force
 SAMPLE = 65_536  # rows that faiss's codebooks are trained on: what it takes by itself for 256 centroids
 KEPT = 20_000
@@ -117,12 +118,17 @@ def numpy_search(table):
     return search
 
 
-def faiss_search(table, make):
+def faiss_index(table, make):
     import faiss
 
     index = make(faiss)
     index.train(table.sample)
     index.add(table.units)
+    return index
+
+
+def faiss_search(table, make):
+    index = faiss_index(table, make)
     return lambda number: index.search(table.units[number : number + 1], 11)
 
 
@@ -234,6 +240,32 @@ def search_other(table, steps):
         "gensim most_similar": (lambda: gensim_search(table), None),
         "numpy matrix @ query and argpartition": (lambda: numpy_search(table), None),
     })
+
+
+def batch(table, steps, peer):
+    """Return the row of `Embeddings.nearest` for many words at once, against an index of faiss and numpy."""
+    numbers = np.random.default_rng(0).choice(400_000, BATCH, replace=False)
+    words, queries = [table.words[number] for number in numbers], table.units[numbers]
+    index = faiss_index(table, peer)
+    with embshrink.load(table.compressed(steps)) as emb:
+        found = []
+
+        def ours():
+            found[:] = emb.nearest(words, topn=10)
+
+        def by_numpy():
+            for first in range(0, BATCH, 64):
+                cosines = queries[first : first + 64] @ table.units.T
+                best = np.argpartition(cosines, -11, axis=1)[:, -11:]
+                np.take_along_axis(best, np.argsort(-np.take_along_axis(cosines, best, 1), axis=1), 1)
+
+        record = {"steps": steps, "queries": BATCH, "against": {}}
+        for name, other in ((f"faiss {type(index).__name__}", lambda: index.search(queries, 11)),
+                            ("numpy products of 64 and argpartition", by_numpy)):
+            record["against"][name] = against(paired(ours, other, pairs=3))
+        one_by_one = [[emb.get_index(near) for near, _ in emb.most_similar(word)] for word in words[:CHECKED]]
+        record["right"] = bool(np.array_equal(found[0][:CHECKED], one_by_one))
+        return record
 
 
 # ---------------------------------------------------------------- the rest
@@ -403,6 +435,8 @@ ROWS = {
     "search, ecq": lambda table: search_other(table, ["ecq"]),
     "search, scalar 8 bit": lambda table: search_other(table, ["scalar:bits=8"]),
     "search, prune and pq": lambda table: search_other(table, ["prune:keep=20000", "pq:subspaces=25"]),
+    "search, 512 at once, pq 25x4": lambda table: batch(table, ["pq:subspaces=25,centroids=16"], fast_scan),
+    "search, 512 at once, pq 25x8": lambda table: batch(table, ["pq:subspaces=25"], faiss_pq),
     "analogies, 19,544 questions": analogies,
     "PQ training, 25x256, 25 rounds": pq_training,
     "PQ training, 25x256, 2 rounds": lambda table: pq_training(table, iterations=2),

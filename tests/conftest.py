@@ -2,12 +2,33 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embshrink import WordVectors, parallel
+
+UNCOMPILED_SECONDS = 10  # of processor time that a test may take where nothing is compiled
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """With NUMBA_DISABLE_JIT=1 skip a test once it has taken too long: some would take an hour, most do not."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") == "0" or not hasattr(signal, "setitimer"):
+        return (yield)
+
+    def stop(*_):
+        raise pytest.skip.Exception(f"takes more than {UNCOMPILED_SECONDS} s without compiling")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, UNCOMPILED_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @pytest.fixture(autouse=True)
