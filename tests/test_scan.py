@@ -419,39 +419,38 @@ with embshrink.load({str(path)!r}) as emb:
     assert run.stdout.split() == ["NibbleIndex" if not env and scan._can_shuffle() else "RowIndex"]
 
 
-def test_analogies_are_compared_many_at_once():
-    """By a comparison of vectors: a running maximum, which is not SIMD, takes three times as long."""
-    import numba
-
-    from embshrink.kernels import FAST, processor_has
-    from embshrink.kernels.top import keep_top
-
-    if numba.config.DISABLE_JIT or not processor_has("avx2"):
-        pytest.skip("nothing is compiled for AVX2 here")
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": FAST}
-    fresh = numba.njit(**options)(keep_top.py_func)
-    fresh(np.zeros((3, 64), np.float32), np.zeros((1, 3), np.int64), np.ones(3, np.float32), 0,
-          np.zeros((1, 2), np.float32), np.zeros((1, 2), np.int64))
-    assembly = "".join(fresh.inspect_asm().values())
-    assert re.search(r"\bvcmp\w*ps\b.*%[yz]mm", assembly)
-
-
-def test_the_scan_multiplies_whole_numbers_many_at_once():
-    """By vpmaddwd or its like; a change that makes numba widen them to 64 bits takes three times as long."""
-    import llvmlite.binding
+def assembly_of(kernel, signature):
+    """Return what a kernel is compiled to, anew: one from the cache on disk has no assembly to show."""
     import numba
 
     from embshrink.kernels import FAST
+
+    fresh = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=FAST)(kernel.py_func)
+    fresh.compile(signature)
+    return "".join(fresh.inspect_asm().values())
+
+
+shuffles = pytest.mark.skipif(not scan._can_shuffle(), reason="nothing is compiled for AVX2 here")
+
+
+@shuffles
+def test_analogies_are_compared_many_at_once():
+    """By a comparison of vectors: a running maximum, which is not SIMD, takes three times as long."""
+    from embshrink.kernels.top import keep_top
+
+    keep_top(np.zeros((3, 64), np.float32), np.zeros((1, 3), np.int64), np.ones(3, np.float32), 0,
+             np.zeros((1, 2), np.float32), np.zeros((1, 2), np.int64))
+    assert re.search(r"\bvcmp\w*ps\b.*%[yz]mm", assembly_of(keep_top, keep_top.signatures[0]))
+
+
+@shuffles
+def test_the_scan_multiplies_whole_numbers_many_at_once():
+    """By vpmaddwd or its like; a change that makes numba widen them to 64 bits takes three times as long."""
     from embshrink.kernels.scan import scan_rows
 
-    if not llvmlite.binding.get_host_cpu_features().get("avx2"):
-        pytest.skip("there is no AVX2 here")
     emb = as_embeddings(make_vectors())
     for _ in range(2):
         emb.most_similar("w3")
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": FAST}
-    fresh = numba.njit(**options)(scan_rows.py_func)  # one from the cache on disk has no assembly to show
-    fresh.compile(scan_rows.signatures[0])
-    assembly = "".join(fresh.inspect_asm().values())
+    assembly = assembly_of(scan_rows, scan_rows.signatures[0])
     assert re.search(r"\bvpmaddwd|\bvpdpwssd", assembly)
     assert not re.search(r"\bv?pmuldq|\bvpgather", assembly)
