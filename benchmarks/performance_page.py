@@ -145,8 +145,8 @@ def bounded(speed, growth):
         before = row["source"]
     same = all(len(found) == 1 for found in files.values())
     return table(["source", "command", ">time", ">most memory held", ">file"], rows) + (
-        "\n\nWith and without a limit the files are the same, byte for byte." if same else
-        "\n\n**With and without a limit the files differ.**")
+        "\n\nFiles of the same source and steps are the same, byte for byte, whatever the limit." if same else
+        "\n\n**Files of the same source and steps differ.**")
 
 
 def elsewhere(speed, growth):
