@@ -259,7 +259,7 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path, subprocess_env):
     embshrink.write_vectors([f"w{i}" for i in range(60_000)], [rng.standard_normal((60_000, 50)).astype(np.float32)],
                             tmp_path / "v.bin", "word2vec")
     process = subprocess.Popen(
-        [sys.executable, "-m", "embshrink", "compress", "v.bin", "v.ems", "kmeans:centroids=4000,iterations=900"],
+        [sys.executable, "-m", "embshrink", "compress", "v.bin", "v.ems", "rq:codebooks=48,sample=60000"],
         cwd=tmp_path, env=subprocess_env, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored, if we run in the background
     time.sleep(4)
