@@ -300,9 +300,10 @@ def compress(source, target, steps, *, seed=0, bits=None, size=None, max_error=N
         Below a bit a number, take `rq` in place of the bits step where that loses less.
     max_memory : int, optional
         Bytes of memory that the process may take, 256 MiB or more. A table that is too large for that is kept in a
-        temporary file beside the target, and worked on block by block; the bytes written are the same. For text,
-        word2vec, fastText models and ``.ems`` files, and for steps that work so: `ecq`, `pq`, `rq`, `scalar`, `iiq`,
-        `magnitude:scope=row`, `lowrank`, `prune`; others are refused where the table does not fit.
+        temporary file beside the target, and so are its codes; work goes block by block, and the bytes written are
+        the same. For text, word2vec, fastText models and ``.ems`` files, and for steps that work so: `cast`, `ecq`,
+        `pq`, `rq`, `scalar`, `iiq`, `magnitude:scope=row`, `lowrank`, `prune`; others are refused where the table
+        does not fit.
     force : bool
         Replace existing outputs.
     options : embshrink.ReadOptions, optional

@@ -228,9 +228,7 @@ class Embeddings:
     def decode_rows(self, rows):
         """Return stored rows as (k, dim) float32."""
         try:
-            if self.sparing and self._container is not None:
-                return self._decode_sparingly(np.asarray(rows))
-            return self._decode(rows)
+            return self._decode_sparingly(np.asarray(rows)) if self.sparing else self._decode(rows)
         except FormatError as error:
             raise error.located(self._path) if self._path else error from error.__cause__
 
@@ -241,8 +239,13 @@ class Embeddings:
         parts = []
         for start in range(0, max(len(rows), 1), max(size, 1)):
             parts.append(self._decode(rows[start : start + size]))
-            self._container.let_go()
+            self._let_go()
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _let_go(self):
+        """Take what was read of the file out of memory, where that is asked for."""
+        if self.sparing and self._container is not None:
+            self._container.let_go()
 
     def decode_ids(self, ids):
         """Return the vectors of words given by id, as (k, dim) float32."""
@@ -566,8 +569,7 @@ class Embeddings:
         if self.stored is not None:
             for codes in self._code_blocks():
                 self.stored.codec.check_codes(codes, self.stored.state)
-                if self.sparing and self._container is not None:
-                    self._container.let_go()
+                self._let_go()
         owners = self.owners()
         if self._map is not None and owners is not None and (
             not np.array_equal(self.row_map[owners], np.arange(self.n_rows))

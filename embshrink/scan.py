@@ -69,11 +69,9 @@ def _nibbles_of(stored):
 
 def _can_shuffle():
     """Whether numba compiles here, and for a processor that has AVX2."""
-    from numba.core import config
+    from embshrink.kernels import compiled_for
 
-    from embshrink.kernels import processor_has
-
-    return not config.DISABLE_JIT and processor_has("avx2")
+    return compiled_for("avx2")
 
 
 class Index:

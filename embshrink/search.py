@@ -234,27 +234,20 @@ def _candidates(emb, units, count, start, stop):
         return [None] * len(units)
     answers = index.candidates(np.stack(units), count, start, stop)
     usual = [place for place, rows in enumerate(answers) if rows is not None]
-    total = sum(len(answers[place]) for place in usual)
-    together = len(usual) > 1 and total <= emb.block_rows
-    if together:
-        vectors, done = emb.decode_rows(np.concatenate([answers[place] for place in usual])), 0
+    together, vectors, done = sum(len(answers[place]) for place in usual) <= emb.block_rows, None, 0
+    if usual and together:
+        vectors = emb.decode_rows(np.concatenate([answers[place] for place in usual]))
     for place in usual:
         rows = answers[place]
         if together:
             cosines, done = _cosines(vectors[done : done + len(rows)], units[place])[0], done + len(rows)
         else:
-            cosines = _row_cosines(emb, rows, units[place])
+            cosines = np.empty(len(rows), np.float32)
+            for first, last in blocks(len(rows), emb.block_rows):
+                cosines[first:last] = _cosines(emb.decode_rows(rows[first:last]), units[place])[0]
         answers[place] = (rows, cosines) if index.words is None else index.words.spread(
             rows, cosines, start, stop, count)
     return answers
-
-
-def _row_cosines(emb, rows, unit):
-    """Return the cosine of a vector of length 1 to each of some rows, however many."""
-    if len(rows) <= emb.block_rows:
-        return _cosines(emb.decode_rows(rows), unit)[0]
-    return np.concatenate([_cosines(emb.decode_rows(rows[first:last]), unit)[0]
-                           for first, last in blocks(len(rows), emb.block_rows)])
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):

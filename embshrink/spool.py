@@ -52,7 +52,7 @@ class Spool:
             raise EmbshrinkError("a step needs the whole table in memory", expected=f"<= {self.limit // 2} bytes",
                                  found=f"{nbytes} bytes",
                                  hint="Allow more memory (--max-memory), prune first, or use ecq, pq, rq, scalar, "
-                                      "iiq, lowrank or prune, which work block by block.")
+                                      "iiq, cast, lowrank or prune, which work block by block.")
 
     def empty(self, shape, dtype=np.float32):
         """Return room for a table: an array, or `Rows` where it does not fit."""

@@ -28,10 +28,12 @@ def kernel(function=None, *, fastmath=False):
         return numba.njit(**options)(function)
 
 
-def processor_has(feature):
-    """Whether the processor that numba compiles for has a feature, as LLVM names it, and numba may use it."""
+def compiled_for(feature):
+    """Whether kernels are compiled here, and for a processor with a feature, as LLVM names it, that numba may use."""
     from numba.core import config
     from numba.core.codegen import get_host_cpu_features
 
+    if config.DISABLE_JIT:
+        return False
     features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     return f"+{feature}" in features.split(",")

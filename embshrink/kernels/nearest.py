@@ -11,15 +11,15 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, config, types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from embshrink.kernels import FAST, kernel, processor_has
+from embshrink.kernels import FAST, compiled_for, kernel
 
 RUN = 128  # columns passed over at once if none of them is better
 GROUP = 4  # bytes whose products one lane adds up
 ROWS = 6  # at once: with so many sums, and what they are made of, the processor's registers are full
-_LANES, _VECTORS = (16, 4) if processor_has("avx512vnni") else (8, 2)
+_LANES, _VECTORS = (16, 4) if compiled_for("avx512vnni") else (8, 2)
 STRIP = _LANES * _VECTORS  # targets at once
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
@@ -32,7 +32,7 @@ TINY = np.float32(1e-16)  # and where squares are too small for float32
 
 def multiplies_bytes():
     """Whether numba compiles here, and for a processor that has the instruction."""
-    return not config.DISABLE_JIT and (processor_has("avx512vnni") or processor_has("avxvnni"))
+    return compiled_for("avx512vnni") or compiled_for("avxvnni")
 
 
 @kernel(fastmath=FAST)

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from embshrink.kernels import FAST, kernel, processor_has
+from embshrink.kernels import FAST, compiled_for, kernel
 
 UNKNOWN = 65_535  # the length of a row that is long, or zero
 GROUP = 4  # codes whose numbers are added up in 8 bits
@@ -21,7 +21,7 @@ LARGEST = 255  # sum of a group
 SAMPLED = 32  # one of so many blocks is looked at beforehand
 VECTOR = 64  # rows whose codes are looked up together
 HALF = VECTOR // 2
-ROWS = 2 * VECTOR if processor_has("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
+ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
 _VECTORS = ROWS // VECTOR
 _BYTES = ir.VectorType(ir.IntType(8), VECTOR)
 _WORDS = ir.VectorType(ir.IntType(16), HALF)
@@ -52,10 +52,10 @@ def _shuffle(builder, entries, labels):
         return builder.call(function, arguments)
 
     # Looks up 64 entries, and heeds no other bits: four times the same 16 need no mask.
-    if processor_has("avx512vbmi"):
+    if compiled_for("avx512vbmi"):
         return call("llvm.x86.avx512.permvar.qi.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     labels = builder.and_(labels, _all(_BYTES, 15))
-    if processor_has("avx512bw"):
+    if compiled_for("avx512bw"):
         return call("llvm.x86.avx512.pshuf.b.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     kind = ir.VectorType(ir.IntType(8), VECTOR // 2)
     parts = [call("llvm.x86.avx2.pshuf.b", kind, _part(builder, entries, 0, kind.count),

@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, config, types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from embshrink.kernels import FAST, kernel, processor_has
+from embshrink.kernels import FAST, compiled_for, kernel
 
 ROWS = 64  # in a block: so many have their sums in registers
-_LANES = 16 if processor_has("avx512bw") else 8
+_LANES = 16 if compiled_for("avx512bw") else 8
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _SHORT = ir.VectorType(ir.IntType(16), 2 * _LANES)
 _BYTES = ir.VectorType(ir.IntType(8), 2 * _LANES)
@@ -112,7 +112,7 @@ def _multiply_plainly(codes, block, pairs, queries, number, products):
             products[row] += np.int32(own[2 * row]) * np.int32(first) + np.int32(own[2 * row + 1]) * np.int32(second)
 
 
-_multiply = _multiply_quickly if processor_has("avx2") and not config.DISABLE_JIT else _multiply_plainly
+_multiply = _multiply_quickly if compiled_for("avx2") else _multiply_plainly
 
 
 @kernel(fastmath=FAST)
