@@ -417,7 +417,7 @@ class Section:
         self._array = array
         self._raw = array.reshape(-1).view(np.uint8)
         self._sums = sums
-        self._seen = np.full(len(sums), checked)
+        self._seen = bytearray([checked]) * len(sums)  # of each block whether it was checked
 
     @property
     def shape(self):
@@ -443,7 +443,7 @@ class Section:
         return array.copy() if copy else array
 
     def __getitem__(self, key):
-        if not self._seen.all():
+        if 0 in self._seen:
             self._check_blocks(self._touched(key))
         return self._array[key]
 
@@ -669,7 +669,7 @@ class Container:
     def check(self):
         """Check every block of every section; raise FormatError at the first that is damaged."""
         for section in self.sections.values():
-            section._seen[:] = False
+            section._seen[:] = bytes(len(section._seen))
             for start in range(0, len(section._seen), AT_ONCE):
                 section._check_blocks(range(start, start + AT_ONCE))
                 self.let_go()

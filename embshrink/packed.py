@@ -9,7 +9,7 @@ a little more than two bits.
 from __future__ import annotations
 
 import functools
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -556,10 +556,13 @@ class _Unpacked:
     """Sorted words in memory: their bytes end to end, where each ends, and places to ids and back."""
 
     def __init__(self, text, ends, ids):
+        from embshrink.kernels.words import find_word
+
         places = np.empty(len(ids), np.uint32)
         places[ids] = np.arange(len(ids), dtype=np.uint32)
         ends = np.append(0, ends).astype(np.uint32 if len(text) < 2**32 else np.uint64)
         self._text = text
+        self._find = functools.partial(find_word, np.frombuffer(text, np.uint8), ends)
         self._ends, self._ids, self._places = map(memoryview, (ends, ids.astype(np.uint32), places))
 
     def _at(self, place):
@@ -567,8 +570,8 @@ class _Unpacked:
 
     def find(self, word):
         """Return the id of `word`, or -1."""
-        place = bisect_left(range(len(self._ids)), word, key=self._at)
-        return self._ids[place] if place < len(self._ids) and self._at(place) == word else -1
+        place = self._find(np.frombuffer(word, np.uint8))
+        return self._ids[place] if place >= 0 else -1
 
     def raw_at(self, index):
         """Return the bytes of the word with id `index`."""

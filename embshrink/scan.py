@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from embshrink.parallel import map_blocks, run_blocks, thread_count
 
 LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
 MOST_BYTES = 1 << 30
+PAGE = 1 << 21
 PIECE_BYTES = 1 << 22  # what a thread takes at least: with less, its start would take longer than its work
 MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
@@ -74,6 +76,17 @@ def _can_shuffle():
     return compiled_for("avx2")
 
 
+def _zeros(shape, dtype):
+    """Return zeros that begin where a large page of memory may, so that a scan crosses few pages.
+
+    That takes 2 MiB more than the array, which are never touched.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    whole = np.zeros(size + PAGE, np.uint8)  # numpy asks for large pages, and gets them where one is whole
+    start = -whole.ctypes.data % PAGE
+    return whole[start : start + size].view(dtype).reshape(shape)
+
+
 class Index:
     """What search keeps in memory of a table: an index of its rows, words by row, and names unpacked.
 
@@ -113,9 +126,8 @@ class Index:
             of length 1, being zero, or too long or short for float32.
         """
         found = [None] * len(queries)
-        lengths = np.einsum("ij,ij->i", queries, queries)
-        usual = np.flatnonzero((lengths > 0.999) & (lengths < 1.001))
-        if count > MOST_FOUND or not len(usual):
+        usual = [place for place, query in enumerate(queries) if 0.999 < float(query @ query) < 1.001]
+        if count > MOST_FOUND or not usual:
             return found
         eligible = np.zeros(0, bool)
         if self.words is not None:
@@ -187,7 +199,8 @@ def _best_rows(scan, queries, count, start, stop, width):
     Parameters
     ----------
     scan : callable
-        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries.
+        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries. It finds
+        -1 where a query is out of its reach.
     queries : int
         How many there are.
     count, start, stop : int
@@ -197,7 +210,8 @@ def _best_rows(scan, queries, count, start, stop, width):
 
     Returns
     -------
-    list of numpy.ndarray of int64
+    list of numpy.ndarray of int64, or of None
+        None for a query out of reach.
     """
     count = min(count, stop - start)
     if count < 1:
@@ -205,13 +219,14 @@ def _best_rows(scan, queries, count, start, stop, width):
     origin = start // ALIGNED * ALIGNED
     n = stop - origin
     pieces = max(1, min(n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
-    reached = [np.full(queries, -np.inf, np.float32)]  # so much has the last of the best in every piece that is done
+    reached = []  # so much has the last of the best in every piece that is done
 
     def work(first, last):
         first, last = max(origin + first, start), origin + last
-        best, found = np.empty((queries, count), np.float32), np.empty(queries, np.int64)
+        best, found = np.full((queries, count), -np.inf, np.float32), np.empty(queries, np.int64)
         rows, uppers = np.empty((queries, last - first), np.int64), np.empty((queries, last - first), np.float32)
-        best[:] = (reached[0] if len(reached) == 1 else np.max(reached, axis=0))[:, None]
+        if reached:
+            best[:] = np.max(reached, axis=0)[:, None]
         scan(first, last, best, rows, uppers, found)
         reached.append(best[:, -1])
         return best, rows, uppers, found
@@ -223,6 +238,9 @@ def _best_rows(scan, queries, count, start, stop, width):
         limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
     answers = []
     for q, limit in enumerate(limits):
+        if any(found[q] < 0 for *_, found in parts):
+            answers.append(None)
+            continue
         own = [rows[q, : found[q]][uppers[q, : found[q]] >= limit] for _, rows, uppers, found in parts]
         answers.append(own[0] if len(own) == 1 else np.concatenate(own))
     return answers
@@ -247,7 +265,7 @@ class RowIndex:
         from embshrink.kernels.scan import ROWS, encode_rows
 
         n, dim = self.n, self._dim = emb.n_rows, emb.vector_size
-        self.codes = np.zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
+        self.codes = _zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
         self.scales = np.empty(n, np.float32)
         self.bounds = np.empty(n, np.float32)
         margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
@@ -325,7 +343,8 @@ class NibbleIndex:
         blocks, parts = -(-n // ROWS), len(nibbles.starts)
         book, self._turn = nibbles.book.astype(np.float64), nibbles.turn
         self._book, self._starts = np.ascontiguousarray(book.T), np.append(nibbles.starts, book.shape[1])
-        self.codes = np.zeros((blocks, -(-parts // 2), ROWS), np.uint8)
+        self._numbers, self._finish = nibbles.book, nibbles.finish
+        self.codes = _zeros((blocks, -(-parts // 2), ROWS), np.uint8)
         self.lengths = np.zeros(blocks * ROWS, np.uint16)
         lengths = np.empty(n, np.float32)
         self.usable = True
@@ -351,7 +370,7 @@ class NibbleIndex:
         self._error = 0.0
         if self._turn is not None:
             longest = np.sqrt(np.add.reduceat(np.square(book), nibbles.starts, axis=1).max(axis=0).sum())
-            self._error = 1.01 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
+            self._error = 1.02 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
         self._margin = (2 * emb.vector_size + 64) * UNIT  # as for RowIndex
 
     @staticmethod
@@ -367,26 +386,21 @@ class NibbleIndex:
         return run_blocks(one, len(queries), 1)
 
     def _candidates(self, query, count, start, stop, eligible):
-        from embshrink.kernels.nibbles import scan_nibbles
-
-        tables, exact, step, base, size = self._tables(query)
-        if not size < 1e30:
-            return None
-        error = 1.01 * self._error
-        base += error + 8 * UNIT * size
-
-        def scan(first, last, best, rows, uppers, found):
-            found[0] = scan_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, tables, step, base,
-                                    exact, error, self._margin, best[0], rows[0], uppers[0])
-
-        return _best_rows(scan, 1, count, start, stop, self.bytes_per_row(2 * len(tables)))[0]
-
-    def _tables(self, query):
-        """Return a query's tables, rounded and exact, and what `make_tables` says of them."""
-        from embshrink.kernels.nibbles import make_tables
+        from embshrink.kernels.nibbles import search_nibbles
 
         query = query.astype(np.float64)
-        shape = self.codes.shape[1], 2, 16
-        tables, exact = np.zeros(shape, np.uint8), np.zeros(shape)
         query = query if self._turn is None else self._turn @ query
-        return tables, exact, *make_tables(self._book, self._starts, query, exact, tables)
+
+        def scan(first, last, best, rows, uppers, found):
+            found[0] = search_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, self._book,
+                                      self._starts, query, self._error, self._margin, best[0], rows[0], uppers[0])
+
+        return _best_rows(scan, 1, count, start, stop, self.bytes_per_row(2 * self.codes.shape[1]))[0]
+
+    def decode(self, rows):
+        """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
+        from embshrink.kernels.nibbles import decode_rows
+
+        vectors = np.empty((len(rows), len(self._book)), np.float32)
+        decode_rows(self.codes, rows, self._numbers, self._starts, vectors)
+        return vectors if self._finish is None else self._finish(vectors)

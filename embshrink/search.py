@@ -75,7 +75,9 @@ def row_cosines(emb, queries):
     cosines = np.empty((len(units), emb.n_rows), np.float32)
 
     def work(start, stop):
-        cosines[:, start:stop] = _cosines(emb.decode_rows(np.arange(start, stop)), *units)
+        vectors, norms = _with_norms(emb.decode_rows(np.arange(start, stop)))
+        for place, unit in enumerate(units):
+            cosines[place, start:stop] = _cosines(vectors, norms, unit)
 
     run_blocks(work, emb.n_rows, emb.block_rows)
     return cosines
@@ -85,12 +87,17 @@ def _unit(query):
     return unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
 
 
-def _cosines(vectors, *units):
-    """Return the cosines of vectors to some of length 1, (q, k); their bits do not depend on what is beside them."""
+def _with_norms(vectors):
+    """Return vectors, (k, d), and what to divide their products by, (k,)."""
     vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
     norms[norms == 0] = 1
-    return np.array([stable_product(vectors, unit[:, None])[:, 0] / norms for unit in units])
+    return vectors, norms
+
+
+def _cosines(vectors, norms, unit):
+    """Return the cosines of vectors to one of length 1, (k,); their bits do not depend on what is beside them."""
+    return stable_product(vectors, unit[:, None])[:, 0] / norms
 
 
 def word_cosines(emb, query):
@@ -169,8 +176,8 @@ def _nearest(emb, queries, topn, start, stop, without):
 
 def _best(ids, cosines, topn, without):
     best = top(cosines, topn + len(without))
-    ids, cosines = ids[best], cosines[best]
-    left = [place for place, index in enumerate(ids.tolist()) if index not in without][: max(topn, 0)]
+    left = [place for place, index in zip(best.tolist(), ids[best].tolist()) if index not in without]
+    left = left[: max(topn, 0)]
     return ids[left], cosines[left]
 
 
@@ -232,19 +239,21 @@ def _candidates(emb, units, count, start, stop):
     index = index_of(emb)
     if index is None:
         return [None] * len(units)
-    answers = index.candidates(np.stack(units), count, start, stop)
+    decode = getattr(index.rows, "decode", emb.decode_rows)
+    answers = index.candidates(np.array(units), count, start, stop)
     usual = [place for place, rows in enumerate(answers) if rows is not None]
     together, vectors, done = sum(len(answers[place]) for place in usual) <= emb.block_rows, None, 0
     if usual and together:
-        vectors = emb.decode_rows(np.concatenate([answers[place] for place in usual]))
+        vectors, norms = _with_norms(decode(np.concatenate([answers[place] for place in usual])))
     for place in usual:
         rows = answers[place]
         if together:
-            cosines, done = _cosines(vectors[done : done + len(rows)], units[place])[0], done + len(rows)
+            own = slice(done, done + len(rows))
+            cosines, done = _cosines(vectors[own], norms[own], units[place]), done + len(rows)
         else:
             cosines = np.empty(len(rows), np.float32)
             for first, last in blocks(len(rows), emb.block_rows):
-                cosines[first:last] = _cosines(emb.decode_rows(rows[first:last]), units[place])[0]
+                cosines[first:last] = _cosines(*_with_norms(decode(rows[first:last])), units[place])
         answers[place] = (rows, cosines) if index.words is None else index.words.spread(
             rows, cosines, start, stop, count)
     return answers

@@ -177,7 +177,7 @@ def test_a_mask_takes_what_it_marks(large):
     mask = np.arange(len(values)) % 1000 == 999
     with Container(path) as opened:
         assert np.array_equal(opened.sections["a"][mask], values[mask])
-        assert opened.sections["a"]._seen.all()
+        assert all(opened.sections["a"]._seen)
         assert np.array_equal(opened.sections["small"][[True, False, True, False, False]], values[[0, 2]])
 
 

@@ -18,7 +18,9 @@ from embshrink.kernels import FAST, compiled_for, kernel
 UNKNOWN = 65_535  # the length of a row that is long, or zero
 GROUP = 4  # codes whose numbers are added up in 8 bits
 LARGEST = 255  # sum of a group
-SAMPLED = 32  # one of so many blocks is looked at beforehand
+LARGE = 1e30  # sums beyond which float32 may have no place for what is added up
+UNIT = 2.0**-24  # what float32 may lose in rounding 1
+SAMPLED = 128  # one of so many blocks is looked at beforehand
 VECTOR = 64  # rows whose codes are looked up together
 HALF = VECTOR // 2
 ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
@@ -164,6 +166,17 @@ def lay_out(labels, first, codes):
 
 
 @kernel
+def decode_rows(codes, rows, book, starts, out):
+    """Fill out (k, c) float32 with what book (16, c) float32 says of rows (k,) int64; starts as for `make_tables`."""
+    for i in range(len(rows)):
+        block, place = rows[i] // ROWS, _place(rows[i] % ROWS)
+        for m in range(len(starts) - 1):
+            code = codes[block, m // 2, place] >> np.uint8(4 * (m % 2)) & np.uint8(15)
+            for j in range(starts[m], starts[m + 1]):
+                out[i, j] = book[code, j]
+
+
+@kernel
 def make_tables(book, starts, query, exact, tables):
     """Fill a query's tables for `scan_nibbles`; return (step, base, size).
 
@@ -280,3 +293,18 @@ def scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base
           ahead, rows, uppers)
     return _pass(1, ahead[-1], codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin,
                  best, rows, uppers)
+
+
+@kernel
+def search_nibbles(codes, lengths, unit, start, stop, eligible, book, starts, query, error, margin, best, rows, uppers):
+    """Do as `scan_nibbles` for a query (c,) float64, by tables made of book and starts; -1 where it is too large.
+
+    book (c, 16) float64 and starts as for `make_tables`; by `error` a dot product may differ from what they say.
+    """
+    tables = np.zeros((codes.shape[1], 2, 16), np.uint8)
+    exact = np.zeros((codes.shape[1], 2, 16))
+    step, base, size = make_tables(book, starts, query, exact, tables)
+    if not size < LARGE:
+        return -1
+    return scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base + error + 8 * UNIT * size, exact,
+                        error, margin, best, rows, uppers)

@@ -171,3 +171,25 @@ def decode_words(data, bounds, size, longest, codes, firsts, counts, symbols, st
         if x != 1 << 14 or position != stop:
             return block
     return -1
+
+
+@kernel
+def find_word(text, ends, word):
+    """Return the place of `word` (m,) uint8 among sorted words, or -1; they lie in text (total,) uint8 as ends say.
+
+    ends (n + 1,) unsigned, the first of them 0.
+    """
+    low, high = 0, len(ends) - 1
+    while low < high:
+        middle = (low + high) // 2
+        start, length = np.int64(ends[middle]), np.int64(ends[middle + 1]) - np.int64(ends[middle])
+        i = 0
+        while i < min(length, len(word)) and text[start + i] == word[i]:
+            i += 1
+        if i == length == len(word):
+            return middle
+        if i == length or (i < len(word) and text[start + i] < word[i]):
+            low = middle + 1
+        else:
+            high = middle
+    return -1

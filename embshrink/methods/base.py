@@ -143,14 +143,17 @@ class Nibbles:
     book : numpy.ndarray, shape (16, c), float32
         What each code stands for, in the columns of its part.
     turn : numpy.ndarray, shape (c, d), float64, or None
-        What a row's c numbers are multiplied by, in float32, to make the decoded row; None where they are that row
-        to the last bit.
+        What a row's c numbers are multiplied by to make the decoded row; None where they are that row to the last
+        bit.
+    finish : callable, or None
+        Rows' numbers, (k, c) float32 -> the decoded rows, (k, d) float32, to the last bit; None where `turn` is.
     """
 
     labels: Callable
     starts: np.ndarray
     book: np.ndarray
     turn: np.ndarray | None = None
+    finish: Callable | None = None
 
 
 def halves(packed, parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -170,23 +171,23 @@ class PQ:
             context.progress("encoding", min(start + size, n), n)
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
+    def decoder(self, codes, state):
+        """Return an object whose ``decode(rows)`` is as `decode`, with the codebook laid out once."""
+        return _Decoder(self, codes, state)
+
     def decode(self, codes, state, rows):
-        labels = codes["codes"][rows]
-        if self._code_bits() == 4:
-            labels = unpack_nibbles(labels, self.subspaces)
-        decoded = _look_up(state["codebook"], labels)
-        if "rotation" in state:
-            decoded = stable_product(decoded, state["rotation"])
-        return decoded * state["scale"] if "scale" in state else decoded
+        return _Decoder(self, codes, state).decode(rows)
+
+    def labels(self, packed):
+        """Return the codes of rows as they are stored, one a column: (n, subspaces)."""
+        return unpack_nibbles(packed, self.subspaces) if self._code_bits() == 4 else packed
 
     def scores(self, codes, state, query):
         """Return the dot product of a vector and every decoded row, by table: one look-up a part."""
         query = query * state["scale"] if "scale" in state else query
         if "rotation" in state:
             query = state["rotation"] @ query
-        labels = np.asarray(codes["codes"])
-        if self._code_bits() == 4:
-            labels = unpack_nibbles(labels, self.subspaces)
+        labels = self.labels(np.asarray(codes["codes"]))
         total = np.zeros(len(labels), np.float32)
         for m, (start, stop) in enumerate(self._bounds(len(query))):
             total += (state["codebook"][:, start:stop] @ query[start:stop])[labels[:, m]]
@@ -204,7 +205,8 @@ class PQ:
         def labels(rows):
             return unpack_nibbles(codes["codes"][rows], self.subspaces)
 
-        return Nibbles(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn)
+        finish = None if turn is None else functools.partial(_finish, state=state)
+        return Nibbles(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn, finish)
 
     def check(self, codes, state, n, c):
         if self.subspaces is None or not 1 <= self.subspaces <= c:
@@ -212,26 +214,39 @@ class PQ:
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes, state):
-        labels = np.asarray(codes["codes"])
-        if self._code_bits() == 4:
-            labels = unpack_nibbles(labels, self.subspaces)
+        labels = self.labels(np.asarray(codes["codes"]))
         if labels.size and int(labels.max()) >= len(state["codebook"]):
             raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
                               found=int(labels.max()))
 
 
-def _look_up(codebook, labels):
-    """Return the centroids, (n, c), of codebook (k, c) that labels (n, m) name."""
-    m, c = labels.shape[1], codebook.shape[1]
-    width, longer = divmod(c, m)
-    found = []
-    for first, last, size in ((0, longer, width + 1), (longer, m, width)):
-        if first < last:
-            start = first * (width + 1)
-            numbers = np.ascontiguousarray(codebook[:, start : start + (last - first) * size])
-            parts = numbers.view(np.dtype((np.void, numbers.itemsize * size)))  # copied whole, not number by number
-            found.append(parts[labels[:, first:last], np.arange(last - first)].view(numbers.dtype))
-    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+class _Decoder:
+    """Codes and what they stand for, ready to decode rows."""
+
+    def __init__(self, codec, codes, state):
+        self._codec, self._codes, self._state = codec, codes["codes"], state
+        codebook, m = state["codebook"], codec.subspaces
+        self._dtype, self._parts = codebook.dtype, []
+        width, longer = divmod(codebook.shape[1], m)
+        for first, last, size in ((0, longer, width + 1), (longer, m, width)):
+            if first < last:
+                start = first * (width + 1)
+                numbers = np.ascontiguousarray(codebook[:, start : start + (last - first) * size])
+                parts = numbers.view(np.dtype((np.void, numbers.itemsize * size)))  # copied whole, not by numbers
+                self._parts.append((slice(first, last), np.arange(last - first), parts))
+
+    def decode(self, rows):
+        """Return rows (k,) as (k, c) float32."""
+        labels = self._codec.labels(self._codes[rows])
+        found = [parts[labels[:, own], places].view(self._dtype) for own, places, parts in self._parts]
+        return _finish(found[0] if len(found) == 1 else np.concatenate(found, axis=1), self._state)
+
+
+def _finish(decoded, state):
+    """Return rows, (k, c) float32, turned and scaled back."""
+    if "rotation" in state:
+        decoded = stable_product(decoded, state["rotation"])
+    return decoded * state["scale"] if "scale" in state else decoded
 
 
 def pack_nibbles(labels):
