@@ -300,7 +300,8 @@ def test_what_turning_in_float32_loses_is_allowed_for(seed, power):
         assert_same(emb, word, topn=3)
         query = search._unit(emb[word]).astype(np.float64)
         index = emb.index.rows
-        sums = sum((index._book * (turn64 @ query)[:, None])[2 * m : 2 * m + 2].sum(axis=0)[labels[:, m]] for m in range(4))
+        columns = index._book * (turn64 @ query)[:, None]
+        sums = sum(columns[2 * m : 2 * m + 2].sum(axis=0)[labels[:, m]] for m in range(4))
         lost = np.abs(sums - emb.vectors[:].astype(np.float64) @ query)
         assert 0 < lost.max() <= index._error < 1e4 * lost.max()
 

@@ -296,7 +296,8 @@ def scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base
 
 
 @kernel
-def search_nibbles(codes, lengths, unit, start, stop, eligible, book, starts, query, error, margin, best, rows, uppers):
+def search_nibbles(codes, lengths, unit, start, stop, eligible, book, starts, query, error, margin, best, rows,
+                   uppers):
     """Do as `scan_nibbles` for a query (c,) float64, by tables made of book and starts; -1 where it is too large.
 
     book (c, 16) float64 and starts as for `make_tables`; by `error` a dot product may differ from what they say.
@@ -306,5 +307,6 @@ def search_nibbles(codes, lengths, unit, start, stop, eligible, book, starts, qu
     step, base, size = make_tables(book, starts, query, exact, tables)
     if not size < LARGE:
         return -1
-    return scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base + error + 8 * UNIT * size, exact,
-                        error, margin, best, rows, uppers)
+    base += error + 8 * UNIT * size
+    return scan_nibbles(codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin, best,
+                        rows, uppers)
