@@ -15,8 +15,8 @@ PAGE = 1 << 21
 PIECE_BYTES = 1 << 22  # what a thread takes at least: with less, its start would take longer than its work
 MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
-ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of 4-bit codes is in two
-MOST_PARTS = 1024  # so that sums fit 16 bits
+ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of codes is in two
+MOST_CODES = 512  # bytes a row: with these, sums fit 16 bits
 UNIT = 2.0**-24  # what float32 may lose in rounding 1
 
 _building = threading.Lock()
@@ -53,27 +53,29 @@ def _rows_index(emb):
         import embshrink.kernels.scan  # noqa: F401
     except ImportError:
         return None
-    nibbles = _nibbles_of(emb.stored) if _can_shuffle() else None
-    if nibbles is not None and emb.n_rows * NibbleIndex.bytes_per_row(len(nibbles.starts)) <= MOST_BYTES:
-        index = NibbleIndex(emb, nibbles)
+    small = _small_codes_of(emb.stored)
+    if small is not None and emb.n_rows * CodeIndex.bytes_per_row(small) <= MOST_BYTES:
+        index = CodeIndex(emb, small)
         if index.usable:
             return index
     return RowIndex(emb) if emb.n_rows * RowIndex.bytes_per_row(emb.vector_size) <= MOST_BYTES else None
 
 
-def _nibbles_of(stored):
-    """Return the `Nibbles` of a stored table whose codes are, or None."""
-    if stored is None or stored.columns or not hasattr(stored.codec, "nibbles"):
+def _small_codes_of(stored):
+    """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
+    if stored is None or stored.columns or not hasattr(stored.codec, "small_codes"):
         return None
-    nibbles = stored.codec.nibbles(stored.codes, stored.state)
-    return nibbles if nibbles is not None and len(nibbles.starts) <= MOST_PARTS else None
+    small = stored.codec.small_codes(stored.codes, stored.state)
+    if small is None or small.bytes_per_row > MOST_CODES or not _can_shuffle(small.bits):
+        return None
+    return small
 
 
-def _can_shuffle():
-    """Whether numba compiles here, and for a processor that has AVX2."""
+def _can_shuffle(bits):
+    """Whether numba compiles here, and for a processor that looks up codes of so many bits, many at once."""
     from embshrink.kernels import compiled_for
 
-    return compiled_for("avx2")
+    return compiled_for("avx2" if bits == 4 else "avx512vbmi")
 
 
 def _zeros(shape, dtype):
@@ -93,7 +95,7 @@ class Index:
     Parameters
     ----------
     emb : Embeddings
-    rows : RowIndex or NibbleIndex
+    rows : RowIndex or CodeIndex
 
     Notes
     -----
@@ -218,7 +220,7 @@ def _best_rows(scan, queries, count, start, stop, width):
         return [np.zeros(0, np.int64)] * queries
     origin = start // ALIGNED * ALIGNED
     n = stop - origin
-    pieces = max(1, min(n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
+    pieces = max(1, min(queries * n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
     reached = []  # so much has the last of the best in every piece that is done
 
     def work(first, last):
@@ -314,14 +316,14 @@ class RowIndex:
         return _best_rows(scan, len(codes), count, start, stop, self.bytes_per_row(self._dim))
 
 
-class NibbleIndex:
-    """Rows' own codes, of 4 bits, as a shuffle of bytes needs them: half a byte a code and 2 bytes a row.
+class CodeIndex:
+    """Rows' own codes, of 4 or 8 bits, as a shuffle of bytes needs them, and 2 bytes a row.
 
     Parameters
     ----------
     emb : Embeddings
         Decoded once, block by block, for the lengths of rows.
-    nibbles : Nibbles
+    small : SmallCodes
 
     Attributes
     ----------
@@ -331,20 +333,20 @@ class NibbleIndex:
     Notes
     -----
     For a query each code stands for a number, and a row's dot product is the sum of its codes' numbers. In tables
-    of 8 bits, of which a shuffle takes 32 numbers at once, these are rounded so that no sum is below the true one by
-    more than is known: rows that cannot be among the nearest are passed over at about a nanosecond. For the others
+    of 8 bits, of which a shuffle takes many numbers at once, these are rounded so that no sum is below the true one
+    by more than is known: rows that cannot be among the nearest are passed over at about a nanosecond. For the others
     the kernel adds up exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
     """
 
-    def __init__(self, emb, nibbles):
-        from embshrink.kernels.nibbles import ROWS, UNKNOWN, lay_out
+    def __init__(self, emb, small):
+        from embshrink.kernels.shuffle import ROWS, UNKNOWN, lay_out
 
         n, self.n = emb.n_rows, emb.n_rows
-        blocks, parts = -(-n // ROWS), len(nibbles.starts)
-        book, self._turn = nibbles.book.astype(np.float64), nibbles.turn
-        self._book, self._starts = np.ascontiguousarray(book.T), np.append(nibbles.starts, book.shape[1])
-        self._numbers, self._finish = nibbles.book, nibbles.finish
-        self.codes = _zeros((blocks, -(-parts // 2), ROWS), np.uint8)
+        blocks, per = -(-n // ROWS), 8 // small.bits
+        book, self._turn = small.book.astype(np.float64), small.turn
+        self._book, self._starts = np.ascontiguousarray(book.T), np.append(small.starts, book.shape[1])
+        self._numbers, self._finish = small.book, small.finish
+        self.codes = _zeros((blocks, small.bytes_per_row, ROWS), np.uint8)
         self.lengths = np.zeros(blocks * ROWS, np.uint16)
         lengths = np.empty(n, np.float32)
         self.usable = True
@@ -355,7 +357,7 @@ class NibbleIndex:
                 self.usable = False
                 return
             lengths[start:stop] = own
-            lay_out(np.ascontiguousarray(nibbles.labels(slice(start, stop))), start, self.codes)
+            lay_out(np.ascontiguousarray(small.labels(slice(start, stop))), start, per, self.codes)
 
         map_blocks(fill, n, max(1, emb.block_rows // ALIGNED) * ALIGNED)
         if not self.usable:
@@ -369,37 +371,31 @@ class NibbleIndex:
         # Decoding turns in float32: so much at most is a row away from what its codes' numbers add up to.
         self._error = 0.0
         if self._turn is not None:
-            longest = np.sqrt(np.add.reduceat(np.square(book), nibbles.starts, axis=1).max(axis=0).sum())
+            longest = np.sqrt(np.add.reduceat(np.square(book), small.starts, axis=1).max(axis=0).sum())
             self._error = 1.02 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
         self._margin = (2 * emb.vector_size + 64) * UNIT  # as for RowIndex
 
     @staticmethod
-    def bytes_per_row(parts):
-        """Return how much memory an index takes for each stored row of so many codes."""
-        return -(-parts // 2) + 2
+    def bytes_per_row(small):
+        """Return how much memory an index of `SmallCodes` takes for each stored row."""
+        return small.bytes_per_row + 2
 
     def candidates(self, queries, count, start, stop, eligible):
         """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
-        def one(first, last):
-            return self._candidates(queries[first], count, start, stop, eligible)
+        from embshrink.kernels.shuffle import search_codes
 
-        return run_blocks(one, len(queries), 1)
-
-    def _candidates(self, query, count, start, stop, eligible):
-        from embshrink.kernels.nibbles import search_nibbles
-
-        query = query.astype(np.float64)
-        query = query if self._turn is None else self._turn @ query
+        queries = queries.astype(np.float64)
+        queries = queries if self._turn is None else queries @ self._turn.T
 
         def scan(first, last, best, rows, uppers, found):
-            found[0] = search_nibbles(self.codes, self.lengths, self._unit, first, last, eligible, self._book,
-                                      self._starts, query, self._error, self._margin, best[0], rows[0], uppers[0])
+            search_codes(self.codes, self.lengths, self._unit, first, last, eligible, self._book, self._starts,
+                         queries, self._error, self._margin, best, rows, uppers, found)
 
-        return _best_rows(scan, 1, count, start, stop, self.bytes_per_row(2 * self.codes.shape[1]))[0]
+        return _best_rows(scan, len(queries), count, start, stop, self.codes.shape[1] + 2)
 
     def decode(self, rows):
         """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
-        from embshrink.kernels.nibbles import decode_rows
+        from embshrink.kernels.shuffle import decode_rows
 
         vectors = np.empty((len(rows), len(self._book)), np.float32)
         decode_rows(self.codes, rows, self._numbers, self._starts, vectors)

@@ -288,10 +288,11 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
 
     Notes
     -----
-    The second search among 20,000 rows or more decodes them all and keeps an index in memory: half a byte a code
-    and 2 bytes a row for codes of 4 bits, of iiq, and of scalar with up to 4 bits, else dim + 8 bytes a row or one
-    more (see `embshrink.scan`); and for packed words about 20 bytes a word. Later ones take well under a millisecond
-    with codes of 4 bits, else one or two, for 400,000 words. `Embeddings.close` lets go of all of it.
+    The second search among 20,000 rows or more decodes them all and keeps an index in memory: of pq's codes, iiq's
+    bits and scalar's of up to 4 the bytes of these and 2 bytes a row, else dim + 8 bytes a row or one more (see
+    `embshrink.scan`), as for pq's codes of 8 bits where the processor has no AVX-512 VBMI; and for packed words about
+    20 bytes a word. Later ones take well under a millisecond with an index of codes, else one or two, for 400,000
+    words. `Embeddings.close` lets go of all of it.
     """
     items, weights = [], []
     for given, sign in ((positive, 1.0), (negative, -1.0)):

@@ -83,7 +83,7 @@ def test_the_second_search_makes_an_index_and_closing_drops_it(emb, small_tables
 
 def test_one_search_loads_neither_numba_nor_an_index(emb, monkeypatch):
     monkeypatch.setattr(scan, "LEAST_ROWS", 1)
-    for name in ("scan", "nibbles", "words"):
+    for name in ("scan", "shuffle", "words"):
         monkeypatch.setitem(sys.modules, f"embshrink.kernels.{name}", None)
     assert len(emb.most_similar("w3")) == 10
 

@@ -131,8 +131,8 @@ class RowMap:
 
 
 @dataclasses.dataclass
-class Nibbles:
-    """Rows that are sums over codes of 4 bits, for an index that searches in the codes.
+class SmallCodes:
+    """Rows that are sums over codes of 4 or 8 bits, for an index that searches in the codes.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Nibbles:
         A slice of rows -> (k, parts) uint8, the codes.
     starts : numpy.ndarray, shape (parts,), int64
         The column with which each part begins, ascending.
-    book : numpy.ndarray, shape (16, c), float32
+    book : numpy.ndarray, shape (16 or 256, c), float32
         What each code stands for, in the columns of its part.
     turn : numpy.ndarray, shape (c, d), float64, or None
         What a row's c numbers are multiplied by to make the decoded row; None where they are that row to the last
@@ -154,6 +154,16 @@ class Nibbles:
     book: np.ndarray
     turn: np.ndarray | None = None
     finish: Callable | None = None
+
+    @property
+    def bits(self):
+        """Bits of a code."""
+        return 4 if len(self.book) == 16 else 8
+
+    @property
+    def bytes_per_row(self):
+        """Bytes of a row's codes."""
+        return -(-len(self.starts) * self.bits // 8)
 
 
 def halves(packed, parts):
@@ -210,7 +220,7 @@ class Codec(Protocol):
     `encode`; the row map undoes it, so a codec stores no order of its own. ``reorders`` is true where that
     order is other than by frequency, so that a plan counts the row map. ``fitted(state)`` as for a column step.
     ``decoder(codes, state)`` returns an object with a method ``decode(rows)``, for codecs whose tables take time.
-    ``nibbles(codes, state)`` returns the codes as `Nibbles`, or None where these parameters make other codes.
+    ``small_codes(codes, state)`` returns the codes as `SmallCodes`, or None where these parameters make other codes.
     """
 
     def resolve(self, n, d):

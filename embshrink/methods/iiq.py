@@ -10,7 +10,7 @@ import numpy as np
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
 from embshrink.linalg import column_means, eigen, gram
-from embshrink.methods.base import Nibbles, expect_planned, halves, param
+from embshrink.methods.base import SmallCodes, expect_planned, halves, param
 from embshrink.parallel import map_blocks, one_blas_thread
 
 BLOCK = 16_384
@@ -137,10 +137,10 @@ class IIQ:
             total += tables[packed[:, byte], byte]
         return total
 
-    def nibbles(self, codes, state):
+    def small_codes(self, codes, state):
         signs = 2 * (np.arange(16)[:, None] >> np.arange(self.bits) % 4 & 1) - 1
         starts = np.arange(0, self.bits, 4)
-        return Nibbles(lambda rows: halves(codes["bits"][rows], len(starts)), starts,
+        return SmallCodes(lambda rows: halves(codes["bits"][rows], len(starts)), starts,
                        signs.astype(np.float32) * state["length"], state["basis"].astype(np.float64),
                        lambda signed: stable_product(signed, state["basis"]))
 

@@ -12,7 +12,7 @@ from embshrink import clustering
 from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
 from embshrink.linalg import eigen, gram, project
-from embshrink.methods.base import Nibbles, expect_planned, param, rows_at_once
+from embshrink.methods.base import SmallCodes, expect_planned, param, rows_at_once
 from embshrink.parallel import map_blocks, one_blas_thread
 
 POINTS_PER_CENTROID = 256
@@ -193,20 +193,20 @@ class PQ:
             total += (state["codebook"][:, start:stop] @ query[start:stop])[labels[:, m]]
         return total
 
-    def nibbles(self, codes, state):
-        if self._code_bits() > 4:
+    def small_codes(self, codes, state):
+        if self._code_bits() > 8:
             return None
-        book = np.zeros((16, state["codebook"].shape[1]), np.float32)
+        book = np.zeros((1 << self._code_bits(), state["codebook"].shape[1]), np.float32)
         book[: self.centroids] = state["codebook"]
         turn = state["rotation"].astype(np.float64) if "rotation" in state else None
         if "scale" in state:  # decoding multiplies in float32, and so does this where nothing comes between
             book, turn = (book * state["scale"], None) if turn is None else (book, turn * state["scale"])
 
         def labels(rows):
-            return unpack_nibbles(codes["codes"][rows], self.subspaces)
+            return self.labels(codes["codes"][rows])
 
         finish = None if turn is None else functools.partial(_finish, state=state)
-        return Nibbles(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn, finish)
+        return SmallCodes(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn, finish)
 
     def check(self, codes, state, n, c):
         if self.subspaces is None or not 1 <= self.subspaces <= c:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import Nibbles, expect_planned, halves, param
+from embshrink.methods.base import SmallCodes, expect_planned, halves, param
 from embshrink.parallel import blocks, map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -88,7 +88,7 @@ class Scalar:
         levels = unpack_bits(codes["codes"][rows], self.bits, len(state["low"]))
         return levels.astype(np.float32) * state["step"] + state["low"]
 
-    def nibbles(self, codes, state):
+    def small_codes(self, codes, state):
         if self.bits > 4:
             return None
         low, step, c = state["low"], state["step"], len(state["low"])
@@ -100,7 +100,7 @@ class Scalar:
             packed = codes["codes"][rows]
             return unpack_bits(packed, 3, c) if self.bits == 3 else halves(packed, len(starts))
 
-        return Nibbles(labels, starts, levels.astype(np.float32) * step + low)
+        return SmallCodes(labels, starts, levels.astype(np.float32) * step + low)
 
     def check(self, codes, state, n, c):
         expect_planned(self.plan(n, c), codes, state)

@@ -1,4 +1,4 @@
-"""The index of 4-bit codes: rows passed over by shuffled tables are never among the nearest."""
+"""The index of small codes: rows passed over by shuffled tables are never among the nearest."""
 
 import re
 
@@ -19,7 +19,7 @@ from embshrink.reader import Embeddings
 from embshrink.vocab import Words
 
 pytestmark = [pytest.mark.usefixtures("small_tables"),
-              pytest.mark.skipif(not scan._can_shuffle(), reason="there is no AVX2 here")]
+              pytest.mark.skipif(not scan._can_shuffle(4), reason="there is no AVX2 here")]
 
 
 def table(codec, codes, state, dim):
@@ -39,7 +39,7 @@ def sizes(rng, shape, spread):
 
 
 def random_pq(rng, n, dim, spread):
-    codec = PQ(subspaces=int(rng.integers(1, dim + 1)), centroids=int(rng.integers(1, 17)),
+    codec = PQ(subspaces=int(rng.integers(1, dim + 1)), centroids=int(rng.integers(1, rng.choice(SIZES))),
                rotate=rng.choice(["none", "pca"]), normalize=rng.choice(["none", "columns"])).resolve(n=100, d=dim)
     state = {"codebook": sizes(rng, (codec.centroids, dim), spread)}
     if codec.rotate == "pca":
@@ -48,7 +48,7 @@ def random_pq(rng, n, dim, spread):
     if codec.normalize == "columns":
         state["scale"] = np.abs(sizes(rng, dim, spread))
     labels = rng.integers(codec.centroids, size=(n, codec.subspaces)).astype(np.uint8)
-    return table(codec, {"codes": pack_nibbles(labels)}, state, dim)
+    return table(codec, {"codes": pack_nibbles(labels) if codec.centroids <= 16 else labels}, state, dim)
 
 
 def random_iiq(rng, n, dim, spread):
@@ -67,6 +67,7 @@ def random_scalar(rng, n, dim, spread):
     return table(codec, {"codes": pack_bits(levels, codec.bits)}, state, dim)
 
 
+SIZES = [17, 257] if scan._can_shuffle(8) else [17]
 TABLES = {"pq": random_pq, "iiq": random_iiq, "scalar": random_scalar}
 
 
@@ -80,14 +81,14 @@ def test_any_codes_and_any_query(kind, seed, n, dim, spread, topn):
         emb = TABLES[kind](rng, n, dim, spread)
         for index in rng.integers(n, size=3).tolist():
             assert_same(emb, f"w{index}", topn=topn)
-        if type(emb.index.rows) is scan.NibbleIndex:
+        if type(emb.index.rows) is scan.CodeIndex:
             rows = rng.integers(n, size=20)
             assert np.array_equal(emb.index.rows.decode(rows), emb.decode_rows(rows))
         assert_same(emb, [rng.standard_normal(dim).astype(np.float32)], topn=topn)
         assert_same(emb, [sizes(rng, dim, spread)], negative="w0", topn=topn)
         start, stop = sorted(rng.integers(0, n + 1, 2).tolist())
         assert_same(emb, "w0", topn=topn, clip_start=start, clip_end=stop)
-    assert isinstance(emb.index.rows, (scan.NibbleIndex, scan.RowIndex))
+    assert isinstance(emb.index.rows, (scan.CodeIndex, scan.RowIndex))
 
 
 def test_most_of_those_tables_were_searched_by_their_codes():
@@ -97,7 +98,7 @@ def test_most_of_those_tables_were_searched_by_their_codes():
             rng = np.random.default_rng(seed)
             emb = kind(rng, 40, 20, [0, 1][seed % 2])
             assert_same(emb, "w0")
-            kinds.append(type(emb.index.rows) is scan.NibbleIndex)
+            kinds.append(type(emb.index.rows) is scan.CodeIndex)
     assert np.mean(kinds) > 0.9
 
 
@@ -108,6 +109,10 @@ SETTINGS = [
     ["scalar:bits=4"], ["prune:keep=150", "pq:subspaces=3,centroids=16"],
     ["prune:keep=150,norms=true", "scalar:bits=4"], ["kmeans:centroids=60", "iiq"], ["dedupe", "scalar:bits=2"],
 ]
+if scan._can_shuffle(8):
+    SETTINGS += [["pq:subspaces=3"], ["pq:subspaces=12,centroids=17"], ["pq:subspaces=5,rotate=pca"],
+                 ["pq:subspaces=6,rotate=opq,normalize=columns"], ["pq:subspaces=5,centroids=99,normalize=columns"],
+                 ["prune:keep=450,norms=true", "pq:subspaces=4"]]
 
 
 @pytest.mark.parametrize("steps", SETTINGS, ids=" ".join)
@@ -117,7 +122,7 @@ def test_a_file_is_searched_by_its_codes(steps, source, tmp_path):  # noqa: F811
     words, rng = emb.index_to_key, np.random.default_rng(3)
     for index in (0, 3, 7, 40, 60, 300, 500, 1301, 1499):
         assert_same(emb, words[index])
-    assert type(emb.index.rows) is scan.NibbleIndex
+    assert type(emb.index.rows) is scan.CodeIndex
     for kwargs in ({"topn": 1}, {"topn": 5000}, {"topn": 999}, {"topn": 0}, {"restrict_vocab": 200},
                    {"restrict_vocab": 5}, {"clip_start": 100, "clip_end": 700, "topn": 30}, {"clip_start": 1490},
                    {"clip_start": 700, "clip_end": 100}, {"clip_end": 700, "topn": 30}):
@@ -129,8 +134,8 @@ def test_a_file_is_searched_by_its_codes(steps, source, tmp_path):  # noqa: F811
     assert_same(emb, [rng.standard_normal(12).astype(np.float32)], topn=40)
 
 
-@pytest.mark.parametrize("steps", [["pq:subspaces=3"], ["scalar:bits=5"], ["lowrank:dims=4", "scalar:bits=4"]],
-                         ids=" ".join)
+@pytest.mark.parametrize("steps", [["pq:subspaces=3,centroids=300"], ["scalar:bits=5"],
+                                   ["lowrank:dims=4", "scalar:bits=4"]], ids=" ".join)
 def test_other_codes_are_not(steps, vectors, tmp_path):
     compress(vectors, tmp_path / "v.ems", steps, measure=False)
     emb = load(tmp_path / "v.ems")
@@ -160,7 +165,7 @@ def test_few_rows_are_decoded_at_any_number_of_threads(monkeypatch):
         assert emb.most_similar("w69999") == expected
     assert found[1] == found[2] == found[5]
     assert max(map(len, found[1])) < 40
-    assert type(emb.index.rows) is scan.NibbleIndex
+    assert type(emb.index.rows) is scan.CodeIndex
 
 
 def test_ties_come_in_order_of_id():
@@ -175,8 +180,8 @@ def test_the_index_takes_the_memory_it_says(coded):
     emb = load(coded)
     assert_same(emb, "w3")
     index = emb.index.rows
-    assert index.codes.nbytes + index.lengths.nbytes == 1024 * index.bytes_per_row(10)
-    assert index.bytes_per_row(10) == 7
+    assert index.codes.nbytes + index.lengths.nbytes == 1024 * 7
+    assert index.bytes_per_row(scan._small_codes_of(emb.stored)) == 7
 
 
 @pytest.mark.parametrize("rotate", ["none", "pca"])
@@ -207,8 +212,8 @@ def test_too_many_parts_are_left_to_the_other_index(monkeypatch):
     rng = np.random.default_rng(2)
     emb = random_scalar(rng, 40, 400, 0.3)
     assert_same(emb, "w3")
-    assert type(emb.index.rows) is scan.NibbleIndex
-    monkeypatch.setattr(scan, "MOST_PARTS", 10)
+    assert type(emb.index.rows) is scan.CodeIndex
+    monkeypatch.setattr(scan, "MOST_CODES", 10)
     emb.index = None
     assert_same(emb, "w3")
     assert type(emb.index.rows) is scan.RowIndex
@@ -219,7 +224,7 @@ def test_many_parts_do_not_overflow_the_sums():
                 {"low": np.full(260, -1, np.float32), "step": np.full(260, 2 / 15, np.float32)}, 260)
     emb.stored.codes["codes"][:20] = 15  # columns of 1 and -1 in turn
     assert [word for word, _ in assert_same(emb, "w33", topn=2)] == ["w20", "w21"]
-    assert type(emb.index.rows) is scan.NibbleIndex
+    assert type(emb.index.rows) is scan.CodeIndex
 
 
 def test_a_code_that_names_no_centroid_is_refused(coded):
@@ -231,33 +236,36 @@ def test_a_code_that_names_no_centroid_is_refused(coded):
 
 
 def test_the_kernel_reads_what_was_laid_out():
-    from embshrink.kernels.nibbles import ROWS, lay_out
+    from embshrink.kernels.shuffle import ROWS, lay_out
 
     rng = np.random.default_rng(0)
     labels = rng.integers(16, size=(157, 5)).astype(np.uint8)
-    codes = np.zeros((256 // ROWS, 3, ROWS), np.uint8)
-    lay_out(labels[:40], 0, codes)
-    lay_out(labels[40:], 40, codes)
+    codes, bytes_ = np.zeros((256 // ROWS, 3, ROWS), np.uint8), np.zeros((256 // ROWS, 5, ROWS), np.uint8)
+    for part, first in ((labels[:40], 0), (labels[40:], 40)):
+        lay_out(part, first, 2, codes)
+        lay_out(part, first, 1, bytes_)
     for row, place in ((0, 0), (1, 2), (31, 62), (32, 1), (63, 63), (76, 64 + 24), (156, 128 + 56)):
         both = codes[place // ROWS, :, place % ROWS]
         assert np.stack([both & 15, both >> 4], axis=1).ravel().tolist() == [*labels[row].tolist(), 0]
+        assert bytes_[place // ROWS, :, place % ROWS].tolist() == labels[row].tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 32, 63, 64, 65, 130, 300, 5000]),
-       st.sampled_from([1, 2, 3, 4, 5, 26, 255, 1024]), st.integers(1, 20))
-def test_the_kernel_is_its_slow_twin(seed, n, parts, k):
-    from embshrink.kernels.nibbles import ROWS, UNKNOWN, lay_out, scan_nibbles
+       st.sampled_from([1, 2, 3, 4, 5, 26, 255, 512]), st.integers(1, 20), st.sampled_from(SIZES))
+def test_the_kernel_is_its_slow_twin(seed, n, count, k, size):
+    from embshrink.kernels.shuffle import ROWS, UNKNOWN, lay_out, scan_codes
 
     rng = np.random.default_rng(seed)
-    n = min(n, 300) if parts > 26 else n
-    labels = rng.integers(16, size=(n, parts)).astype(np.uint8)
-    pairs, blocks = -(-parts // 2), -(-n // ROWS)
-    codes = np.zeros((blocks, pairs, ROWS), np.uint8)
-    lay_out(labels, 0, codes)
-    tables = np.zeros((2 * pairs, 16), np.uint8)
-    tables[:parts] = rng.integers(0, 64, (parts, 16))
-    lengths = np.zeros(blocks * ROWS, np.uint16)
+    n = min(n, 300) if count > 26 else n
+    per, entries = (2, 16) if size == 17 else (1, 256)
+    parts = per * count - int(rng.integers(per))
+    labels = rng.integers(entries, size=(n, parts)).astype(np.uint8)
+    codes = np.zeros((-(-n // ROWS), count, ROWS), np.uint8)
+    lay_out(labels, 0, per, codes)
+    tables = np.zeros((per * count, entries), np.uint8)
+    tables[:parts] = rng.integers(0, 128 // per, (parts, entries))
+    lengths = np.zeros(len(codes) * ROWS, np.uint16)
     lengths[:n] = rng.choice([0, 1, 9000, 30_000, 60_000, UNKNOWN], n, p=rng.dirichlet(np.ones(6)))
     eligible = rng.random(n) < 0.8 if rng.random() < 0.7 else np.ones(0, bool)
     start, stop = sorted(rng.integers(0, n + 1, 2).tolist())
@@ -266,12 +274,13 @@ def test_the_kernel_is_its_slow_twin(seed, n, parts, k):
     error, margin = float(rng.choice([0, 2])), float(rng.choice([0, 1]))
     best = np.full(k, floor)
     rows, uppers = np.empty(n, np.int64), np.empty(n, np.float32)
-    exact = tables.reshape(pairs, 2, 16).astype(np.float64)
+    tables = tables.reshape(count, per, entries)
+    exact = tables.astype(np.float64)
     exact[0, 0] += base
-    found = scan_nibbles(codes, lengths, unit, start, stop, eligible, tables.reshape(pairs, 2, 16), 1.0, base + error,
-                         exact, error, margin, best, rows, uppers)
+    found = scan_codes(1, floor, codes, lengths, unit, start, stop, eligible, tables, 1.0, base + error, exact,
+                       error, margin, best, rows, uppers)
 
-    sums = exact.reshape(-1, 16)[np.arange(parts), labels].sum(axis=1)
+    sums = exact.reshape(-1, entries)[np.arange(parts), labels].sum(axis=1)
     shortest = lengths[:n] * unit
     longest = np.where(lengths[:n] == UNKNOWN, np.inf, shortest + unit)
     with np.errstate(all="ignore"):
@@ -312,14 +321,14 @@ def test_numbers_too_large_for_float32_are_no_bounds():
     labels = np.array([1, 2, 0], np.uint8).repeat(100)[:, None]
     emb = table(PQ(1, 4), {"codes": pack_nibbles(labels)}, {"codebook": book}, 4)
     assert assert_same(emb, "w299", topn=70)[0][0] == "w200"
-    assert type(emb.index.rows) is scan.NibbleIndex
+    assert type(emb.index.rows) is scan.CodeIndex
 
 
 def test_another_index_finds_the_same(coded, monkeypatch):
     emb = load(coded)
     expected = assert_same(emb, "w3")
     emb.index = None
-    monkeypatch.setattr(scan, "_can_shuffle", lambda: False)
+    monkeypatch.setattr(scan, "_can_shuffle", lambda bits: False)
     assert assert_same(emb, "w3") == expected
     assert type(emb.index.rows) is scan.RowIndex
 
@@ -328,16 +337,19 @@ def test_codes_are_shuffled_many_at_once(coded):
     import numba
 
     from embshrink.kernels import FAST
-    from embshrink.kernels.nibbles import scan_nibbles
+    from embshrink.kernels.shuffle import search_codes
 
     emb = load(coded)
     assert_same(emb, "w3")
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": FAST}
-    fresh = numba.njit(**options)(scan_nibbles.py_func)  # one from the cache on disk has no assembly to show
-    fresh.compile(scan_nibbles.signatures[0])
+    fresh = numba.njit(**options)(search_codes.py_func)  # one from the cache on disk has no assembly to show
+    fresh.compile(search_codes.signatures[0])
     assembly = "".join(fresh.inspect_asm().values())
     assert re.search(r"\b(vpshufb|vpermb)\b.*%[yz]mm", assembly)
     assert re.search(r"\bvpaddw\b.*%[yz]mm", assembly)
     loops = re.findall(r"\n(\.LBB\w+):((?:(?!\n\.LBB).)*?)j\w+\s+\1\n", assembly, re.S)
     loop = next(body for _, body in loops if "vpshufb" in body or "vpermb" in body)
     assert "call" not in loop and "rsp" not in loop  # sums stay in registers
+    if scan._can_shuffle(8):
+        loop = next(body for _, body in loops if re.search(r"vperm[it]2b", body))
+        assert "call" not in loop and "rsp" not in loop
