@@ -74,21 +74,17 @@ class Blocks:
 
     def spans(self, numbers):
         """Return where blocks begin and end, two (k,) int64; their numbers ascend."""
-        if not len(numbers):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        first = int(numbers[0]) - int(numbers[0]) % BLOCKS_PER_START
-        lengths = np.asarray(self.lengths[first : int(numbers[-1]) + 1]).astype(np.int64) + self.least
-        ends = np.cumsum(lengths)
-        groups = np.arange(len(lengths)) // BLOCKS_PER_START
-        starts = np.asarray(self.starts[first // BLOCKS_PER_START : first // BLOCKS_PER_START + int(groups[-1]) + 1])
+        groups, within = np.divmod(np.asarray(numbers, np.int64), BLOCKS_PER_START)
+        own, group = np.unique(groups, return_inverse=True)
+        starts = np.asarray(self.starts[own])
         if starts.size and int(starts.max()) > len(self.data):
             raise self._outside(int(starts.max()))
-        ends += (starts.astype(np.int64) - (ends - lengths)[::BLOCKS_PER_START])[groups]
-        chosen = np.asarray(numbers) - first
-        begins, ends = (ends - lengths)[chosen], ends[chosen]
-        if (begins < 0).any() or (ends > len(self.data)).any():
+        places = np.minimum(own[:, None] * BLOCKS_PER_START + np.arange(BLOCKS_PER_START), len(self.lengths) - 1)
+        lengths = self.lengths[places].astype(np.int64) + self.least
+        ends = (np.cumsum(lengths, axis=1) + starts.astype(np.int64)[:, None])[group, within]
+        if (ends > len(self.data)).any():
             raise self._outside(int(ends.max()))
-        return begins, ends
+        return ends - lengths[group, within], ends
 
     def _outside(self, place):
         return FormatError(f"a block of {self.name} lies past its end", expected=f"<= {len(self.data)}", found=place)
