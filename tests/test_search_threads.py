@@ -91,9 +91,13 @@ def test_an_error_in_a_report_drops_what_is_not_begun():
 def test_ctrl_c_drops_what_is_not_begun():
     parallel.set_threads(2)
     begun = []
-    threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        parallel.run_blocks(lambda start, stop: begun.append(start) or spin(), 2000, 1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind & ignores it
+    try:
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            parallel.run_blocks(lambda start, stop: begun.append(start) or spin(), 2000, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     count = len(begun)
     assert 2 < count < 1000
     spin(0.02)
