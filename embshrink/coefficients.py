@@ -73,7 +73,7 @@ class Blocks:
                               found=int(edges[-1]))
 
     def spans(self, numbers):
-        """Return where blocks begin and end, two (k,) int64; their numbers ascend."""
+        """Return where blocks begin and end, two (k,) int64; that there are such numbers is not checked."""
         groups, within = np.divmod(np.asarray(numbers, np.int64), BLOCKS_PER_START)
         own, group = np.unique(groups, return_inverse=True)
         starts = np.asarray(self.starts[own])

@@ -65,10 +65,12 @@ def _small_codes_of(stored):
     """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
     if stored is None or stored.columns or not hasattr(stored.codec, "small_codes"):
         return None
-    small = stored.codec.small_codes(stored.codes, stored.state)
+    with np.errstate(over="ignore", invalid="ignore"):  # of what no row names
+        small = stored.codec.small_codes(stored.codes, stored.state)
     if small is None or small.bytes_per_row > MOST_CODES or not _can_shuffle(small.bits):
         return None
-    return small
+    # To look a number up takes longer than to multiply two: with so many codes rows of numbers are sooner searched.
+    return None if small.bits == 8 and 2 * small.bytes_per_row > stored.dim else small
 
 
 def _can_shuffle(bits):
@@ -134,7 +136,8 @@ class Index:
         eligible = np.zeros(0, bool)
         if self.words is not None:
             eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
-        for place, rows in zip(usual, self.rows.candidates(queries[usual], count, start, stop, eligible)):
+        asked = queries if len(usual) == len(queries) else queries[usual]
+        for place, rows in zip(usual, self.rows.candidates(asked, count, start, stop, eligible)):
             found[place] = rows
         return found
 
@@ -334,8 +337,8 @@ class CodeIndex:
     -----
     For a query each code stands for a number, and a row's dot product is the sum of its codes' numbers. In tables
     of 8 bits, of which a shuffle takes many numbers at once, these are rounded so that no sum is below the true one
-    by more than is known: rows that cannot be among the nearest are passed over at about a nanosecond. For the others
-    the kernel adds up exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
+    by more than is known: rows that cannot be among the nearest are passed over. For the others the kernel adds up
+    exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
     """
 
     def __init__(self, emb, small):

@@ -20,7 +20,7 @@ def pytest_runtest_call(item):
         return (yield)
 
     def stop(number, frame):
-        if frame is not None and frame.f_code.co_name == "gc_callback":  # of hypothesis, out of which nothing is raised
+        if frame is not None and frame.f_code.co_name == "gc_callback":  # of hypothesis: what it raises is lost
             return
         raise pytest.skip.Exception(f"takes more than {UNCOMPILED_SECONDS} s without compiling")
 

@@ -99,7 +99,7 @@ def test_most_of_those_tables_were_searched_by_their_codes():
             emb = kind(rng, 40, 20, [0, 1][seed % 2])
             assert_same(emb, "w0")
             kinds.append(type(emb.index.rows) is scan.CodeIndex)
-    assert np.mean(kinds) > 0.9
+    assert np.mean(kinds) > 0.75
 
 
 SETTINGS = [
@@ -110,7 +110,7 @@ SETTINGS = [
     ["prune:keep=150,norms=true", "scalar:bits=4"], ["kmeans:centroids=60", "iiq"], ["dedupe", "scalar:bits=2"],
 ]
 if scan._can_shuffle(8):
-    SETTINGS += [["pq:subspaces=3"], ["pq:subspaces=12,centroids=17"], ["pq:subspaces=5,rotate=pca"],
+    SETTINGS += [["pq:subspaces=3"], ["pq:subspaces=6,centroids=17"], ["pq:subspaces=5,rotate=pca"],
                  ["pq:subspaces=6,rotate=opq,normalize=columns"], ["pq:subspaces=5,centroids=99,normalize=columns"],
                  ["prune:keep=450,norms=true", "pq:subspaces=4"]]
 
@@ -151,21 +151,51 @@ def coded(tmp_path_factory):
     return path
 
 
-def test_few_rows_are_decoded_at_any_number_of_threads(monkeypatch):
+@pytest.mark.parametrize("size", SIZES)
+def test_few_rows_are_decoded_at_any_number_of_threads(size, monkeypatch):
     rng = np.random.default_rng(0)
-    emb = random_pq(rng, 70_001, 50, 0.1)
+    labels = rng.integers(size - 1, size=(70_001, 20)).astype(np.uint8)
+    emb = table(PQ(20, size - 1), {"codes": pack_nibbles(labels) if size == 17 else labels},
+                {"codebook": sizes(rng, (size - 1, 50), 0.1)}, 50)
     monkeypatch.setattr(scan, "PIECE_BYTES", 1 << 14)
-    found = {threads: [] for threads in (1, 2, 5)}
     expected = assert_same(emb, "w69999")
-    for threads, rows in found.items():
+    queries = np.array([search._unit(emb[f"w{index}"]) for index in range(0, 70_000, 7777)])
+    found = {}
+    for threads in (1, 2, 5):
         parallel.set_threads(threads)
-        for index in range(0, 70_000, 7777):
-            query = search._unit(emb[f"w{index}"])[None]
-            rows.append(emb.index.candidates(query, 10, 0, len(emb))[0].tolist())
+        one_by_one = [emb.index.candidates(query[None], 10, 5, 69_999)[0].tolist() for query in queries]
+        together = [rows.tolist() for rows in emb.index.candidates(queries, 10, 5, 69_999)]
+        assert together == one_by_one  # in several parts of the table, one behind the other
+        found[threads] = together
         assert emb.most_similar("w69999") == expected
     assert found[1] == found[2] == found[5]
-    assert max(map(len, found[1])) < 40
+    units = emb.decode_rows(np.arange(70_001)).astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    for query, rows in zip(queries, found[1]):
+        nearest = 5 + np.argsort(-(units[5:69_999] @ query))[:10]
+        assert set(nearest.tolist()) <= set(rows) and len(rows) < 40
     assert type(emb.index.rows) is scan.CodeIndex
+
+
+def test_many_wide_codes_are_left_to_the_other_index():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(20, size=(50, 7)).astype(np.uint8)
+    for dim in (13, 14):
+        emb = table(PQ(7, 20), {"codes": labels}, {"codebook": sizes(rng, (20, dim), 0.3)}, dim)
+        assert_same(emb, "w3")
+        kind = scan.CodeIndex if dim == 14 and scan._can_shuffle(8) else scan.RowIndex
+        assert type(emb.index.rows) is kind
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_numbers_too_large_that_no_row_has_warn_of_nothing(size):
+    book = np.ones((size - 2, 4), np.float32)
+    book[1:] = 1e30
+    state = {"codebook": book, "scale": np.full(4, 1e10, np.float32)}
+    labels = np.zeros((60, 2), np.uint8)
+    codec = PQ(2, size - 2, normalize="columns")
+    emb = table(codec, {"codes": pack_nibbles(labels) if size == 17 else labels}, state, 4)
+    assert_same(emb, "w3")
 
 
 def test_ties_come_in_order_of_id():

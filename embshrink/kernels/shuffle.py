@@ -223,27 +223,30 @@ def make_tables(book, starts, query, exact, tables):
     zeros.
     """
     parts, per = len(starts) - 1, exact.shape[1]
-    group = GROUP * per
+    group, lowest = GROUP * per, np.empty(parts)
     least, widest, width, size = 0.0, 0.0, 0.0, 0.0
     for m in range(parts):
         own = exact[m // per, m % per]
         for j in range(starts[m], starts[m + 1]):
             for code in range(len(own)):
                 own[code] += book[j, code] * query[j]
-        least += own.min()
-        size += abs(own.min())
-        width = own.max() - own.min() + (width if m % group else 0.0)
+        low, high = own[0], own[0]
+        for code in range(len(own)):
+            low, high = min(low, own[code]), max(high, own[code])
+        lowest[m] = low
+        least += low
+        size += abs(low)
+        width = high - low + (width if m % group else 0.0)
         widest = max(widest, width)
     step = max(widest / (LARGEST - group / 2), 1e-30)  # each of a group's numbers may be rounded up by a half
     base = least
     for m in range(parts):
         own = exact[m // per, m % per]
-        lowest = own.min()
         above = 0.0
         for code in range(len(own)):
-            rounded = np.rint((own[code] - lowest) / step)
+            rounded = np.rint((own[code] - lowest[m]) / step)
             tables[m // per, m % per, code] = np.uint8(rounded)
-            above = max(above, own[code] - lowest - step * rounded)
+            above = max(above, own[code] - lowest[m] - step * rounded)
         base += above
     return step, base, size + parts * LARGEST * step
 

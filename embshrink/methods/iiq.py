@@ -141,8 +141,8 @@ class IIQ:
         signs = 2 * (np.arange(16)[:, None] >> np.arange(self.bits) % 4 & 1) - 1
         starts = np.arange(0, self.bits, 4)
         return SmallCodes(lambda rows: halves(codes["bits"][rows], len(starts)), starts,
-                       signs.astype(np.float32) * state["length"], state["basis"].astype(np.float64),
-                       lambda signed: stable_product(signed, state["basis"]))
+                          signs.astype(np.float32) * state["length"], state["basis"].astype(np.float64),
+                          lambda signed: stable_product(signed, state["basis"]))
 
     def check(self, codes, state, n, c):
         if self.bits is None or self.remove is None or not (1 <= self.bits <= c and self.remove < c):
