@@ -459,9 +459,9 @@ class PackedWords(Sequence):
         if isinstance(index, slice):
             return [to_text(word) for word in self._raw_of(range(*index.indices(len(self))))]
         if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"no word has the id {index}: there are {len(self)} words")
+            index += self._n
+        if not 0 <= index < self._n:
+            raise IndexError(f"no word has the id {index}: there are {self._n} words")
         return to_text(self.raw_at(index))
 
     def _raw_of(self, ids):

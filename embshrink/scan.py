@@ -17,6 +17,7 @@ MOST_FOUND = 1000
 SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
 ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of codes is in two
 MOST_CODES = 512  # bytes a row: with these, sums fit 16 bits
+ALL = np.zeros(0, bool)  # rows are eligible
 UNIT = 2.0**-24  # what float32 may lose in rounding 1
 
 _building = threading.Lock()
@@ -133,7 +134,7 @@ class Index:
         usual = [place for place, query in enumerate(queries) if 0.999 < float(query @ query) < 1.001]
         if count > MOST_FOUND or not usual:
             return found
-        eligible = np.zeros(0, bool)
+        eligible = ALL
         if self.words is not None:
             eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
         asked = queries if len(usual) == len(queries) else queries[usual]
@@ -236,10 +237,11 @@ def _best_rows(scan, queries, count, start, stop, width):
         reached.append(best[:, -1])
         return best, rows, uppers, found
 
-    parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
-    if len(parts) == 1:
+    if pieces == 1:
+        parts = [work(0, n)]
         limits = parts[0][0][:, -1]
     else:
+        parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
         limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
     answers = []
     for q, limit in enumerate(limits):
@@ -342,8 +344,9 @@ class CodeIndex:
     """
 
     def __init__(self, emb, small):
-        from embshrink.kernels.shuffle import ROWS, UNKNOWN, lay_out
+        from embshrink.kernels.shuffle import ROWS, UNKNOWN, decode_rows, lay_out, search_codes
 
+        self._search, self._decode = search_codes, decode_rows
         n, self.n = emb.n_rows, emb.n_rows
         blocks, per = -(-n // ROWS), 8 // small.bits
         book, self._turn = small.book.astype(np.float64), small.turn
@@ -385,21 +388,17 @@ class CodeIndex:
 
     def candidates(self, queries, count, start, stop, eligible):
         """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
-        from embshrink.kernels.shuffle import search_codes
-
         queries = queries.astype(np.float64)
         queries = queries if self._turn is None else queries @ self._turn.T
 
         def scan(first, last, best, rows, uppers, found):
-            search_codes(self.codes, self.lengths, self._unit, first, last, eligible, self._book, self._starts,
+            self._search(self.codes, self.lengths, self._unit, first, last, eligible, self._book, self._starts,
                          queries, self._error, self._margin, best, rows, uppers, found)
 
         return _best_rows(scan, len(queries), count, start, stop, self.codes.shape[1] + 2)
 
     def decode(self, rows):
         """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
-        from embshrink.kernels.shuffle import decode_rows
-
         vectors = np.empty((len(rows), len(self._book)), np.float32)
-        decode_rows(self.codes, rows, self._numbers, self._starts, vectors)
+        self._decode(self.codes, rows, self._numbers, self._starts, vectors)
         return vectors if self._finish is None else self._finish(vectors)

@@ -30,7 +30,7 @@ def query_vector(emb, items, weights, normalize=True):
     KeyError
         If a word is missing.
     """
-    return _sum(emb, _look_up(emb, items, normalize)[0], weights)
+    return _sum(_look_up(emb, items, normalize)[0], weights)
 
 
 def _look_up(emb, items, normalize=True):
@@ -63,9 +63,11 @@ def _decoder(emb):
     return emb.decode_rows if emb.index is None else getattr(emb.index.rows, "decode", emb.decode_rows)
 
 
-def _sum(emb, vectors, weights):
-    total = np.zeros(emb.vector_size, np.float32)
-    for vector, weight in zip(vectors, weights):
+def _sum(vectors, weights):
+    if len(vectors) == 1 and weights[0] == 1:
+        return vectors[0]
+    total = np.float32(weights[0]) * vectors[0]
+    for vector, weight in zip(vectors[1:], weights[1:]):
         total += np.float32(weight) * vector
     return total
 
@@ -145,7 +147,7 @@ def top(scores, topn):
         return np.zeros(0, np.int64)
     negated = -scores
     if len(scores) < FEW:
-        return np.argsort(negated, kind="stable")[:topn]
+        return negated.argsort(kind="stable")[:topn]
     worst = np.partition(negated, topn - 1)[topn - 1]
     places = np.flatnonzero(~(negated > worst))  # so that NaN, which is sorted last, may be the worst
     return places[np.argsort(negated[places], kind="stable")[:topn]]
@@ -190,7 +192,7 @@ def _nearest(emb, queries, topn, start, stop, without):
 def _best(ids, cosines, topn, without):
     best = top(cosines, topn + len(without))
     left = [place for place, index in zip(best.tolist(), ids[best].tolist()) if index not in without]
-    left = left[: max(topn, 0)]
+    left = np.array(left[: max(topn, 0)], np.int64)
     return ids[left], cosines[left]
 
 
@@ -253,24 +255,29 @@ def _candidates(emb, units, count, start, stop):
     if index is None:
         return [None] * len(units)
     decode = _decoder(emb)
-    answers = index.candidates(np.array(units), count, start, stop)
+    answers = index.candidates(units[0][None] if len(units) == 1 else np.array(units), count, start, stop)
     usual = [place for place, rows in enumerate(answers) if rows is not None]
-    together, vectors, done = sum(len(answers[place]) for place in usual) <= emb.block_rows, None, 0
-    if usual and together:
-        rows = [answers[place] for place in usual]
-        vectors, norms = _with_norms(decode(rows[0] if len(rows) == 1 else np.concatenate(rows)))
-    for place in usual:
+    for place, cosines in zip(usual, _cosines_to(decode, [answers[place] for place in usual],
+                                                 [units[place] for place in usual], emb.block_rows)):
         rows = answers[place]
-        if together:
-            own = slice(done, done + len(rows))
-            cosines, done = _cosines(vectors[own], norms[own], units[place]), done + len(rows)
-        else:
-            cosines = np.empty(len(rows), np.float32)
-            for first, last in blocks(len(rows), emb.block_rows):
-                cosines[first:last] = _cosines(*_with_norms(decode(rows[first:last])), units[place])
         answers[place] = (rows, cosines) if index.words is None else index.words.spread(
             rows, cosines, start, stop, count)
     return answers
+
+
+def _cosines_to(decode, rows, units, size):
+    """Return the cosines of some rows to a vector of length 1, for each of several; decode `size` rows at a time."""
+    if len(rows) > 1 and sum(map(len, rows)) <= size:  # few, so in one go
+        vectors, norms = _with_norms(decode(np.concatenate(rows)))
+        ends = np.cumsum([len(own) for own in rows])
+        return [_cosines(vectors[end - len(own) : end], norms[end - len(own) : end], unit)
+                for own, end, unit in zip(rows, ends.tolist(), units)]
+    found = []
+    for own, unit in zip(rows, units):
+        parts = [_cosines(*_with_norms(decode(own[first : first + size])), unit)
+                 for first in range(0, max(len(own), 1), size)]
+        found.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return found
 
 
 def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
@@ -317,7 +324,7 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     if not items:
         raise ValueError("cannot compute similarity with no input")
     vectors, given = _look_up(emb, items)
-    query = _sum(emb, vectors, weights)
+    query = _sum(vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)
     if topn is None or not len(emb):
         return word_cosines(emb, query)[clip_start:stop]

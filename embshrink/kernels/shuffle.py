@@ -174,6 +174,16 @@ def _compare_block(typingctx, codes, lengths, block, count, tables, entries, slo
     return signature, codegen
 
 
+@intrinsic
+def _lowest(typingctx, mask):
+    """Return the place of the lowest bit that is set."""
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, builder.cttz(args[0], ir.IntType(1)(1)), mask, types.int64)
+
+    return types.int64(mask), codegen
+
+
 @kernel
 def _place(row):
     """Return where in a block a row has its bytes."""
@@ -292,12 +302,10 @@ def scan_codes(stride, floor, codes, lengths, unit, start, stop, eligible, table
             continue
         for part in range(len(masks)):
             mask = masks[part]
-            row = block * ROWS + part * HALF - 1
             while mask:
-                row += 1
-                here = mask & np.uint32(1)
-                mask >>= np.uint32(1)
-                if not here or not start <= row < stop or (len(eligible) and not eligible[row]):
+                row = block * ROWS + part * HALF + _lowest(mask)
+                mask &= mask - np.uint32(1)
+                if not start <= row < stop or (len(eligible) and not eligible[row]):
                     continue
                 place = _place(row % ROWS)
                 total = 0.0
