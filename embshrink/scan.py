@@ -238,18 +238,17 @@ def _best_rows(scan, queries, count, start, stop, width):
         return best, rows, uppers, found
 
     if pieces == 1:
-        parts = [work(0, n)]
-        limits = parts[0][0][:, -1]
-    else:
-        parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
-        limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
+        _, rows, _, found = work(0, n)
+        return [own[:many] if many >= 0 else None for own, many in zip(rows, found.tolist())]
+    parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
+    limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
     answers = []
     for q, limit in enumerate(limits):
         if any(found[q] < 0 for *_, found in parts):
             answers.append(None)
             continue
         own = [rows[q, : found[q]][uppers[q, : found[q]] >= limit] for _, rows, uppers, found in parts]
-        answers.append(own[0] if len(own) == 1 else np.concatenate(own))
+        answers.append(np.concatenate(own))
     return answers
 
 

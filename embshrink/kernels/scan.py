@@ -166,3 +166,10 @@ def scan_rows(codes, scales, bounds, start, stop, eligible, queries, factors, be
                                 place -= 1
                             top[place] = lower
                 found[q] = count
+    for q in range(len(queries)):  # what was found before the limit rose
+        kept = 0
+        for i in range(found[q]):
+            if uppers[q, i] >= best[q, k - 1]:
+                rows[q, kept], uppers[q, kept] = rows[q, i], uppers[q, i]
+                kept += 1
+        found[q] = kept

@@ -24,7 +24,7 @@ LARGEST = 255  # sum of a group
 LARGE = 1e30  # sums beyond which float32 may have no place for what is added up
 UNIT = 2.0**-24  # what float32 may lose in rounding 1
 CACHED = 1 << 11  # bytes of a place in blocks: all queries are done with so much before what comes next is read
-SAMPLED = 128  # one of so many blocks is looked at beforehand
+SAMPLED = 256  # one of so many blocks is looked at beforehand
 VECTOR = 64  # rows whose codes are looked up together
 HALF = VECTOR // 2
 ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
@@ -357,7 +357,7 @@ def search_codes(codes, lengths, unit, start, stop, eligible, book, starts, quer
             scan_codes(SAMPLED, ahead[-1], codes, lengths, unit, start, stop, eligible, tables[q], steps[q], bases[q],
                        exact[q], error, margin, ahead, rows[q], uppers[q])
             floors[q] = ahead[-1]
-    together = max(1, CACHED // (codes.shape[1] + 2)) * ROWS
+    together = max(1, CACHED // (codes.shape[1] + 2)) * ROWS if len(queries) > 1 else max(stop, 1)
     for origin in range(start // ROWS * ROWS, stop, together):
         first, last = max(origin, start), min(origin + together, stop)
         for q in range(len(queries)):
@@ -365,3 +365,10 @@ def search_codes(codes, lengths, unit, start, stop, eligible, book, starts, quer
                 found[q] += scan_codes(1, floors[q], codes, lengths, unit, first, last, eligible, tables[q], steps[q],
                                        bases[q], exact[q], error, margin, best[q], rows[q, found[q] :],
                                        uppers[q, found[q] :])
+    for q in range(len(queries)):  # what was found before the limit rose
+        kept = 0
+        for i in range(found[q]):
+            if uppers[q, i] >= best[q, -1]:
+                rows[q, kept], uppers[q, kept] = rows[q, i], uppers[q, i]
+                kept += 1
+        found[q] = min(found[q], kept)
