@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def pytest_runtest_call(item):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        tracemalloc.stop()  # what a test that was skipped did not come to
 
 
 @pytest.fixture(autouse=True)
