@@ -372,6 +372,11 @@ class Results:
     def __init__(self, only):
         self.only, self.path = only, RESULTS / "quality.json"
         self.record = json.loads(self.path.read_text()) if only and self.path.exists() else {}
+        if self.record.pop("machine", None) != machine():  # what is lost is the same on any, what it takes is not
+            for rows in self.record.get("tables", {}).values():
+                for row in rows.values():
+                    for name in ("seconds", "seconds_of_training"):
+                        row.pop(name, None)
 
     def add(self, place, name, measure):
         """Keep what `measure` returns as the record of a name, if it is one that is wanted."""
@@ -405,7 +410,6 @@ def main(second, only):
     results.record["fewer bits at equal error"] = {name: fewer_bits(rows)
                                                    for name, rows in results.record["tables"].items()}
     SVG.write_text(draw(results.record["tables"][FIRST]), encoding="utf-8")
-    results.record.pop("machine", None)
     write("quality", results.record)
 
 
