@@ -97,6 +97,27 @@ def test_words_are_looked_up_once(vectors, monkeypatch):
     assert asked == ["w3", "w4", "w5"]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_vectors_of_any_numbers_are_taken_and_left_as_they_are(dtype):
+    matrix = np.random.default_rng(0).integers(-9, 10, (30, 5)).astype(np.float32)
+    emb = as_embeddings(WordVectors([f"w{i}" for i in range(30)], matrix))
+    given = matrix[3].astype(dtype)
+    assert np.array_equal(emb.distances(given), emb.distances(matrix[3]))
+    assert np.array_equal(emb.distances(given, ["w1", "w2"]), emb.distances(matrix[3], ["w1", "w2"]))
+    for items in ([given], [given, "w1"]):
+        assert emb.most_similar(items) == emb.most_similar([matrix[3], *items[1:]])
+        query = search.query_vector(emb, items, [1.0] * len(items))
+        assert query.dtype == np.float32
+        query[:] = 0
+    assert np.array_equal(given, matrix[3].astype(dtype))
+    assert np.array_equal(emb.get_mean_vector([given], pre_normalize=False), matrix[3])
+
+
+def test_the_mean_of_words_that_are_all_missing_is_zero():
+    emb = as_embeddings(WordVectors(["one"], np.ones((1, 3), np.float32)))
+    assert emb.get_mean_vector(["two", "three"]).tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("n", [50, 5000])
 def test_the_top_comes_in_order_ties_by_place_and_nan_last(n):
     rng = np.random.default_rng(n)
