@@ -11,9 +11,10 @@ import numpy as np
 from common import glove, seconds, write
 
 import embshrink
-from embshrink import evaluation, pipeline, registry
-from embshrink.arrays import unit_rows
+from embshrink.evaluation import run as evaluation
+from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Context
+from embshrink.numerics.arrays import unit_rows
 
 FIRST = 20_000  # words, where a claim is about a table that size
 

@@ -100,7 +100,7 @@ def peak_and_seconds(setup, work):
 
 def machine():
     """Return what the figures were taken on."""
-    from embshrink.parallel import thread_count
+    from embshrink.numerics.parallel import thread_count
 
     versions = {}
     for package in ("embshrink", "numpy", "numba", "scipy", "gensim", "faiss-cpu", "scikit-learn", "pyarrow",

@@ -29,7 +29,7 @@ import numpy as np
 from common import process_seconds, seconds, write
 
 import embshrink
-from embshrink import evaluation
+from embshrink.evaluation import run as evaluation
 
 TRAINING = {"model": "skipgram", "dim": 100, "bucket": 2_000_000, "minn": 3, "maxn": 6, "minCount": 5, "epoch": 3,
             "thread": 1}

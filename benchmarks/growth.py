@@ -38,9 +38,9 @@ SIZES = (50_000, 100_000, 200_000, 400_000)
 REPEATS = 3
 
 SETUP = """
-import numpy as np, embshrink, embshrink.formats, embshrink.parallel
-from embshrink import pipeline
-embshrink.parallel.set_threads({threads})
+import numpy as np, embshrink, embshrink.formats, embshrink.numerics.parallel
+from embshrink.methods import pipeline
+embshrink.numerics.parallel.set_threads({threads})
 folder, n = {folder!r}, {n}
 def matrix():
     return np.load(f"{{folder}}/glove.npy", mmap_mode="r")[:n].copy()
@@ -66,9 +66,9 @@ JOBS = {
 
 WIDE_SIZES = (250_000, 500_000, 1_000_000, 2_000_000)
 WIDE_SETUP = """
-import embshrink, embshrink.parallel
-from embshrink import pipeline
-embshrink.parallel.set_threads({threads})
+import embshrink, embshrink.numerics.parallel
+from embshrink.methods import pipeline
+embshrink.numerics.parallel.set_threads({threads})
 folder, n = {folder!r}, {n}
 def read(n):
     return embshrink.read_vectors(f"{{folder}}/wide.bin", embshrink.ReadOptions(limit=n))

@@ -60,7 +60,7 @@ def pruning(matrix, keep=20_000):
     gap = np.abs(np.einsum("ij,ij->i", units[keep:][differing], units[first[differing]] - units[second[differing]]))
     setup = ("import sys, numpy as np; sys.path.insert(0, 'benchmarks'); from common import glove; "
              "from embshrink.methods.prune import Prune; from embshrink.methods.base import Context; "
-             "import threadpoolctl, embshrink.nearest, embshrink.kernels.nearest; "
+             "import threadpoolctl, embshrink.numerics.assignment, embshrink.kernels.nearest; "
              "matrix = glove()[1]; weights = np.arange(len(matrix), 0, -1.0); "
              "Prune(keep=50).reduce(matrix[:5000], Context(weights[:5000], None))")
     peak = peak_growth(setup, f"Prune(keep={keep}).reduce(matrix, Context(weights, None))")
@@ -74,7 +74,7 @@ def pq_training(matrix):
     from embshrink.methods.base import Context
     from embshrink.methods.pq import PQ
 
-    faiss.omp_set_num_threads(embshrink.parallel.thread_count())
+    faiss.omp_set_num_threads(embshrink.numerics.parallel.thread_count())
     sample = np.ascontiguousarray(matrix[np.random.default_rng(0).choice(len(matrix), 65_536, replace=False)])
     spread = ((matrix - matrix.mean(axis=0)) ** 2).sum(dtype=np.float64)
     step = PQ(subspaces=25, centroids=256, iterations=25, sample=len(sample))

@@ -16,7 +16,7 @@ import numpy as np
 from common import RESULTS, glove_files, seconds, write
 
 import embshrink
-from embshrink import evaluation
+from embshrink.evaluation import run as evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [

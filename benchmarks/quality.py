@@ -33,10 +33,10 @@ from common import RESULTS, glove, glove_files, machine, process_seconds, ratio_
 from plot import svg
 
 import embshrink
-from embshrink.arrays import unit_rows
-from embshrink.compression import measure_loss
+from embshrink.compression.run import measure_loss
 from embshrink.formats import export
-from embshrink.parallel import set_threads
+from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.parallel import set_threads
 from embshrink.reader import as_embeddings
 
 # Before faiss is loaded: on a busy machine its threads otherwise take five times as long, waiting for one another.

@@ -32,11 +32,12 @@ from common import earlier, glove, glove_files, paired, ratio_of, seconds, write
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 import embshrink  # noqa: E402
-from embshrink import evaluation, registry  # noqa: E402
-from embshrink.arrays import unit_rows  # noqa: E402
-from embshrink.datasets import find_analogies  # noqa: E402
+from embshrink.evaluation import run as evaluation  # noqa: E402
+from embshrink.evaluation.benchmarks import find_analogies  # noqa: E402
+from embshrink.methods import registry  # noqa: E402
 from embshrink.methods.base import Context  # noqa: E402
-from embshrink.parallel import set_threads  # noqa: E402
+from embshrink.numerics.arrays import unit_rows  # noqa: E402
+from embshrink.numerics.parallel import set_threads  # noqa: E402
 
 THREADS = 2
 ROUNDS, QUERIES = 5, 40  # of searches: each round takes other words
@@ -314,7 +315,7 @@ def kmeans(table):
     import faiss
     from sklearn.cluster import KMeans
 
-    from embshrink.clustering import kmeans
+    from embshrink.numerics.kmeans import kmeans
 
     rows = np.ascontiguousarray(table.matrix[:CLUSTERED])
     squares = {}

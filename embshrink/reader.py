@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from embshrink import pipeline
-from embshrink.arrays import MAX_DIM, row_norms, unit_rows
-from embshrink.container import Container
 from embshrink.errors import FormatError
+from embshrink.methods import pipeline
 from embshrink.methods.base import no_progress
-from embshrink.ngrams import Subwords
-from embshrink.vocab import PlainWords, to_text
+from embshrink.numerics.arrays import MAX_DIM, row_norms, unit_rows
+from embshrink.storage.container import Container
+from embshrink.vocabulary.ngram_rows import Subwords
+from embshrink.vocabulary.words import PlainWords, to_text
 
 BLOCK_ROWS = 16_384
 CHECKED_ROWS = 65_536  # whose codes are checked at a time
@@ -83,7 +83,7 @@ def _from_container(container, verify, mmap):
         raise FormatError("the words are stored in an unknown way", expected=sorted(VOCABULARIES),
                           found=header["vocabulary"], hint="Update embshrink: pip install -U embshrink")
     if header["vocabulary"] == "packed":
-        from embshrink.packed import PackedWords as StoredWords
+        from embshrink.vocabulary.packed import PackedWords as StoredWords
     else:
         StoredWords = PlainWords
     words = StoredWords(container.group("words"), container.path)
@@ -122,7 +122,7 @@ def as_embeddings(source):
 
     A path may be an ``.ems`` file or any source `embshrink.read_vectors` reads.
     """
-    from embshrink.vectors import WordVectors
+    from embshrink.embeddings.word_vectors import WordVectors
 
     if isinstance(source, Embeddings):
         return source
@@ -139,7 +139,7 @@ def as_embeddings(source):
 
 def is_ems(path):
     """Whether the file at `path` begins as an ``.ems`` file does; not a pipe, which would lose what is looked at."""
-    from embshrink.container import MAGIC
+    from embshrink.storage.container import MAGIC
 
     if not os.path.isfile(path):
         return False
@@ -370,7 +370,7 @@ class Embeddings:
             present = [isinstance(word, np.ndarray) or word in self for word in words]
             words = [word for word, there in zip(words, present) if there]
             weights = weights[present]
-        from embshrink.search import query_vector
+        from embshrink.embeddings.search import query_vector
 
         mean = query_vector(self, words, weights, pre_normalize)
         total = np.abs(weights).sum()
@@ -441,8 +441,8 @@ class Embeddings:
         return float(one @ two)
 
     def most_similar(self, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
-        """Return the words nearest to a combination of words; see `embshrink.search.most_similar`."""
-        from embshrink import search
+        """Return the words nearest to a combination of words; see `embshrink.embeddings.search.most_similar`."""
+        from embshrink.embeddings import search
 
         return search.most_similar(self, positive, negative, topn, clip_start, clip_end, restrict_vocab)
 
@@ -459,27 +459,27 @@ class Embeddings:
     def nearest(self, queries, topn=10, restrict_vocab=None):
         """Return (ids, cosines), (q, topn) each, of the words nearest to several words, or vectors (q, dim).
 
-        See `embshrink.search.nearest_batch`; ``emb.words[id]`` is a word.
+        See `embshrink.embeddings.search.nearest_batch`; ``emb.words[id]`` is a word.
         """
-        from embshrink import search
+        from embshrink.embeddings import search
 
         return search.nearest_batch(self, queries, topn, restrict_vocab)
 
     def distances(self, word_or_vector, other_words=()):
         """Return 1 - cosine to `other_words`, or to all words, as an array."""
-        from embshrink import search
+        from embshrink.embeddings import search
 
         return search.distances(self, word_or_vector, other_words)
 
     def logits(self, vector):
-        """Return the dot product of a vector with every word's; see `embshrink.search.logits`."""
-        from embshrink import search
+        """Return the dot product of a vector with every word's; see `embshrink.embeddings.search.logits`."""
+        from embshrink.embeddings import search
 
         return search.logits(self, vector)
 
     def doesnt_match(self, words):
         """Return the word that fits the others least: farthest from their mean."""
-        from embshrink import search
+        from embshrink.embeddings import search
 
         return search.doesnt_match(self, words)
 
@@ -489,7 +489,7 @@ class Embeddings:
 
     def closer_than(self, first, second):
         """Return the words that are nearer to `first` than `second` is."""
-        from embshrink import search
+        from embshrink.embeddings import search
 
         return search.closer_than(self, first, second)
 
@@ -498,7 +498,7 @@ class Embeddings:
     def evaluate_word_pairs(self, pairs, delimiter="\t", restrict_vocab=300_000, case_insensitive=True,
                             dummy4unknown=False):
         """Return (Pearson (r, p), Spearman (rho, p), percentage of unknown pairs), as gensim does."""
-        from embshrink import evaluation
+        from embshrink.evaluation import run as evaluation
 
         score = evaluation.word_similarity(self, pairs, delimiter=delimiter, restrict_vocab=restrict_vocab,
                                            case_insensitive=case_insensitive, dummy4unknown=dummy4unknown)
@@ -506,7 +506,7 @@ class Embeddings:
 
     def evaluate_word_analogies(self, analogies, restrict_vocab=300_000, case_insensitive=True, dummy4unknown=False):
         """Return (score, sections), as gensim does."""
-        from embshrink import evaluation
+        from embshrink.evaluation import run as evaluation
 
         score = evaluation.analogies(self, analogies, restrict_vocab=restrict_vocab,
                                      case_insensitive=case_insensitive, dummy4unknown=dummy4unknown)

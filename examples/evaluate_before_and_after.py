@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import embshrink
-from embshrink.demo import real_vectors
+from embshrink.cli.demo import real_vectors
 
 name, vectors = real_vectors()
 print(f"{name}: {len(vectors):,} words, dim {vectors.dim}")

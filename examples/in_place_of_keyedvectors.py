@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import embshrink
-from embshrink.demo import real_vectors
+from embshrink.cli.demo import real_vectors
 
 
 def expand(query, keyed_vectors, topn=2):

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from embshrink import compress, load, parallel, registry
-from embshrink.compression import Job, open_table, plan_file
+from embshrink import compress, load
+from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.methods import registry
+from embshrink.numerics import parallel
 
 # Settings each method is tried with, beside its defaults. A method that is not here is tried with its defaults.
 SETTINGS = {

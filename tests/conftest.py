@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embshrink import WordVectors, parallel
+from embshrink import WordVectors
+from embshrink.numerics import parallel
 
 UNCOMPILED_SECONDS = 20  # that a test may take where nothing is compiled
 

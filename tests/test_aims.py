@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import aims, compress, load
-from embshrink.compression import Job, open_table
+from embshrink import compress, load
+from embshrink.compression import rate_control as aims
+from embshrink.compression.pareto import frontier
+from embshrink.compression.run import Job, open_table
 from embshrink.errors import StepError
-from embshrink.frontier import frontier
 
 
 @pytest.fixture(scope="module")

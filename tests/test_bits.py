@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import StepError, WordVectors, compress, load, registry
-from embshrink.linalg import eigen, gram
-from embshrink.methods import iiq, rq, scalar
+from embshrink import StepError, WordVectors, compress, load
+from embshrink.methods import iiq, registry, rq, scalar
 from embshrink.methods.base import Context, no_progress
+from embshrink.numerics.linalg import eigen, gram
 
 
 def context(n, seed=0):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import embshrink
 from embshrink import load
-from embshrink.cli import cli
+from embshrink.cli.commands import cli
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_json_everywhere():
 
 
 def test_help_imports_click_only(subprocess_env):
-    code = ("import sys; from click.testing import CliRunner; from embshrink.cli import cli; "
+    code = ("import sys; from click.testing import CliRunner; from embshrink.cli.commands import cli; "
             "CliRunner().invoke(cli, ['--help']); print([m for m in ('numpy', 'rich', 'numba') if m in sys.modules])")
     result = subprocess.run([sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numba.core import config
 
-from embshrink import clustering, parallel
 from embshrink.kernels import kmeans as kernels
+from embshrink.numerics import kmeans as clustering
+from embshrink.numerics import parallel
 
 N_MANY = 1500 if config.DISABLE_JIT else 9000
 

@@ -11,8 +11,9 @@ import pytest
 from conftest import make_vectors
 
 import embshrink
-from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load, registry
-from embshrink.compression import Job, open_table, plan_file
+from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load
+from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.methods import registry
 
 ROWS = ["", "prune:keep=120", "kmeans:centroids=50", "dedupe", "prune:keep=120,norms=true",
         "prune:keep=200 kmeans:centroids=40,norms=true", "dedupe prune:keep=90"]

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from embshrink import container
-from embshrink.container import (
+from embshrink.errors import FormatError
+from embshrink.storage import container
+from embshrink.storage.container import (
     ALIGNMENT,
     BLOCK,
     CHECKSUMS,
@@ -21,7 +22,6 @@ from embshrink.container import (
     plan_container,
     write_container,
 )
-from embshrink.errors import FormatError
 
 MB = 1 << 20
 arrays = st.sampled_from(DTYPES).flatmap(

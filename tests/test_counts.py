@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from embshrink import SourceError, WordVectors, compress, counts, load
-from embshrink.vocab import Words
+from embshrink import SourceError, WordVectors, compress, load
+from embshrink.compression import counts
+from embshrink.vocabulary.words import Words
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import pytest
 from conftest import make_vectors
 
 from embshrink import WordVectors, compress, load
-from embshrink.container import MAGIC, Container
 from embshrink.errors import FormatError
+from embshrink.storage.container import MAGIC, Container
 
 PRELUDE, FOOTER = struct.Struct("<8sHHIQII"), struct.Struct("<QII8s")
 BLOCK = 1 << 20

@@ -13,12 +13,14 @@ import pytest
 import second_reader
 from conftest import make_vectors
 
-from embshrink import FormatError, StepError, WordVectors, compress, load, parallel, registry
-from embshrink.coefficients import Blocks, Reader, bucket_count, bucket_of
-from embshrink.ecqfit import SLOPES, Coder, Tables
-from embshrink.methods import ecq
+from embshrink import FormatError, StepError, WordVectors, compress, load
+from embshrink.methods import registry
 from embshrink.methods.base import Context
-from embshrink.symbols import BASE, LARGEST, MAX_SIZES, RAW, TOTAL, UNIT, Model, transitions, value_of
+from embshrink.methods.ecq import codec as ecq
+from embshrink.methods.ecq.blocks import Blocks, Reader, bucket_count, bucket_of
+from embshrink.methods.ecq.fit import SLOPES, Coder, Tables
+from embshrink.methods.ecq.model import BASE, LARGEST, MAX_SIZES, RAW, TOTAL, UNIT, Model, transitions, value_of
+from embshrink.numerics import parallel
 
 
 @dataclass

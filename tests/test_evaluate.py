@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embshrink import datasets, evaluation
-from embshrink.datasets import Analogies, WordPairs, read_analogies, read_pairs
+from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import EmbshrinkError, ExtraError, ShapeError, SourceError
+from embshrink.evaluation import benchmarks as datasets
+from embshrink.evaluation import run as evaluation
+from embshrink.evaluation.benchmarks import Analogies, WordPairs, read_analogies, read_pairs
 from embshrink.methods.base import RowMap, no_progress
-from embshrink.parallel import set_threads
+from embshrink.numerics.parallel import set_threads
 from embshrink.reader import Embeddings, as_embeddings
-from embshrink.vectors import WordVectors
-from embshrink.vocab import Words
+from embshrink.vocabulary.words import Words
 
 DATA = Path(importlib.util.find_spec("gensim").submodule_search_locations[0], "test", "test_data")
 OPTIONS = [
@@ -597,8 +598,9 @@ def test_files_that_are_not_there_or_too_large(tmp_path, monkeypatch):
 
 
 def test_gensim_is_found_without_being_imported(monkeypatch, tmp_path):
-    code = ("import sys; from embshrink import datasets, evaluation; datasets.find_pairs();"
-            "datasets.find_analogies(); print(sorted({'gensim', 'scipy', 'numba'} & set(sys.modules)))")
+    code = ("import sys; import embshrink.evaluation.run; from embshrink.evaluation import benchmarks; "
+            "benchmarks.find_pairs(); benchmarks.find_analogies(); "
+            "print(sorted({'gensim', 'scipy', 'numba'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ExtraError, match=r"wordsim353.tsv is a file of the package gensim.*pip install gensim"):

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from embshrink import FormatError, TargetError, WordVectors, as_embeddings, compress, load, ngrams, parallel, reader
+from embshrink import FormatError, TargetError, WordVectors, as_embeddings, compress, load, reader
 from embshrink.formats import export, fasttext, read_vectors, write_vectors
 from embshrink.formats.fasttext import open_model
-from embshrink.subwords import Floret, Hashing, bucket_ids
+from embshrink.numerics import parallel
+from embshrink.vocabulary import ngram_rows as ngrams
+from embshrink.vocabulary.ngram_hashing import Floret, Hashing, bucket_ids
 
 PRUNED = Path(__file__).parent / "data" / "pruned.ftz"
 UNSEEN = ["theoretically", "nightly", "caf\u00e9s", "\u6771\u4eac", "unforeseeable",

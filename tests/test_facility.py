@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import WordVectors, compress, load, parallel, registry, selection
-from embshrink.arrays import unit_rows
+from embshrink import WordVectors, compress, load
+from embshrink.methods import registry
 from embshrink.methods.base import Context
+from embshrink.numerics import facility as selection
+from embshrink.numerics import parallel
+from embshrink.numerics.arrays import unit_rows
 
 
 def cosines(matrix):

@@ -14,7 +14,7 @@ from test_formats_files import Pipe
 from embshrink.errors import EmbshrinkError, SourceError
 from embshrink.formats import ReadOptions, fasttext, read_vectors
 from embshrink.formats.fasttext import open_model
-from embshrink.subwords import all_bucket_ids, bucket_ids, ngram_hash, ngrams
+from embshrink.vocabulary.ngram_hashing import all_bucket_ids, bucket_ids, ngram_hash, ngrams
 
 DATA = Path(__file__).parent / "data"
 WORDS = [b"</s>", b"the", "žluťoučký".encode(), "日本語".encode(), b"caf\xe9\xff", b"caf\xe9\xfe", b"a"]
@@ -282,7 +282,7 @@ def test_pieces_of_any_size(monkeypatch):
 
 
 def test_threads_do_not_matter(tmp_path, monkeypatch):
-    from embshrink import parallel
+    from embshrink.numerics import parallel
 
     monkeypatch.setattr(fasttext, "BLOCK", 50)
     parts, expected = build(words=[b"word%d" % i for i in range(300)])
@@ -549,7 +549,7 @@ def test_found_by_content(tmp_path):
 def test_command_line(tmp_path):
     from click.testing import CliRunner
 
-    from embshrink.cli import cli
+    from embshrink.cli.commands import cli
 
     target = tmp_path / "small.ems"
     source = str(DATA / "pruned.ftz")

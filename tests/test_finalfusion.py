@@ -8,9 +8,9 @@ import pytest
 from conftest import make_vectors
 
 from embshrink import SourceError, TargetError, WordVectors, compress, load
-from embshrink.compression import Job, open_table, plan_file
+from embshrink.compression.run import Job, open_table, plan_file
 from embshrink.formats import ReadOptions, export, finalfusion, format_of, read_vectors, write_vectors
-from embshrink.subwords import bucket_ids
+from embshrink.vocabulary.ngram_hashing import bucket_ids
 
 WORDS = ["the", "of", "caf\u00e9", "\u6771\u4eac", "two words"]
 N, DIM, SUBSPACES = len(WORDS), 6, 2
@@ -590,6 +590,6 @@ def test_sizes_in_the_header_are_never_believed(rng):
 
 
 def open_pipe(pipe):
-    from embshrink.formats.stream import open_source
+    from embshrink.formats.io.stream import open_source
 
     return open_source(pipe, ReadOptions())

@@ -11,11 +11,11 @@ from second_reader import SecondReader
 
 import embshrink
 from embshrink import FormatError, SourceError, TargetError, WordVectors, as_embeddings, compress, load, read_vectors
-from embshrink.cli import cli
-from embshrink.compression import Job, open_table, plan_file
-from embshrink.container import Container, write_container
+from embshrink.cli.commands import cli
+from embshrink.compression.run import Job, open_table, plan_file
 from embshrink.formats import ReadOptions, export
-from embshrink.subwords import Floret, Hashing, murmurhash3
+from embshrink.storage.container import Container, write_container
+from embshrink.vocabulary.ngram_hashing import Floret, Hashing, murmurhash3
 
 SEED = 2166136261
 WORDS = ["apple", "to", "a", "naïve", "東京", "straße", "two words", "😀😀x", "</s>", "an-uncommonly-long-word"]

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from embshrink.errors import EmbshrinkError, ExtraError, ShapeError, SourceError, TargetError
-from embshrink.formats import FORMATS, ReadOptions, read_vectors, stream, text, word2vec, write_vectors
+from embshrink.formats import FORMATS, ReadOptions, read_vectors, text, word2vec, write_vectors
+from embshrink.formats.io import stream
 
 PLAIN = badfiles.text()
 

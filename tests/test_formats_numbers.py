@@ -160,7 +160,7 @@ def test_without_compilation(tmp_path, subprocess_env):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_any_number_of_threads_gives_the_same(threads):
-    from embshrink import parallel
+    from embshrink.numerics import parallel
 
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60_000, 5)).round(5)

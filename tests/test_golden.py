@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from golden.make import CASES, read_back
 
-from embshrink import load, registry
+from embshrink import load
+from embshrink.methods import registry
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(FOLDER.glob("*.ems"))

@@ -15,13 +15,13 @@ NUMBA = {"numba", "llvmlite", "scipy"}  # numba imports scipy
 COMMAND = """
 import json, sys
 from click.testing import CliRunner
-from embshrink.cli import cli
+from embshrink.cli.commands import cli
 result = CliRunner().invoke(cli, sys.argv[1:])
 print(json.dumps([result.exit_code, result.output, sorted({name.split(".")[0] for name in sys.modules})]))
 """
 PLANS = """
 import sys
-from embshrink import pipeline, registry
+from embshrink.methods import pipeline, registry
 for text in sys.argv[1:]:
     pipeline.plan(400, 10, [text])
 print(*sorted({name.split(".")[0] for name in sys.modules}))

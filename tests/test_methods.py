@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import ShapeError, WordVectors, compress, load, registry
+from embshrink import ShapeError, WordVectors, compress, load
+from embshrink.methods import registry
 from embshrink.methods.base import Context, RowMap
 from embshrink.methods.pq import PQ, pack_nibbles, unpack_nibbles
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numba.core import config
 
-from embshrink import nearest, parallel
 from embshrink.kernels import nearest as kernels
+from embshrink.numerics import assignment as nearest
+from embshrink.numerics import parallel
 
 FEW = config.DISABLE_JIT  # sizes that plain Python can do
 

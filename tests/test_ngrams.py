@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from embshrink import FormatError, compress, load, ngrams, parallel
-from embshrink.cli import cli
-from embshrink.compression import Job, open_table, plan_file
+from embshrink import FormatError, compress, load
+from embshrink.cli.commands import cli
+from embshrink.compression.run import Job, open_table, plan_file
 from embshrink.formats.fasttext import open_model
-from embshrink.subwords import bucket_ids
+from embshrink.numerics import parallel
+from embshrink.vocabulary import ngram_rows as ngrams
+from embshrink.vocabulary.ngram_hashing import bucket_ids
 
 UNSEEN = ["theoretically", "nightly", "caf\u00e9s", "\u6771\u4eac", "unforeseeable"]
 
@@ -147,7 +149,7 @@ def test_ranks(present):
 
 
 def test_hostile_headers_are_refused(exact, tmp_path):
-    from embshrink.container import Container, write_container
+    from embshrink.storage.container import Container, write_container
 
     with Container(exact._opened[0]) as container:
         sections = {name: np.asarray(part).copy() for name, part in container.sections.items()}

@@ -16,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from second_reader import Array, packed_words
 
-from embshrink import packed, rans, spelling
 from embshrink.errors import FormatError
 from embshrink.kernels.words import list_symbols, share
-from embshrink.packed import PackedWords, encode_packed
-from embshrink.vocab import PlainWords, Words, encode_plain, to_bytes, to_text
+from embshrink.storage import rans
+from embshrink.vocabulary import context_model as spelling
+from embshrink.vocabulary import packed
+from embshrink.vocabulary.packed import PackedWords, encode_packed
+from embshrink.vocabulary.words import PlainWords, Words, encode_plain, to_bytes, to_text
 
 ODD = [b"", b"\0", b"\0\0", b"\xff\xfe", b"\xff", b"a b", b"a\n", "caf\u00e9".encode(), b"caf\xe9", b"a", b"x" * 300,
        "\U0001f600".encode(), b"\xed\xa0\x80", b"x" * 299, b"x" * 254, b"x" * 255, b"x" * 256, b"x" * 255 + b"y"]
@@ -315,8 +317,9 @@ def test_packed_words_are_small():
 
 
 def test_the_same_bytes_without_compiled_code(subprocess_env):
-    program = ("import hashlib\nfrom test_packed import random_words\nfrom embshrink.packed import encode_packed\n"
-               "from embshrink.vocab import Words\norder, parts = encode_packed(Words(random_words(300)))\n"
+    program = ("import hashlib\nfrom test_packed import random_words\n"
+               "from embshrink.vocabulary.packed import encode_packed\nfrom embshrink.vocabulary.words import Words\n"
+               "order, parts = encode_packed(Words(random_words(300)))\n"
                "print(hashlib.sha256(b''.join(part.tobytes() for part in [order, *parts.values()])).hexdigest())")
     order, parts = encode_packed(Words(random_words(300)))
     expected = hashlib.sha256(b"".join(part.tobytes() for part in [order, *parts.values()])).hexdigest()

@@ -63,7 +63,7 @@ def test_readme_blocks(folder, subprocess_env, monkeypatch):
 
 
 def test_readme_names_every_method():
-    from embshrink import registry
+    from embshrink.methods import registry
 
     text = README.read_text(encoding="utf-8")
     for name in registry.METHODS:
@@ -71,7 +71,7 @@ def test_readme_names_every_method():
 
 
 def test_readme_names_every_command():
-    from embshrink.cli import cli
+    from embshrink.cli.commands import cli
 
     text = README.read_text(encoding="utf-8")
     for name in cli.commands:

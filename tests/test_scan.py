@@ -13,10 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from embshrink import WordVectors, compress, load, parallel, scan, search
+from embshrink import WordVectors, compress, load
+from embshrink.embeddings import index as scan
+from embshrink.embeddings import search
 from embshrink.methods.base import RowMap
+from embshrink.numerics import parallel
 from embshrink.reader import Embeddings, as_embeddings
-from embshrink.vocab import Words
+from embshrink.vocabulary.words import Words
 
 SETTINGS = [
     ["cast"], ["cast:dtype=float32"], ["pq:subspaces=3"], ["scalar:bits=3"], ["iiq:bits=5"], ["ecq:step=0.5"],
@@ -380,7 +383,7 @@ PLAIN = """
 import sys
 import numpy as np
 import embshrink
-from embshrink import scan
+from embshrink.embeddings import index as scan
 rng = np.random.default_rng(0)
 matrix = rng.standard_normal((150, 7)).astype(np.float32)
 matrix[9] = 0
@@ -410,7 +413,7 @@ def test_without_shuffles_there_is_the_other_index(env, subprocess_env, tmp_path
     compress(make_vectors(), path, ["pq:subspaces=5,centroids=16"], measure=False)
     program = f"""
 import embshrink
-from embshrink import scan
+from embshrink.embeddings import index as scan
 with embshrink.load({str(path)!r}) as emb:
     before = emb.most_similar("w3")
     scan.LEAST_ROWS = 1

@@ -9,12 +9,15 @@ from conftest import make_vectors
 from test_packed import pack, random_words
 from test_scan import small_tables, whole  # noqa: F401
 
-from embshrink import WordVectors, compress, load, parallel, scan, search
+from embshrink import WordVectors, compress, load
+from embshrink.embeddings import index as scan
+from embshrink.embeddings import search
 from embshrink.errors import EmbshrinkError, FormatError
 from embshrink.methods.base import RowMap
-from embshrink.packed import PackedWords, encode_packed
+from embshrink.numerics import parallel
 from embshrink.reader import Embeddings, as_embeddings
-from embshrink.vocab import Words
+from embshrink.vocabulary.packed import PackedWords, encode_packed
+from embshrink.vocabulary.words import Words
 
 STEPS = [["pq:subspaces=5,centroids=16"], ["cast"], ["prune:keep=150,norms=true", "scalar:bits=4"],
          ["dedupe", "scalar"]]

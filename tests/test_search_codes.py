@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scan import assert_same, small_tables, source, whole  # noqa: F401
 
-from embshrink import compress, load, parallel, scan, search
+from embshrink import compress, load
+from embshrink.embeddings import index as scan
+from embshrink.embeddings import search
 from embshrink.errors import FormatError
 from embshrink.methods.iiq import IIQ
+from embshrink.methods.pipeline import Stored
 from embshrink.methods.pq import PQ, pack_nibbles
 from embshrink.methods.scalar import Scalar, pack_bits
-from embshrink.pipeline import Stored
+from embshrink.numerics import parallel
 from embshrink.reader import Embeddings
-from embshrink.vocab import Words
+from embshrink.vocabulary.words import Words
 
 pytestmark = [pytest.mark.usefixtures("small_tables"),
               pytest.mark.skipif(not scan._can_shuffle(4), reason="there is no AVX2 here")]

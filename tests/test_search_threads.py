@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from embshrink import parallel
+from embshrink.numerics import parallel
 
 
 def spin(seconds=0.002):
@@ -141,7 +141,7 @@ def test_many_callers_share_the_pool():
 
 PROGRAM = """
 import atexit, os, threading, time
-from embshrink import parallel
+from embshrink.numerics import parallel
 parallel.set_threads(3)
 work = lambda start, stop: time.sleep(0.002) or (start, threading.get_ident())
 def blocks():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from second_reader import BadFile, SecondReader
 
-from embshrink import WordVectors, compress, load, registry
-from embshrink.container import write_container
+from embshrink import WordVectors, compress, load
+from embshrink.methods import registry
+from embshrink.storage.container import write_container
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [

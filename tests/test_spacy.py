@@ -9,10 +9,11 @@ import struct
 import numpy as np
 import pytest
 
-from embshrink import SourceError, TargetError, WordVectors, as_embeddings, compress, container, load, read_vectors
-from embshrink.compression import open_table
+from embshrink import SourceError, TargetError, WordVectors, as_embeddings, compress, load, read_vectors
+from embshrink.compression.run import open_table
 from embshrink.formats import ReadOptions, export, spacy, write_vectors
-from embshrink.formats.spacy_keys import SYMBOLS, keys_of
+from embshrink.formats.io.spacy_keys import SYMBOLS, keys_of
+from embshrink.storage import container
 
 # From spaCy 3.8: the strings of its symbols have small numbers, others a hash.
 KEYS = {

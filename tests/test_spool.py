@@ -16,11 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embshrink
-from embshrink import compression, container, ecqfit, linalg, pipeline, registry, spool
-from embshrink.container import write_container
+from embshrink.compression import run as compression
 from embshrink.errors import EmbshrinkError, SourceError, TargetError
 from embshrink.formats import ReadOptions, export, read_vectors, write_vectors
-from embshrink.spool import LEAST_LIMIT, Rows, Spool, on_blocks
+from embshrink.methods import pipeline, registry
+from embshrink.methods.ecq import fit as ecqfit
+from embshrink.numerics import linalg
+from embshrink.storage import container
+from embshrink.storage import disk_rows as spool
+from embshrink.storage.container import write_container
+from embshrink.storage.disk_rows import LEAST_LIMIT, Rows, Spool, on_blocks
 
 STEPS = ["ecq:trellis=0,bits=40", "pq:subspaces=5,centroids=16", "rq:codebooks=2,centroids=8", "scalar:bits=4", "iiq",
          "magnitude:scope=row", "cast:dtype=float16", "lowrank:dims=4 pq:subspaces=2,centroids=16", "prune:keep=100",

@@ -13,45 +13,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Who may import whom at the top of a file; inside functions anything may be imported late.
 LAYERS = {
     "errors": set(),
-    "arrays": {"errors"},
-    "parallel": set(),
-    "container": {"errors"},
-    "vocab": {"arrays", "errors"},
-    "rans": set(),
-    "spelling": {"rans"},
-    "packed": {"arrays", "errors", "rans", "spelling", "vocab"},
-    "vectors": {"arrays", "errors", "vocab"},
-    "subwords": set(),
-    "registry": {"errors"},
-    "nearest": {"methods", "parallel"},
-    "clustering": {"methods", "nearest", "parallel"},
-    "spool": {"errors"},
-    "linalg": {"parallel", "spool"},
-    "symbols": set(),
-    "coefficients": {"errors", "symbols"},
-    "ecqfit": {"arrays", "clustering", "coefficients", "errors", "linalg", "methods", "nearest", "parallel",
-               "spool", "symbols"},
-    "methods": {"arrays", "clustering", "coefficients", "errors", "linalg", "methods", "parallel", "spool",
-                "symbols"},
     "kernels": {"kernels"},
-    "pipeline": {"arrays", "errors", "methods", "registry", "spool"},
-    "reader": {"arrays", "container", "errors", "methods", "ngrams", "pipeline", "vocab"},
-    "ngrams": {"errors", "spool", "subwords", "vocab"},
-    "scan": {"parallel"},
-    "search": {"arrays", "errors", "parallel", "reader", "scan"},
-    "counts": {"errors", "vocab"},
-    "selection": {"arrays", "clustering", "methods", "parallel"},
-    "formats": {"arrays", "errors", "formats", "methods", "parallel", "spool", "subwords", "vectors", "vocab"},
-    "datasets": {"errors", "vocab"},
-    "evaluation": {"arrays", "datasets", "errors", "methods", "parallel", "vocab"},
-    "compression": {"arrays", "container", "errors", "methods", "ngrams", "pipeline", "reader", "registry", "spool",
-                    "vectors", "vocab"},
-    "demo": {"methods"},
-    "warmup": {"errors", "methods"},
-    "aims": {"errors"},
-    "frontier": {"errors", "methods", "registry"},
-    "console": set(),
-    "cli": {"errors"},
+    "storage": {"errors", "storage"},
+    "numerics": {"errors", "methods", "numerics", "storage"},
+    "vocabulary": {"errors", "numerics", "storage", "vocabulary"},
+    "methods": {"errors", "methods", "numerics", "storage"},
+    "embeddings": {"embeddings", "errors", "numerics", "reader", "vocabulary"},
+    "formats": {"embeddings", "errors", "formats", "methods", "numerics", "storage", "vocabulary"},
+    "evaluation": {"errors", "evaluation", "methods", "numerics", "vocabulary"},
+    "compression": {"embeddings", "errors", "methods", "numerics", "reader", "storage", "vocabulary"},
+    "reader": {"errors", "methods", "numerics", "storage", "vocabulary"},
+    "cli": {"errors", "methods"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -119,8 +91,8 @@ def test_public_names_exist():
 
 def test_public_functions_stay_functions():
     """Importing a submodule must not put a module in a public name's place."""
-    import embshrink.compression
-    import embshrink.evaluation
+    import embshrink.compression.run
+    import embshrink.evaluation.run
 
     assert callable(embshrink.compress)
     assert callable(embshrink.evaluate)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import StepError, WordVectors, compress, load, pipeline, registry
-from embshrink.compression import Job, open_table, plan_file
+from embshrink import StepError, WordVectors, compress, load
+from embshrink.compression.run import Job, open_table, plan_file
 from embshrink.errors import FormatError, ShapeError
+from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Context
 from embshrink.methods.blocksparse import geometry
 from embshrink.methods.tensortrain import core_shapes, decompose, radices, tree_order

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embshrink.errors import FormatError
-from embshrink.vocab import PlainWords, Words, encode_plain, plan_plain, to_bytes, to_text
+from embshrink.vocabulary.words import PlainWords, Words, encode_plain, plan_plain, to_bytes, to_text
 
 ODD = [b"", b"\0", b"\0\0", b"\xff\xfe", b"a b", b"a\n", "caf\u00e9".encode(), b"caf\xe9", "\U0001f600".encode(),
        b"a", b"\xed\xa0\x80", b"x" * 300]

@@ -10,10 +10,11 @@ import pytest
 from conftest import make_vectors
 
 import embshrink
-from embshrink import registry, warmup
+from embshrink.cli import warmup
 from embshrink.errors import EmbshrinkError
+from embshrink.methods import registry
 
-WARM = "import sys; from embshrink.warmup import warm_up; print(warm_up(sys.argv[1:]).compiled)"
+WARM = "import sys; from embshrink.cli.warmup import warm_up; print(warm_up(sys.argv[1:]).compiled)"
 JOBS = ["formats", "pq"]  # the others compile for a minute
 
 
@@ -50,7 +51,7 @@ def test_there_is_a_job_for_every_method_and_setting():
     assert set(warmup.STEPS) <= set(registry.METHODS)
     for name, steps in warmup.STEPS.items():
         assert all(registry.name_of(registry.parse(step)) == name for step in steps)
-    from embshrink import scan
+    from embshrink.embeddings import index as scan
 
     assert warmup.MANY_ROWS > scan.LEAST_ROWS
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import EmbshrinkError, ShapeError, SourceError, TargetError
-from embshrink.vectors import WordVectors
-from embshrink.vocab import Words
+from embshrink.vocabulary.words import Words
 
 # name: module, function that reads, function that writes an `Outgoing` to a file (or, in FOLDERS, into a folder)
 FORMATS = {
@@ -81,8 +81,8 @@ class ReadOptions:
         The file to read from a zip archive.
     max_expanded : int
         Refuse compressed content of more bytes than this.
-    spool : embshrink.spool.Spool, optional
-        Keep a table that is too large for memory on disk; its matrix is `embshrink.spool.Rows` then.
+    spool : embshrink.storage.disk_rows.Spool, optional
+        Keep a table that is too large for memory on disk; its matrix is `embshrink.storage.disk_rows.Rows` then.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def read_vectors(source, options=None, *, progress=None):
 def open_identified(source, options):
     """Open a source once, and yield its stream and the name of its format; nothing of it is lost, even of a pipe."""
     from embshrink.formats import sniff
-    from embshrink.formats.stream import Folder, open_source
+    from embshrink.formats.io.stream import Folder, open_source
 
     with open_source(source, options, folders=True) as stream:
         try:
@@ -287,7 +287,7 @@ def export(embeddings, target_path, format=None, *, force=False, progress=None):
 
 
 def _write(outgoing, target_path, format, force):
-    from embshrink.container import atomic_folder, atomic_write
+    from embshrink.storage.container import atomic_folder, atomic_write
 
     writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
     if format not in writers:
@@ -303,7 +303,7 @@ def _write(outgoing, target_path, format, force):
 
 def _checked(blocks, dim, rows):
     """Yield blocks as `as_matrix` makes them, after checking that they fit one another and the words."""
-    from embshrink.arrays import as_matrix
+    from embshrink.numerics.arrays import as_matrix
 
     seen = 0
     for block in blocks:

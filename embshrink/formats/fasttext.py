@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.arrays import as_matrix, first_nonfinite
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.cursor import CUT, PIECE, Cursor
-from embshrink.formats.rows import MAX_WORD, check_count, check_dim, plural, settle, show
-from embshrink.parallel import map_blocks
-from embshrink.subwords import all_bucket_ids, bucket_ids
-from embshrink.vocab import Words, to_bytes
+from embshrink.formats.io.cursor import CUT, PIECE, Cursor
+from embshrink.formats.io.table_builder import MAX_WORD, check_count, check_dim, plural, settle, show
+from embshrink.numerics.arrays import as_matrix, first_nonfinite
+from embshrink.numerics.parallel import map_blocks
+from embshrink.vocabulary.ngram_hashing import all_bucket_ids, bucket_ids
+from embshrink.vocabulary.words import Words, to_bytes
 
 MAGIC = struct.pack("<i", 793712314)
 ARGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "model", "bucket", "minn", "maxn",
@@ -91,7 +91,7 @@ def open_model(source, options=None, *, progress=None):
         If it cannot be opened, or is no intact model: naming the byte, what was expected and found.
     """
     from embshrink.formats import ReadOptions
-    from embshrink.formats.stream import open_source
+    from embshrink.formats.io.stream import open_source
 
     options = options or ReadOptions()
     with open_source(source, options) as stream:
@@ -119,14 +119,14 @@ class FastTextModel:
         The byte at which each word stands.
     labels : list of bytes
     minn, maxn, bucket : int
-        As for `embshrink.subwords.bucket_ids`.
+        As for `embshrink.vocabulary.ngram_hashing.bucket_ids`.
     pruned : tuple of numpy.ndarray, shape (k,), int64; or None
         Buckets that were kept, ascending, and the row of each. None if all were.
     table : Dense, OnDisk or Quantized
         The input matrix.
     cut : bool
         The output matrix is incomplete.
-    spool : embshrink.spool.Spool, optional
+    spool : embshrink.storage.disk_rows.Spool, optional
         Where vectors go that are too many for memory.
     """
 
@@ -201,7 +201,7 @@ class FastTextModel:
 
         Returns
         -------
-        numpy.ndarray or embshrink.spool.Rows, shape (n, d), float32
+        numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
         """
         words = self.words.raw[:limit]
         n = len(words)
@@ -289,7 +289,7 @@ class OnDisk:
 
     Parameters
     ----------
-    array : embshrink.spool.Rows, shape (m, d)
+    array : embshrink.storage.disk_rows.Rows, shape (m, d)
     """
 
     in_memory = False
@@ -652,7 +652,7 @@ class _Ngrams:
 
     Parameters
     ----------
-    subwords : embshrink.ngrams.Subwords
+    subwords : embshrink.vocabulary.ngram_rows.Subwords
     """
 
     def __init__(self, subwords):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from embshrink.errors import TargetError
-from embshrink.formats.codes import Codes, check_quantizer, of_embeddings, read_codes, read_floats
-from embshrink.formats.cursor import CUT, PIECE, Cursor
-from embshrink.formats.rows import MAX_WORD, check_count, check_dim, plural, settle, show
-from embshrink.vocab import Words
+from embshrink.formats.io.cursor import CUT, PIECE, Cursor
+from embshrink.formats.io.pq_codes import Codes, check_quantizer, of_embeddings, read_codes, read_floats
+from embshrink.formats.io.table_builder import MAX_WORD, check_count, check_dim, plural, settle, show
+from embshrink.vocabulary.words import Words
 
 MAGIC = b"FiFu"
 VERSION = 0
@@ -66,7 +66,7 @@ def finished_words(model, stream, options, progress=None, *, ngrams_kept=False):
 
 @dataclass
 class FinalfusionModel:
-    """What a file holds, with what `embshrink.ngrams.of_model` asks of a model.
+    """What a file holds, with what `embshrink.vocabulary.ngram_rows.of_model` asks of a model.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class FinalfusionModel:
     ngram_rows : int
         How many rows are of n-grams.
     minn, maxn, bucket : int
-        As for `embshrink.subwords.bucket_ids`, where n-grams are hashed as fastText does; else 0.
+        As for `embshrink.vocabulary.ngram_hashing.bucket_ids`, where n-grams are hashed as fastText does; else 0.
     metadata : int
         Bytes of metadata.
     """

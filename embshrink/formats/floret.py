@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.rows import check_dim, show
-from embshrink.formats.stream import Pieces
+from embshrink.formats.io.stream import Pieces
+from embshrink.formats.io.table_builder import check_dim, show
 from embshrink.formats.text import DECIMAL, MAX_LINE, PIECE, Layout, read_rows
-from embshrink.parallel import one_blas_thread
-from embshrink.subwords import Floret, Hashing
+from embshrink.numerics.parallel import one_blas_thread
+from embshrink.vocabulary.ngram_hashing import Floret, Hashing
 
 HEADER = re.compile(rb"(\d{1,19})" + rb" (\d{1,19})" * 5 + rb" ([^ \r\n]+) ([^ \r\n]+)(\r?)")
 _NO_WORDS = "Compress it to an .ems file, which keeps its n-grams and answers for any word."
@@ -30,7 +30,7 @@ class FloretTable:
 
     Parameters
     ----------
-    hashing : embshrink.subwords.Hashing
+    hashing : embshrink.vocabulary.ngram_hashing.Hashing
     ids : numpy.ndarray, shape (k,), int64
         The buckets that have a row, ascending: all, unless the options allowed some to be left out.
     matrix : numpy.ndarray, shape (k, d), float32
@@ -64,7 +64,7 @@ def load_table(stream, options, progress=None):
 
     Parameters
     ----------
-    stream : embshrink.formats.stream.Stream
+    stream : embshrink.formats.io.stream.Stream
     options : embshrink.formats.ReadOptions
     progress : callable, optional
         Called as ``progress("read", done, total)``, in bytes of the source.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.arrays import as_matrix
 from embshrink.errors import SourceError
-from embshrink.vocab import to_bytes
+from embshrink.numerics.arrays import as_matrix
+from embshrink.vocabulary.words import to_bytes
 
 WARNING = "unpickling runs code from the file: only load files you trust"
 

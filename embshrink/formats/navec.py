@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.formats.codes import Codes, check_quantizer, read_codes, read_floats
-from embshrink.formats.cursor import CUT, PIECE, Cursor
-from embshrink.formats.rows import MAX_WORD, check_count, check_dim, plural, settle, show
-from embshrink.formats.stream import Stream
-from embshrink.vocab import Words
+from embshrink.formats.io.cursor import CUT, PIECE, Cursor
+from embshrink.formats.io.pq_codes import Codes, check_quantizer, read_codes, read_floats
+from embshrink.formats.io.stream import Stream
+from embshrink.formats.io.table_builder import MAX_WORD, check_count, check_dim, plural, settle, show
+from embshrink.vocabulary.words import Words
 
 BLOCK = tarfile.BLOCKSIZE
 META, VOCABULARY, QUANTIZER = "meta.json", "vocab.bin", "pq.bin"

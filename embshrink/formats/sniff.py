@@ -9,7 +9,7 @@ import numpy as np
 
 from embshrink.errors import SourceError
 from embshrink.formats import fasttext, finalfusion, floret, navec, spacy, text, word2vec
-from embshrink.formats.stream import Folder
+from embshrink.formats.io.stream import Folder
 
 EMS = b"\x89EMS\r\n\x1a\n"
 
@@ -48,7 +48,7 @@ def identify(stream):
 
     Parameters
     ----------
-    stream : embshrink.formats.stream.Stream
+    stream : embshrink.formats.io.stream.Stream
 
     Returns
     -------

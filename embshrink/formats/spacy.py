@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.arrays import as_matrix
 from embshrink.errors import SourceError, TargetError
 from embshrink.formats.floret import FloretTable, check_whole, checked_hashing, floret_rows, no_words
-from embshrink.formats.rows import check_count, check_dim, plural, settle, show
-from embshrink.formats.spacy_keys import ORTH, SYMBOLS, keys_of, murmurhash64
-from embshrink.vocab import to_bytes
+from embshrink.formats.io.spacy_keys import ORTH, SYMBOLS, keys_of, murmurhash64
+from embshrink.formats.io.table_builder import check_count, check_dim, plural, settle, show
+from embshrink.numerics.arrays import as_matrix
+from embshrink.vocabulary.words import to_bytes
 
 FILES = ("strings.json", "key2row", "vectors", "vectors.cfg")
 PIECE = 16 << 20
@@ -72,7 +72,7 @@ def load_table(folder, options, progress=None):
 
     Parameters
     ----------
-    folder : embshrink.formats.stream.Folder
+    folder : embshrink.formats.io.stream.Folder
     options : embshrink.formats.ReadOptions
     progress : callable, optional
         Called as ``progress("read", done, total)``, in bytes of the vectors.

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embshrink.arrays import MAX_DIM
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.rows import MAX_WORD, SHOWN, Table, check_dim, plural, show
-from embshrink.formats.stream import Pieces
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.formats.io.stream import Pieces
+from embshrink.formats.io.table_builder import MAX_WORD, SHOWN, Table, check_dim, plural, show
+from embshrink.numerics.arrays import MAX_DIM
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 PIECE = 16 << 20  # holds the first rows, whatever their lengths
 PART = 1 << 20
@@ -38,7 +38,7 @@ def read(stream, options, progress=None):
 
     Parameters
     ----------
-    stream : embshrink.formats.stream.Stream
+    stream : embshrink.formats.io.stream.Stream
     options : embshrink.formats.ReadOptions
     progress : callable, optional
         Called as ``progress("read", done, total)``, in bytes of the source.
@@ -66,7 +66,7 @@ def read_rows(pieces, layout, options, stream, warnings, progress=None, check=No
 
     Parameters
     ----------
-    pieces : embshrink.formats.stream.Pieces
+    pieces : embshrink.formats.io.stream.Pieces
         At the first piece.
     layout : Layout
     options, stream, progress

@@ -10,10 +10,10 @@ import sys
 
 import numpy as np
 
-from embshrink.arrays import MAX_DIM, first_nonfinite
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.rows import MAX_WORD, Table, check_dim, plural, show
-from embshrink.formats.stream import Pieces
+from embshrink.formats.io.stream import Pieces
+from embshrink.formats.io.table_builder import MAX_WORD, Table, check_dim, plural, show
+from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
 
 PIECE = 4 << 20  # holds the first two rows, whatever their words and dimension
 HEADER = re.compile(rb"[ \t]*([+-]?\d+)[ \t]+([+-]?\d+)[ \t]*\r?\n")
@@ -28,7 +28,7 @@ def read(stream, options, progress=None):
 
     Parameters
     ----------
-    stream : embshrink.formats.stream.Stream
+    stream : embshrink.formats.io.stream.Stream
     options : embshrink.formats.ReadOptions
     progress : callable, optional
         Called as ``progress("read", done, total)``, in bytes of the source.

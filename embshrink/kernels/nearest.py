@@ -2,7 +2,7 @@
 
 A processor that multiplies bytes (VNNI) takes a quarter of the time for them that it takes for float32. So rows and
 targets are rounded to bytes, of which the error is known, and only targets that may be best are looked at in full.
-Numba must be told of the instruction: where there is none, or without compiling, `embshrink.nearest` uses the tiles.
+Numba must be told of the instruction: without one, or without compiling, `numerics/assignment` uses the tiles.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A shuffle looks 32 or 64 codes of 4 bits up in a table of 16 bytes at once (Andre, Kermarrec and Le Scouarnec,
 "Quicker ADC", TPAMI 43, 2021; faiss calls it fast scan), and one of AVX-512 VBMI 64 codes of 7 bits in 128 bytes, so
 that two of these do for 8 bits. numba must be told of such instructions: where they are missing, or nothing is
-compiled, `embshrink.scan` uses another index. Tables hold so few bits that what two bytes of codes stand for is added
+compiled, `embeddings/index` uses another. Tables hold so few bits that what two bytes of codes stand for is added
 up in 8 bits before sums take 16: a coarser bound lets through some rows more, and is sooner added up.
 
 Codes of 4 bits lie two in a byte, those of 8 bits one. Tables are (bytes, codes in a byte, 16 or 256).

@@ -1,7 +1,7 @@
 """Sorted words as symbols to be coded, and all words back from their blocks.
 
-The numbers that embshrink/spelling.py and embshrink/rans.py fix are repeated here: 9 bits for a key
-or symbol, frequencies of 4096 in all, states from 2**14.
+The numbers that vocabulary/context_model.py and storage/rans.py fix are repeated here: 9 bits for a key or
+symbol, frequencies of 4096 in all, states from 2**14.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A table of vectors costs about rows x columns x bits. A row step stores fewer ve
 step fewer numbers a vector, a codec fewer bits a number. Parameters are fields made by `param`,
 so that the registry can parse, print, check and document them without knowing the method.
 
-A step whose ``by_blocks`` is true is given rows on disk (`embshrink.spool.Rows`) where a table is too
+A step whose ``by_blocks`` is true is given rows on disk (`embshrink.storage.disk_rows.Rows`) where a table is too
 large for memory: it may index them by slices and by arrays of ids, and ask for ``shape`` and ``take``.
 """
 

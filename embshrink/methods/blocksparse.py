@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink import parallel
-from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.linalg import eigen, gram, project
 from embshrink.methods.base import expect, expect_finite, param
+from embshrink.numerics import parallel
+from embshrink.numerics.arrays import stable_product
+from embshrink.numerics.linalg import eigen, gram, project
 
 DENSITY = 0.25
 BLOCKS = 20

@@ -9,7 +9,7 @@ import numpy as np
 
 from embshrink.errors import ShapeError, StepError
 from embshrink.methods.base import expect, param
-from embshrink.spool import on_blocks
+from embshrink.storage.disk_rows import on_blocks
 
 ROWS = 16_384
 

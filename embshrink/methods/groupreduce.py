@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.linalg import eigen, gram, project
 from embshrink.methods.base import expect, expect_finite, param
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.numerics.arrays import stable_product
+from embshrink.numerics.linalg import eigen, gram, project
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 KEEP = 0.25
 BLOCKS = 10

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.linalg import column_means, eigen, gram
 from embshrink.methods.base import SmallCodes, expect_planned, halves, param
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.numerics.arrays import stable_product
+from embshrink.numerics.linalg import column_means, eigen, gram
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 BLOCK = 16_384
 

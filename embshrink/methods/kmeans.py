@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink import clustering
-from embshrink.arrays import row_norms, unit_rows
 from embshrink.errors import ShapeError
 from embshrink.methods.base import RowMap, param
+from embshrink.numerics import kmeans as clustering
+from embshrink.numerics.arrays import row_norms, unit_rows
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import stable_product
 from embshrink.errors import StepError
-from embshrink.linalg import column_means, eigen, gram, project
 from embshrink.methods.base import param
+from embshrink.numerics.arrays import stable_product
+from embshrink.numerics.linalg import column_means, eigen, gram, project
 
 
 @dataclass(frozen=True)

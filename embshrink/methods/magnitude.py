@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import narrowest_uint
 from embshrink.errors import FormatError, StepError
 from embshrink.methods.base import expect_finite, expect_planned, param
-from embshrink.parallel import map_blocks
-from embshrink.spool import on_blocks
+from embshrink.numerics.arrays import narrowest_uint
+from embshrink.numerics.parallel import map_blocks
+from embshrink.storage.disk_rows import on_blocks
 
 ROWS = 16_384
 ROWS_PER_START = 64

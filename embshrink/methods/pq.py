@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink import clustering
-from embshrink.arrays import stable_product
 from embshrink.errors import FormatError, StepError
-from embshrink.linalg import eigen, gram, project
 from embshrink.methods.base import SmallCodes, expect_planned, param, rows_at_once
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.numerics import kmeans as clustering
+from embshrink.numerics.arrays import stable_product
+from embshrink.numerics.linalg import eigen, gram, project
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 POINTS_PER_CENTROID = 256
 LEAST_SAMPLE = 65_536

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import row_norms, unit_rows
 from embshrink.errors import ShapeError
 from embshrink.methods.base import RowMap, param
-from embshrink.spool import on_blocks
+from embshrink.numerics.arrays import row_norms, unit_rows
+from embshrink.storage.disk_rows import on_blocks
 
 LEAST_KEPT = 20_000
 
@@ -64,7 +64,7 @@ class Prune:
         return self.keep, {name for name, needed in parts if needed}
 
     def reduce(self, matrix, context):
-        from embshrink.nearest import best_targets
+        from embshrink.numerics.assignment import best_targets
 
         n = len(matrix)
         kept = self._kept(matrix, context)
@@ -103,8 +103,8 @@ class Prune:
         return self._with_zero(matrix, np.concatenate([protected, free]), protected)
 
     def _kept_by_facility(self, matrix, context, protected):
-        from embshrink.nearest import best_targets
-        from embshrink.selection import facility_location, polish_medoids
+        from embshrink.numerics.assignment import best_targets
+        from embshrink.numerics.facility import facility_location, polish_medoids
 
         n = len(matrix)
         weights = context.weights * n if self.weighted else np.ones(n)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink import clustering
 from embshrink.errors import FormatError, StepError
 from embshrink.methods.base import expect_planned, param
-from embshrink.parallel import map_blocks, one_blas_thread
+from embshrink.numerics import kmeans as clustering
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 BLOCK = 1024
 RIDGE = 1e-3  # of a centroid's count: keeps the least squares solvable where a centroid is not used

@@ -9,7 +9,7 @@ import numpy as np
 
 from embshrink.errors import StepError
 from embshrink.methods.base import SmallCodes, expect_planned, halves, param
-from embshrink.parallel import blocks, map_blocks
+from embshrink.numerics.parallel import blocks, map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
 NUMBERS = 1 << 22  # of a sample that are looked at together

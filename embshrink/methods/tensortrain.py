@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.arrays import narrowest_uint, stable_product
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.linalg import eigen, gram, project
 from embshrink.methods.base import expect_finite, expect_planned, param
-from embshrink.parallel import blocks, one_blas_thread
+from embshrink.numerics.arrays import narrowest_uint, stable_product
+from embshrink.numerics.linalg import eigen, gram, project
+from embshrink.numerics.parallel import blocks, one_blas_thread
 
 RANK = 64
 LEAF = 8

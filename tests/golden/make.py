@@ -66,8 +66,9 @@ def table():
     centres = rng.standard_normal((12, 12)) * np.linspace(2, 0.3, 12)
     matrix = centres[rng.integers(12, size=160)] + 0.4 * rng.standard_normal((160, 12)) + 0.2
     matrix[30], matrix[31], matrix[59] = matrix[7], matrix[8], 0
-    words = [f"sea{i}" for i in range(150)] + ["the", "happy", "unhappy", "caf\u00e9", "New York", "a\ttab", b"\xff\xfe",
-                                               "\u4eac\u90fd", "x" * 300, ""]
+    words = [f"sea{i}" for i in range(150)]
+    words += ["the", "happy", "unhappy", "caf\u00e9", "New York", "a\ttab", b"\xff\xfe",
+              "\u4eac\u90fd", "x" * 300, ""]
     return embshrink.WordVectors(words, matrix.astype(np.float32))
 
 

@@ -1,0 +1,222 @@
+"""Compile every kernel before it is needed, by tiny jobs that go through what users call.
+
+numba keeps what it compiled in a folder, by the types a function was called with. So the jobs below read, shrink,
+search, score and write tables like real ones, only small: what commands use is what is compiled, and no list of
+types must be kept up to date.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from embshrink.errors import EmbshrinkError, ExtraError, TargetError
+from embshrink.methods.base import no_progress
+
+# Settings that reach what a method's defaults, on a small table, do not.
+STEPS = {
+    "prune": ["prune:keep=200", "prune:keep=200,norms=true", "prune:keep=200,select=facility"],
+    "kmeans": ["kmeans:centroids=50"],
+    "ecq": ["ecq:step=0.3,centroids=8", "ecq:step=0.3,trellis=0"],
+    "pq": ["pq:subspaces=5", "pq:subspaces=5,centroids=300", "pq:subspaces=5,rotate=opq"],
+    "rq": ["rq:codebooks=2", "rq:codebooks=2,centroids=300"],
+}
+INDEXED = ["scalar:bits=8", "pq:subspaces=4,centroids=16", "pq:subspaces=4", "prune:keep=21000,norms=true"]
+ROWS, DIM = 2000, 20  # more than 16 columns: k-means of fewer has kernels of its own, which pq reaches
+MANY_ROWS, FEW_COLUMNS = 22_000, 8  # search keeps an index of 20,000 rows and more
+
+
+@dataclass
+class Warmed:
+    """What was made ready.
+
+    Parameters
+    ----------
+    folder : str
+        Where compiled kernels are kept.
+    compiled, found : int
+        How many kernels were compiled now, and how many were there; one counts for each combination of types.
+    seconds : float
+    """
+
+    folder: str
+    compiled: int
+    found: int
+    seconds: float
+
+    def as_dict(self):
+        """Return the parts as a JSON-able dict."""
+        return asdict(self)
+
+
+def warm_up(jobs=None, *, progress=no_progress):
+    """Compile what commands use, so that they start fast.
+
+    Parameters
+    ----------
+    jobs : sequence of str, optional
+        Names in `job_names`; all by default.
+    progress : callable
+        ``progress(job, done, total)``.
+
+    Returns
+    -------
+    Warmed
+
+    Raises
+    ------
+    TargetError
+        If there is no folder to keep compiled kernels in: then there is no use in compiling them now.
+    EmbshrinkError
+        If numba is told not to compile, or a job is unknown.
+    """
+    start = time.perf_counter()
+    folder = cache_folder()
+    chosen = _chosen(jobs)
+    with tempfile.TemporaryDirectory() as scratch:
+        for done, (name, job) in enumerate(chosen.items()):
+            progress(name, done, len(chosen))
+            job(scratch)
+    progress("ready", len(chosen), len(chosen))
+    stats = [kernel.stats for kernel in _kernels()]
+    return Warmed(folder, sum(sum(one.cache_misses.values()) for one in stats),
+                  sum(sum(one.cache_hits.values()) for one in stats), time.perf_counter() - start)
+
+
+def cache_folder():
+    """Return the folder that numba keeps our compiled kernels in; TargetError where there is none."""
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        raise EmbshrinkError("numba is told not to compile", expected="NUMBA_DISABLE_JIT unset or 0",
+                             found=numba.config.DISABLE_JIT, hint="Unset NUMBA_DISABLE_JIT.")
+    from embshrink.kernels.top import keep_top
+
+    if keep_top.stats.cache_path is None:
+        raise TargetError("there is no folder to keep compiled kernels in", path=os.path.dirname(__file__),
+                          expected="a folder that can be written",
+                          hint="Set NUMBA_CACHE_DIR to one, here and for the commands that come later; without, they "
+                               "compile what they use each time.")
+    return keep_top.stats.cache_path
+
+
+def job_names():
+    """Return the names of all jobs."""
+    return list(_jobs())
+
+
+def _chosen(names):
+    jobs = _jobs()
+    unknown = [name for name in names or () if name not in jobs]
+    if unknown:
+        raise EmbshrinkError(f"there is no job {unknown[0]!r}", expected=f"one of {', '.join(jobs)}")
+    return jobs if names is None else {name: jobs[name] for name in names}
+
+
+def _kernels():
+    """Yield the compiled functions of the modules that are loaded."""
+    from numba.core.dispatcher import Dispatcher
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("embshrink.kernels."):
+            yield from (value for value in vars(module).values() if isinstance(value, Dispatcher))
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def _jobs():
+    """Return the jobs: name -> what is called with a folder to work in."""
+    from embshrink.methods import registry
+
+    jobs = {"formats": _formats, "fasttext": _fasttext, "search": _search, "evaluate": _evaluate}
+    for method in registry.METHODS:
+        jobs[method] = lambda folder, method=method: _method(method, folder)
+    return jobs
+
+
+def _table(rows, columns):
+    """Return vectors as real ones are: clusters, an uneven spectrum, the first rows longer."""
+    from embshrink.embeddings.word_vectors import WordVectors
+
+    rng = np.random.default_rng(0)
+    spectrum = np.linspace(1, 0.2, columns)
+    centres = rng.standard_normal((30, columns)) * spectrum
+    matrix = centres[rng.integers(30, size=rows)] + rng.standard_normal((rows, columns)) * spectrum
+    return WordVectors([f"word{i}" for i in range(rows)], matrix.astype(np.float32))
+
+
+def _use(path):
+    """Decode all rows of a file, one word, and search it three times: an index is made at the second."""
+    from embshrink.reader import load
+
+    with load(path, verify="full") as emb:
+        np.asarray(emb.vectors)
+        for word in ("word1", "word2", "word3"):
+            emb.most_similar(word)
+
+
+def _method(name, folder):
+    from embshrink.compression.run import compress
+    from embshrink.methods import registry
+
+    vectors, target = _table(ROWS, DIM), os.path.join(folder, "method.ems")
+    for step in STEPS.get(name, [name]):
+        last = [] if registry.method(name).axis == "bits" else ["scalar"]
+        compress(vectors, target, [step, *last], vocabulary="packed", force=True)
+        _use(target)
+
+
+def _formats(folder):
+    """Write and read every format that embshrink writes, and that can hold words alone."""
+    from embshrink.formats import FOLDERS, FORMATS, ReadOptions, read_vectors, write_vectors
+
+    vectors = _table(ROWS, DIM)
+    for name, (_, read, write) in FORMATS.items():
+        if read and write and name not in FOLDERS | {"floret", "fasttext", "gensim"}:
+            path = os.path.join(folder, name)
+            write_vectors(vectors.words, [vectors.matrix], path, name)
+            read_vectors(path, ReadOptions(format=name))
+
+
+def _fasttext(folder):
+    """Shrink a model with n-grams, look an unseen word up, and write the model back."""
+    from embshrink.compression.run import compress
+    from embshrink.evaluation.benchmarks import gensim_file
+    from embshrink.formats import export, read_vectors
+    from embshrink.reader import load
+
+    try:
+        source = gensim_file("crime-and-punishment.bin")
+    except ExtraError:  # a gensim without its test data
+        return
+    target = os.path.join(folder, "model.ems")
+    compress(source, target, ["scalar"], force=True)
+    with load(target) as emb:
+        emb.get("unseen")
+        export(emb, os.path.join(folder, "model.bin"), "fasttext", force=True)
+    read_vectors(source)
+
+
+def _search(folder):
+    from embshrink.compression.run import compress
+
+    vectors, target = _table(MANY_ROWS, FEW_COLUMNS), os.path.join(folder, "search.ems")
+    for step in INDEXED:
+        compress(vectors, target, [step], force=True, measure=False)
+        _use(target)
+
+
+def _evaluate(folder):
+    from embshrink.evaluation import run as evaluation
+    from embshrink.storage.container import atomic_write
+
+    vectors, questions = _table(ROWS, DIM), os.path.join(folder, "questions.txt")
+    with atomic_write(questions, force=True) as file:
+        file.write(b": all\nword1 word2 word3 word4\nword5 word6 word7 word8\n")
+    evaluation.evaluate(vectors, vectors, analogies=questions)

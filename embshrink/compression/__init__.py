@@ -1,0 +1,1 @@
+"""From a source to an ``.ems`` file: read, shrink, write, verify, report."""

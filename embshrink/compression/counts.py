@@ -1,0 +1,86 @@
+"""How often words are used: from a file of counts, or guessed from their order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+
+from embshrink.errors import SourceError
+from embshrink.vocabulary.words import to_bytes
+
+ALPHABETICAL = 0.9  # share of neighbouring words in order from which a list is taken to be sorted by spelling
+LEAST_WORDS, LEAST_INITIALS = 50, 10  # fewer say little: w1, w2, w3, ... may well be in order of frequency
+
+
+def read_counts(path):
+    """Read a file of words and counts, one pair a line, as GloVe's and word2vec's vocabulary tools write it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        ``word count``, separated by a tab or by spaces; the count is the last field.
+
+    Returns
+    -------
+    counts : dict of bytes to float
+        Where a word comes again, the counts are added up.
+    source : dict
+        ``name`` and ``sha256``, for the header.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, is empty, or a line has no count.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise SourceError(f"cannot read the counts: {error.strerror or error}", path=path) from error
+    counts = {}
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        line = line.rstrip(b"\r")
+        if not line:
+            continue
+        word, _, count = line.replace(b"\t", b" ").rpartition(b" ")
+        if not count.isdigit() or len(count) > 18:
+            raise SourceError("a line of counts has no whole number at its end", path=path, where=f"line {number}",
+                              expected="word count", found=line[:60].decode("utf-8", "replace"))
+        word = word.strip(b" ")
+        counts[word] = counts.get(word, 0.0) + int(count)
+    if not counts:
+        raise SourceError("there are no counts in the file", path=path, expected="word count, one pair a line")
+    source = {"name": os.path.basename(os.fspath(path)), "sha256": hashlib.sha256(data).hexdigest()}
+    return counts, source
+
+
+def weights_of(words, counts):
+    """Return how often each word is used, and how many words had no count.
+
+    Parameters
+    ----------
+    words : Words
+        n words.
+    counts : mapping of str or bytes to number
+
+    Returns
+    -------
+    weights : numpy.ndarray, shape (n,), float64
+        A word without a count, or with a count below 1, counts as 1.
+    missing : int
+    """
+    counts = {to_bytes(word): float(count) for word, count in counts.items()}
+    raw = words.raw
+    weights = np.array([counts.get(word, 0.0) for word in raw])
+    return np.maximum(weights, 1.0), sum(word not in counts for word in raw)
+
+
+def looks_alphabetical(words):
+    """Whether words come in order of spelling, and so not in order of frequency."""
+    raw = words.raw
+    if len(raw) < LEAST_WORDS or len({word[:1] for word in raw}) < LEAST_INITIALS:
+        return False
+    ascending = sum(first < second for first, second in zip(raw, raw[1:]))
+    return ascending >= ALPHABETICAL * (len(raw) - 1)

@@ -1,0 +1,1 @@
+"""Tables of vectors in memory, and search in them."""

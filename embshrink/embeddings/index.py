@@ -1,0 +1,403 @@
+"""Indexes in memory: which few rows may be nearest to a vector, so that search need not decode them all."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+
+from embshrink.numerics.parallel import map_blocks, run_blocks, thread_count
+
+LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
+MOST_BYTES = 1 << 30
+PAGE = 1 << 21
+PIECE_BYTES = 1 << 22  # what a thread takes at least: with less, its start would take longer than its work
+MOST_FOUND = 1000
+SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
+ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of codes is in two
+MOST_CODES = 512  # bytes a row: with these, sums fit 16 bits
+ALL = np.zeros(0, bool)  # rows are eligible
+UNIT = 2.0**-24  # what float32 may lose in rounding 1
+
+_building = threading.Lock()
+
+
+def index_of(emb, queries=1):
+    """Return the index of a table, made for the second query and kept in ``emb.index``, or None.
+
+    The first query decodes all rows: sooner done than an index, for which numba must be loaded. There is no index
+    of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    queries : int
+        How many there are now.
+
+    Returns
+    -------
+    Index or None
+    """
+    if emb.index is None and emb.n_rows >= LEAST_ROWS:
+        with _building:
+            if emb.index is None and (emb.searched or queries > 1):
+                rows = _rows_index(emb)
+                emb.index = None if rows is None else Index(emb, rows)
+            emb.searched = True
+    return emb.index
+
+
+def _rows_index(emb):
+    """Return the smallest index that these rows can have, or None."""
+    try:
+        import embshrink.kernels.scan  # noqa: F401
+    except ImportError:
+        return None
+    small = _small_codes_of(emb.stored)
+    if small is not None and emb.n_rows * CodeIndex.bytes_per_row(small) <= MOST_BYTES:
+        index = CodeIndex(emb, small)
+        if index.usable:
+            return index
+    return RowIndex(emb) if emb.n_rows * RowIndex.bytes_per_row(emb.vector_size) <= MOST_BYTES else None
+
+
+def _small_codes_of(stored):
+    """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
+    if stored is None or stored.columns or not hasattr(stored.codec, "small_codes"):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):  # of what no row names
+        small = stored.codec.small_codes(stored.codes, stored.state)
+    if small is None or small.bytes_per_row > MOST_CODES or not _can_shuffle(small.bits):
+        return None
+    # To look a number up takes longer than to multiply two: with so many codes rows of numbers are sooner searched.
+    return None if small.bits == 8 and 2 * small.bytes_per_row > stored.dim else small
+
+
+def _can_shuffle(bits):
+    """Whether numba compiles here, and for a processor that looks up codes of so many bits, many at once."""
+    from embshrink.kernels import compiled_for
+
+    return compiled_for("avx2" if bits == 4 else "avx512vbmi")
+
+
+def _zeros(shape, dtype):
+    """Return zeros that begin where a large page of memory may, so that a scan crosses few pages.
+
+    That takes 2 MiB more than the array, which are never touched.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    whole = np.zeros(size + PAGE, np.uint8)  # numpy asks for large pages, and gets them where one is whole
+    start = -whole.ctypes.data % PAGE
+    return whole[start : start + size].view(dtype).reshape(shape)
+
+
+class Index:
+    """What search keeps in memory of a table: an index of its rows, words by row, and names unpacked.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    rows : RowIndex or CodeIndex
+
+    Notes
+    -----
+    Beside the rows' index it takes 4 bytes a word and 8 a row where words share rows, and, for a file whose words are
+    packed, what `PackedWords.unpack` takes, about 20 bytes a word.
+    """
+
+    def __init__(self, emb, rows):
+        self.rows = rows
+        self.words = None if emb.row_map is None else WordsOfRows(emb.row_map, emb.scale, emb.n_rows)
+        if hasattr(emb.words, "unpack"):
+            emb.words.unpack()
+
+    def candidates(self, queries, count, start, stop):
+        """Return for each vector the rows that may be among those of the words nearest to it, ascending.
+
+        Parameters
+        ----------
+        queries : numpy.ndarray, shape (q, dim), float32
+            Of length 1.
+        count : int
+            How many of the nearest must be among what is returned, with all that tie with the last one.
+        start, stop : int
+            Look only among words with these ids.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64, or of None
+            None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
+            of length 1, being zero, or too long or short for float32.
+        """
+        found = [None] * len(queries)
+        usual = [place for place, query in enumerate(queries) if 0.999 < float(query @ query) < 1.001]
+        if count > MOST_FOUND or not usual:
+            return found
+        eligible = ALL
+        if self.words is not None:
+            eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
+        asked = queries if len(usual) == len(queries) else queries[usual]
+        for place, rows in zip(usual, self.rows.candidates(asked, count, start, stop, eligible)):
+            found[place] = rows
+        return found
+
+
+class WordsOfRows:
+    """The words that share a row, by row; those of a zero scale, whose vectors are zero, apart.
+
+    Parameters
+    ----------
+    row_map : numpy.ndarray, shape (n,), unsigned
+        The row of each word.
+    scale : numpy.ndarray, shape (n,), float32, or None
+    n_rows : int
+    """
+
+    def __init__(self, row_map, scale, n_rows):
+        self._row_map, self._scale, self._n_rows = row_map, scale, n_rows
+        zero = np.zeros(len(row_map), bool) if scale is None else scale == 0
+        self.zeros, ids = np.flatnonzero(zero), np.flatnonzero(~zero)
+        self.starts = np.append(0, np.cumsum(np.bincount(row_map[ids], minlength=n_rows)))
+        self.ids = ids[np.argsort(row_map[ids], kind="stable")].astype(np.uint32)
+        self._last = None
+
+    def eligible(self, start, stop):
+        """Return which rows have a word with an id from `start` to `stop`, (rows,) bool; what is asked again is kept.
+
+        Empty where all rows have one.
+        """
+        if self._last is None or self._last[0] != (start, stop):
+            rows = self._row_map[start:stop]
+            if self._scale is not None:
+                rows = rows[self._scale[start:stop] != 0]
+            found = np.zeros(self._n_rows, bool)
+            found[rows] = True
+            self._last = (start, stop), np.zeros(0, bool) if found.all() else found
+        return self._last[1]
+
+    def spread(self, rows, cosines, start, stop, count):
+        """Return the ids from `start` to `stop` that have these rows, ascending, and their cosines.
+
+        Parameters
+        ----------
+        rows, cosines : numpy.ndarray, shape (k,)
+        start, stop : int
+        count : int
+            Of the words whose vectors are zero, so many are enough.
+        """
+        firsts, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        ends = np.cumsum(lengths)
+        ids = self.ids[np.arange(lengths.sum()) + np.repeat(firsts - ends + lengths, lengths)].astype(np.int64)
+        cosines = np.repeat(cosines, lengths)
+        inside = (ids >= start) & (ids < stop)
+        first = np.searchsorted(self.zeros, start)
+        zeros = self.zeros[first : min(first + count, np.searchsorted(self.zeros, stop))]
+        ids = np.concatenate([ids[inside], zeros])
+        cosines = np.concatenate([cosines[inside], np.zeros(len(zeros), np.float32)])
+        order = np.argsort(ids)
+        return ids[order], cosines[order]
+
+
+def _best_rows(scan, queries, count, start, stop, width):
+    """Run a scan on all threads; return for each query the rows, ascending, that may be among the best.
+
+    Parameters
+    ----------
+    scan : callable
+        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries. It finds
+        -1 where a query is out of its reach.
+    queries : int
+        How many there are.
+    count, start, stop : int
+        Of how many of highest cosine each answer must consist, and among which rows.
+    width : int
+        Bytes a row, by which work is cut.
+
+    Returns
+    -------
+    list of numpy.ndarray of int64, or of None
+        None for a query out of reach.
+    """
+    count = min(count, stop - start)
+    if count < 1:
+        return [np.zeros(0, np.int64)] * queries
+    origin = start // ALIGNED * ALIGNED
+    n = stop - origin
+    pieces = max(1, min(queries * n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
+    reached = []  # so much has the last of the best in every piece that is done
+
+    def work(first, last):
+        first, last = max(origin + first, start), origin + last
+        best, found = np.full((queries, count), -np.inf, np.float32), np.empty(queries, np.int64)
+        rows, uppers = np.empty((queries, last - first), np.int64), np.empty((queries, last - first), np.float32)
+        if reached:
+            best[:] = np.max(reached, axis=0)[:, None]
+        scan(first, last, best, rows, uppers, found)
+        reached.append(best[:, -1])
+        return best, rows, uppers, found
+
+    if pieces == 1:
+        _, rows, _, found = work(0, n)
+        return [own[:many] if many >= 0 else None for own, many in zip(rows, found.tolist())]
+    parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
+    limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
+    answers = []
+    for q, limit in enumerate(limits):
+        if any(found[q] < 0 for *_, found in parts):
+            answers.append(None)
+            continue
+        own = [rows[q, : found[q]][uppers[q, : found[q]] >= limit] for _, rows, uppers, found in parts]
+        answers.append(np.concatenate(own))
+    return answers
+
+
+class RowIndex:
+    """All stored rows at 8 bits a number: dim + 8 bytes a row, and one more if dim is odd.
+
+    Parameters
+    ----------
+    emb : Embeddings
+        Decoded once, block by block.
+
+    Notes
+    -----
+    A row x of length 1 is held as ``s * c + r``, c whole numbers, and of r its length alone: r . q is at most that
+    for every q of length 1. So each cosine is known to lie between two limits, and a row that cannot be among the
+    nearest is passed over; the others are decoded, and what is found is what decoding all would find.
+    """
+
+    def __init__(self, emb):
+        from embshrink.kernels.scan import ROWS, encode_rows
+
+        n, dim = self.n, self._dim = emb.n_rows, emb.vector_size
+        self.codes = _zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
+        self.scales = np.empty(n, np.float32)
+        self.bounds = np.empty(n, np.float32)
+        margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
+
+        def encode(start, stop):
+            vectors = np.ascontiguousarray(emb.decode_rows(np.arange(start, stop)))
+            encode_rows(vectors, start, SHORTEST, LONGEST, margin, self.codes, self.scales, self.bounds)
+
+        map_blocks(encode, n, emb.block_rows)
+
+    @staticmethod
+    def bytes_per_row(dim):
+        """Return how much memory an index takes for each stored row of `dim` numbers."""
+        return dim + dim % 2 + 8
+
+    def candidates(self, queries, count, start, stop, eligible):
+        """Return for each query the rows from `start` to `stop` that may be among the nearest, ascending.
+
+        Parameters
+        ----------
+        queries : numpy.ndarray, shape (q, dim), float32
+            Of length 1. Their scan is one: rows are taken from memory once for all of them.
+        count, start, stop : int
+            How many of the nearest each answer must hold, among which rows.
+        eligible : numpy.ndarray, shape (rows,), bool
+            Look only among these; empty for all.
+
+        Returns
+        -------
+        list of numpy.ndarray of int64, or of None
+        """
+        from embshrink.kernels.scan import scan_rows
+
+        exact = queries.astype(np.float64)
+        codes = np.zeros((len(exact), 2 * self.codes.shape[1]), np.int16)
+        # The sums must fit 32 bits.
+        steps = np.minimum(32767 / np.abs(exact).max(axis=1), 2**30 / (127 * codes.shape[1] ** 0.5))
+        codes[:, : self._dim] = np.rint(exact * steps[:, None])
+        error = np.linalg.norm(exact - codes[:, : self._dim] / steps[:, None], axis=1)
+        factors = np.stack([1 / steps, np.linalg.norm(exact, axis=1) + error, error], axis=1).astype(np.float32)
+
+        def scan(first, last, best, rows, uppers, found):
+            scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, codes, factors, best, rows, uppers,
+                      found)
+
+        return _best_rows(scan, len(codes), count, start, stop, self.bytes_per_row(self._dim))
+
+
+class CodeIndex:
+    """Rows' own codes, of 4 or 8 bits, as a shuffle of bytes needs them, and 2 bytes a row.
+
+    Parameters
+    ----------
+    emb : Embeddings
+        Decoded once, block by block, for the lengths of rows.
+    small : SmallCodes
+
+    Attributes
+    ----------
+    usable : bool
+        False where a row's length is out of float32's reach: then another index is needed.
+
+    Notes
+    -----
+    For a query each code stands for a number, and a row's dot product is the sum of its codes' numbers. In tables
+    of 8 bits, of which a shuffle takes many numbers at once, these are rounded so that no sum is below the true one
+    by more than is known: rows that cannot be among the nearest are passed over. For the others the kernel adds up
+    exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
+    """
+
+    def __init__(self, emb, small):
+        from embshrink.kernels.shuffle import ROWS, UNKNOWN, decode_rows, lay_out, search_codes
+
+        self._search, self._decode = search_codes, decode_rows
+        n, self.n = emb.n_rows, emb.n_rows
+        blocks, per = -(-n // ROWS), 8 // small.bits
+        book, self._turn = small.book.astype(np.float64), small.turn
+        self._book, self._starts = np.ascontiguousarray(book.T), np.append(small.starts, book.shape[1])
+        self._numbers, self._finish = small.book, small.finish
+        self.codes = _zeros((blocks, small.bytes_per_row, ROWS), np.uint8)
+        self.lengths = np.zeros(blocks * ROWS, np.uint16)
+        lengths = np.empty(n, np.float32)
+        self.usable = True
+
+        def fill(start, stop):
+            own = np.sqrt(np.square(emb.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
+            if not ((own == 0) | (own >= SHORTEST) & (own <= LONGEST)).all():
+                self.usable = False
+                return
+            lengths[start:stop] = own
+            lay_out(np.ascontiguousarray(small.labels(slice(start, stop))), start, per, self.codes)
+
+        map_blocks(fill, n, max(1, emb.block_rows // ALIGNED) * ALIGNED)
+        if not self.usable:
+            return
+        # A few long rows must not leave the others too few steps.
+        usual = np.median(lengths[lengths > 0]) if lengths.any() else 1
+        self._unit = float(min(lengths.max(initial=0) or 1, 16 * usual)) / UNKNOWN
+        steps = np.minimum(lengths / self._unit, UNKNOWN)
+        steps[lengths == 0] = UNKNOWN
+        self.lengths[:n] = steps
+        # Decoding turns in float32: so much at most is a row away from what its codes' numbers add up to.
+        self._error = 0.0
+        if self._turn is not None:
+            longest = np.sqrt(np.add.reduceat(np.square(book), small.starts, axis=1).max(axis=0).sum())
+            self._error = 1.02 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
+        self._margin = (2 * emb.vector_size + 64) * UNIT  # as for RowIndex
+
+    @staticmethod
+    def bytes_per_row(small):
+        """Return how much memory an index of `SmallCodes` takes for each stored row."""
+        return small.bytes_per_row + 2
+
+    def candidates(self, queries, count, start, stop, eligible):
+        """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
+        queries = queries.astype(np.float64)
+        queries = queries if self._turn is None else queries @ self._turn.T
+
+        def scan(first, last, best, rows, uppers, found):
+            self._search(self.codes, self.lengths, self._unit, first, last, eligible, self._book, self._starts,
+                         queries, self._error, self._margin, best, rows, uppers, found)
+
+        return _best_rows(scan, len(queries), count, start, stop, self.codes.shape[1] + 2)
+
+    def decode(self, rows):
+        """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
+        vectors = np.empty((len(rows), len(self._book)), np.float32)
+        self._decode(self.codes, rows, self._numbers, self._starts, vectors)
+        return vectors if self._finish is None else self._finish(vectors)

@@ -1,0 +1,408 @@
+"""Nearest words and analogies, by an index or block by block: a float copy of the whole table is never there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embshrink.embeddings.index import MOST_FOUND, index_of
+from embshrink.errors import EmbshrinkError
+from embshrink.numerics.arrays import row_norms, stable_product, unit_rows
+from embshrink.numerics.parallel import blocks, run_blocks
+
+BATCH_VALUES = 1 << 24
+BATCH_QUERIES = 8  # that one pass over an index answers: more would not be faster
+FEW = 1000  # are sooner sorted than sifted
+
+
+def query_vector(emb, items, weights, normalize=True):
+    """Return the weighted sum of words and vectors, (dim,) float32.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    items : list of str, bytes or numpy.ndarray
+    weights : sequence of float
+    normalize : bool
+        Bring each word's vector to length 1 first; vectors are taken as they are given.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+    """
+    return _sum(emb, _look_up(emb, items, normalize)[0], weights)
+
+
+def _look_up(emb, items, normalize=True):
+    """Return the vectors of words and vectors, and the set of those words' ids; unseen words have none."""
+    vectors, ids = [], set()
+    for item in items:
+        if isinstance(item, np.ndarray):
+            if item.shape != (emb.vector_size,):
+                raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {item.shape}")
+            vectors.append(item)
+            continue
+        index = emb.words.find(item)
+        if index < 0:
+            vectors.append(emb.get_vector(item, norm=normalize))
+            continue
+        ids.add(index)
+        vector = _vector(emb, index)
+        vectors.append(_unit(vector) if normalize else vector)
+    return vectors, ids
+
+
+def _vector(emb, index):
+    if emb.index is None or emb.index.words is not None:
+        return emb.decode_ids([index])[0]
+    return _decoder(emb)(np.array([index]))[0]  # words have rows of their own
+
+
+def _decoder(emb):
+    """Return what decodes rows that are there soonest: an index of codes has them in memory."""
+    return emb.decode_rows if emb.index is None else getattr(emb.index.rows, "decode", emb.decode_rows)
+
+
+def _sum(emb, vectors, weights):
+    if len(vectors) == 1 and weights[0] == 1:  # one word, as most searches are for
+        return vectors[0].astype(np.float32)
+    total = np.zeros(emb.vector_size, np.float32)
+    for vector, weight in zip(vectors, weights):
+        total += np.float32(weight) * vector
+    return total
+
+
+def row_cosines(emb, queries):
+    """Return the cosine of vectors to every stored row, (q, rows) float32; 0 where either is zero.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    queries : numpy.ndarray, shape (q, dim), float32
+
+    Notes
+    -----
+    Decodes 16,384 rows at a time, fewer of very long ones.
+    """
+    units = [_unit(query) for query in queries]
+    cosines = np.empty((len(units), emb.n_rows), np.float32)
+
+    def work(start, stop):
+        vectors, norms = _with_norms(emb.decode_rows(np.arange(start, stop)))
+        for place, unit in enumerate(units):
+            cosines[place, start:stop] = _cosines(vectors, norms, unit)
+
+    run_blocks(work, emb.n_rows, emb.block_rows)
+    return cosines
+
+
+def _unit(query):
+    query = np.ascontiguousarray(query, np.float32)
+    return query / (row_norms(query[None])[0] or 1)
+
+
+def _with_norms(vectors):
+    """Return vectors, (k, d), and what to divide their products by, (k,)."""
+    vectors = np.ascontiguousarray(vectors)
+    norms = row_norms(vectors)
+    if not norms.all():
+        norms[norms == 0] = 1
+    return vectors, norms
+
+
+def _cosines(vectors, norms, unit):
+    """Return the cosines of vectors to one of length 1, (k,); their bits do not depend on what is beside them."""
+    return stable_product(vectors, unit[:, None])[:, 0] / norms
+
+
+def word_cosines(emb, query):
+    """Return the cosine of a vector to every word, (n,) float32; EmbshrinkError where there are no words."""
+    if not len(emb):
+        raise EmbshrinkError("there are no words to search: the table holds n-grams alone",
+                             hint="Look words up, or compare some of your own: emb.distances(word, others).")
+    return _of_words(emb, row_cosines(emb, query[None])[0])
+
+
+def _of_words(emb, cosines):
+    """Return words' cosines, (n,) float32, given those of rows."""
+    rows, scale = emb.row_map, emb.scale
+    if rows is None:
+        return cosines
+    cosines = cosines[rows]
+    if scale is not None:  # a zero scale is a zero vector
+        cosines[scale == 0] = 0
+    return cosines
+
+
+def top(scores, topn):
+    """Return the places of the `topn` highest scores, best first, the lower place first on a tie, NaN last.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, shape (n,)
+    topn : int
+    """
+    topn = min(topn, len(scores))
+    if topn <= 0:
+        return np.zeros(0, np.int64)
+    negated = -scores
+    if len(scores) < FEW:
+        return negated.argsort(kind="stable")[:topn]
+    worst = np.partition(negated, topn - 1)[topn - 1]
+    places = np.flatnonzero(~(negated > worst))  # so that NaN, which is sorted last, may be the worst
+    return places[np.argsort(negated[places], kind="stable")[:topn]]
+
+
+def nearest(emb, query, topn, start=0, stop=None, without=()):
+    """Return ids and cosines of the words nearest to a vector, best first, the lower id first on a tie.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    query : numpy.ndarray, shape (dim,), float32
+    topn : int
+    start, stop : int, optional
+        Look only among the words with these ids.
+    without : collection of int
+        Ids of words to leave out.
+
+    Returns
+    -------
+    ids : numpy.ndarray, shape (k,), int64
+    cosines : numpy.ndarray, shape (k,), float32
+
+    Notes
+    -----
+    With an index (see `embshrink.embeddings.index.index_of`) only rows that may be among the nearest are decoded; ids
+    and cosines are those of decoding all, to the last bit.
+    """
+    start, stop = max(start, 0), len(emb) if stop is None else min(max(stop, 0), len(emb))
+    return _nearest(emb, [query], topn, start, stop, [without])[0]
+
+
+def _nearest(emb, queries, topn, start, stop, without):
+    """Return for each query ids and cosines, as `nearest`; those to be left out are given for each."""
+    found = _candidates(emb, [_unit(query) for query in queries], topn + max(map(len, without)), start, stop)
+    for place, query in enumerate(queries):
+        if found[place] is None:
+            found[place] = np.arange(start, stop), word_cosines(emb, query)[start:stop]
+    return [_best(*pair, topn, left_out) for pair, left_out in zip(found, without)]
+
+
+def _best(ids, cosines, topn, without):
+    best = top(cosines, topn + len(without))
+    left = [place for place, index in zip(best.tolist(), ids[best].tolist()) if index not in without]
+    left = np.array(left[: max(topn, 0)], np.int64)
+    return ids[left], cosines[left]
+
+
+def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
+    """Return ids and cosines of the words nearest to each of several words or vectors, best first.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    queries : sequence of str or numpy.ndarray, or numpy.ndarray, shape (q, dim)
+        Words and vectors. A word is none of its own neighbours.
+    topn : int
+    restrict_vocab : int, optional
+        Look only among the first so many words.
+
+    Returns
+    -------
+    ids : numpy.ndarray, shape (q, topn), int64
+        -1 where there are no more words.
+    cosines : numpy.ndarray, shape (q, topn), float32
+        NaN there.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+
+    Notes
+    -----
+    The answers are those of `most_similar`, query by query. With an index (see there) a pass over it answers several
+    queries; without, rows are decoded once for as many queries as 64 MiB of cosines allow.
+    """
+    found = [_look_up(emb, [item]) for item in queries]
+    stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
+    ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
+
+    def keep(place, best):
+        ids[place, : len(best[0])], cosines[place, : len(best[0])] = best
+
+    if not len(emb) or (index_of(emb, len(found)) is not None and topn < MOST_FOUND):
+        for first, last in blocks(len(found), BATCH_QUERIES):
+            queries, without = zip(*((query, given) for (query,), given in found[first:last]))
+            for place, best in enumerate(_nearest(emb, queries, topn, 0, stop, without), first):
+                keep(place, best)
+        return ids, cosines
+    for first, last in blocks(len(found), max(1, BATCH_VALUES // max(emb.n_rows, 1))):
+        part = row_cosines(emb, [query for (query,), _ in found[first:last]])
+        for place in range(first, last):
+            scores = _of_words(emb, part[place - first])[:stop]
+            keep(place, _best(np.arange(stop), scores, topn, found[place][1]))
+    return ids, cosines
+
+
+def _candidates(emb, units, count, start, stop):
+    """Return for each query the words that may be among the nearest, by id, and their cosines.
+
+    None where all are to be looked at: where there is no index, or it cannot tell.
+    """
+    index = index_of(emb)
+    if index is None:
+        return [None] * len(units)
+    decode = _decoder(emb)
+    answers = index.candidates(units[0][None] if len(units) == 1 else np.array(units), count, start, stop)
+    usual = [place for place, rows in enumerate(answers) if rows is not None]
+    for place, cosines in zip(usual, _cosines_to(decode, [answers[place] for place in usual],
+                                                 [units[place] for place in usual], emb.block_rows)):
+        rows = answers[place]
+        answers[place] = (rows, cosines) if index.words is None else index.words.spread(
+            rows, cosines, start, stop, count)
+    return answers
+
+
+def _cosines_to(decode, rows, units, size):
+    """Return the cosines of some rows to a vector of length 1, for each of several; decode `size` rows at a time."""
+    if len(rows) > 1 and sum(map(len, rows)) <= size:  # few, so in one go
+        vectors, norms = _with_norms(decode(np.concatenate(rows)))
+        ends = np.cumsum([len(own) for own in rows])
+        return [_cosines(vectors[end - len(own) : end], norms[end - len(own) : end], unit)
+                for own, end, unit in zip(rows, ends.tolist(), units)]
+    found = []
+    for own, unit in zip(rows, units):
+        parts = [_cosines(*_with_norms(decode(own[first : first + size])), unit)
+                 for first in range(0, max(len(own), 1), size)]
+        found.append(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return found
+
+
+def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
+    """Return the words whose vectors have the highest cosine to a sum of words.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    positive, negative : str, numpy.ndarray, or list of these or of (str or array, weight)
+        Added and subtracted; words are brought to length 1 first.
+    topn : int or None
+        None returns the cosine of every word instead, as an array.
+    clip_start, clip_end : int, optional
+        Look only among the words with these ids.
+    restrict_vocab : int, optional
+        Look only among the first so many words; overrides `clip_end`.
+
+    Returns
+    -------
+    list of (str, float)
+        Without the words that were given. Words that share a vector tie; the lower id is first.
+
+    Raises
+    ------
+    KeyError
+        If a word is missing.
+    ValueError
+        If no word is given.
+
+    Notes
+    -----
+    The second search among 20,000 rows or more decodes them all and keeps an index in memory: of codes of 4 bits
+    (pq, iiq, scalar) their bytes and 2 bytes a row, so too of pq's of 8 bits, up to one for two columns, where the
+    processor has AVX-512 VBMI; else dim + 8 bytes a row or one more (see `embshrink.embeddings.index`); and for
+    packed words about 20 bytes a word. Among 400,000 words of 50 columns later ones take half a millisecond or less
+    with codes of 4 bits, else up to two and a half. `Embeddings.close` lets go of all of it.
+    """
+    items, weights = [], []
+    for given, sign in ((positive, 1.0), (negative, -1.0)):
+        for item in _as_list(given):
+            item, weight = item if isinstance(item, tuple) else (item, sign)
+            items.append(item)
+            weights.append(weight)
+    if not items:
+        raise ValueError("cannot compute similarity with no input")
+    vectors, given = _look_up(emb, items)
+    query = _sum(emb, vectors, weights)
+    stop = restrict_vocab or clip_end or len(emb)
+    if topn is None or not len(emb):
+        return word_cosines(emb, query)[clip_start:stop]
+    ids, cosines = nearest(emb, query, topn, clip_start, stop, given)
+    return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
+
+
+def _as_list(given):
+    if given is None:
+        return []
+    if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
+        return [given]
+    return list(given)
+
+
+def logits(emb, query):
+    """Return the dot product of a vector with every word's vector: a softmax layer held in compressed form.
+
+    Parameters
+    ----------
+    emb : Embeddings
+    query : array_like, shape (dim,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,), float32
+
+    Notes
+    -----
+    Where the codec can, products are summed from tables, one look-up a code, and no row is decoded
+    (Shi and Yu, Interspeech 2018, section 3; Jegou et al. 2011, asymmetric distances).
+    """
+    query = np.ascontiguousarray(query, np.float32)
+    if query.shape != (emb.vector_size,):
+        raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {query.shape}")
+    stored = emb.stored
+    if stored is not None and not stored.columns and hasattr(stored.codec, "scores"):
+        products = stored.codec.scores(stored.codes, stored.state, query)
+    else:
+        products = np.empty(emb.n_rows, np.float32)
+        for start, block in emb.row_blocks():
+            products[start : start + len(block)] = block @ query
+    rows, scale = emb.row_map, emb.scale
+    if rows is not None:
+        products = products[rows]
+    return products if scale is None else products * scale
+
+
+def analogy(emb, a, b, c, topn=10, restrict_vocab=None):
+    """Return the words that are to `c` as `b` is to `a` (3CosAdd), best first.
+
+    Notes
+    -----
+    Mikolov, Yih and Zweig, NAACL 2013: the highest cosine to ``b - a + c``.
+    """
+    return most_similar(emb, positive=[b, c], negative=[a], topn=topn, restrict_vocab=restrict_vocab)
+
+
+def distances(emb, word_or_vector, other_words=()):
+    """Return 1 - cosine of a word or vector to `other_words`, or to all words, as an array."""
+    query = query_vector(emb, [word_or_vector], [1.0])
+    if other_words:
+        return 1 - emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
+    return 1 - word_cosines(emb, query)
+
+
+def doesnt_match(emb, words):
+    """Return the word with the lowest cosine to the mean of all; words that are missing are passed over."""
+    words = [word for word in words if word in emb]
+    if not words:
+        raise ValueError("cannot select a word from an empty list")
+    vectors = emb.vectors_for(words, norm=True)
+    return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
+
+
+def closer_than(emb, first, second):
+    """Return the words whose cosine to `first` is above that of `second`, in order of id."""
+    cosines = word_cosines(emb, emb.get_vector(first))
+    limit = cosines[emb.get_index(second)]
+    itself = emb.get_index(first)
+    return [emb.words[int(i)] for i in np.flatnonzero(cosines > limit) if i != itself]

@@ -1,0 +1,166 @@
+"""A binary file from front to back, where nothing is believed that the bytes do not bear out."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+
+from embshrink.errors import SourceError
+from embshrink.formats.io.table_builder import plural
+from embshrink.storage.disk_rows import Rows
+
+PIECE = 4 << 20
+CUT = "The file is cut short, or a number in it is wrong: fetch it again."
+
+
+class Cursor:
+    """The content from front to back; each length is checked against the bytes that are there.
+
+    Parameters
+    ----------
+    stream : embshrink.formats.io.stream.Stream
+    progress : callable, optional
+        Called as ``progress("read", done, total)``, in bytes of the source.
+    kind : str
+        What the file should be, for messages.
+
+    Attributes
+    ----------
+    offset : int
+        The byte that comes next.
+    ended : bool
+        An error says that the file ends early.
+    """
+
+    def __init__(self, stream, progress, kind):
+        self.path = stream.path
+        self.damaged = f"The file is damaged, or is no {kind}: fetch it again."
+        self.offset = 0
+        self.ended = False
+        self._stream = stream
+        self._progress = progress
+        self._ahead = b""
+        mapped = stream.file_path is not None and stream.packed is None and stream.content_size is not None
+        self._map_path = stream.file_path if mapped else None
+
+    def error(self, problem, byte, hint=None, **details):
+        """Return the error for what is wrong at a byte."""
+        return SourceError(problem, path=self.path, where=f"byte {byte}", **details, hint=hint or self.damaged)
+
+    def check(self, right, problem, byte, expected, found, hint=None):
+        """Refuse the file unless `right`."""
+        if not right:
+            raise self.error(problem, byte, hint, expected=expected, found=found)
+
+    def require(self, count, what):
+        """Refuse the file if it is known to end within the next `count` bytes."""
+        size = self._stream.content_size
+        if size is not None and count > size - self.offset:
+            raise self._ends(what, self.offset, count, size - self.offset)
+
+    def _ends(self, what, byte, expected, found):
+        self.ended = True
+        return self.error(f"the file ends in {what}", byte, CUT, expected=plural(expected, "byte"), found=found)
+
+    def some(self, count):
+        """Return the next `count` bytes, fewer only at the end."""
+        data = bytearray(count)
+        return bytes(data[: self._into(memoryview(data))])
+
+    def back(self, data):
+        """Put bytes just taken back."""
+        self._ahead = data + self._ahead
+        self.offset -= len(data)
+
+    def _into(self, view):
+        ready = min(len(self._ahead), len(view))
+        view[:ready] = self._ahead[:ready]
+        self._ahead = self._ahead[ready:]
+        count = ready + self._stream.readinto(view[ready:])
+        self.offset += count
+        if self._progress:
+            self._progress("read", self._stream.done, self._stream.size)
+        return count
+
+    def unpack(self, layout, what):
+        """Return the numbers of a `struct` layout."""
+        size = struct.calcsize(layout)
+        self.require(size, what)
+        start = self.offset
+        data = self.some(size)
+        if len(data) < size:
+            raise self._ends(what, start, size, len(data))
+        return struct.unpack(layout, data)
+
+    def flag(self, what):
+        """Return a byte that is 0 or 1."""
+        (value,) = self.unpack("<B", f"the byte that says {what}")
+        self.check(value < 2, f"the byte that says {what} is not possible", self.offset - 1, "0 or 1", value)
+        return value == 1
+
+    def array(self, shape, dtype, what, mapped=True):
+        """Return the array that comes next: mapped where that can be, else in memory.
+
+        Memory is asked for as bytes arrive, never because a header promises them.
+        """
+        dtype = np.dtype(dtype)
+        count = math.prod(shape)
+        total = count * dtype.itemsize
+        self.require(total, what)
+        start = self.offset
+        if mapped and self._map_path is not None:
+            self.skip(total, what)
+            return self._map(start, shape, dtype, what)
+        values = np.empty(min(count, PIECE), dtype)
+        done = 0
+        while done < count:
+            if done == len(values):
+                values.resize(min(count, 2 * done), refcheck=False)
+            piece = values[done : done + PIECE].view(np.uint8)
+            if self._into(memoryview(piece)) < len(piece):
+                raise self._ends(what, start, total, self.offset - start)
+            done += len(piece) // dtype.itemsize
+            del piece
+        values.resize(shape, refcheck=False)
+        return values
+
+    def rows(self, shape, what, spool):
+        """Return the float32 matrix that comes next as `Rows` on disk, of the file itself or of a new one."""
+        rows, dim = shape
+        self.require(4 * rows * dim, what)
+        start = self.offset
+        if self._map_path is not None:
+            self.skip(4 * rows * dim, what)
+            try:
+                return Rows.of_file(spool, self._map_path, shape, start)
+            except OSError as error:
+                raise self.error(f"{what} cannot be opened again: {error}", start,
+                                 "Check that nothing else writes to the file.") from error
+        matrix = Rows.new(spool, (0, dim))
+        step = max(1, PIECE // dim)
+        for first in range(0, rows, step):
+            block = np.empty((min(step, rows - first), dim), "<f4")
+            if self._into(memoryview(block.reshape(-1).view(np.uint8))) < block.nbytes:
+                raise self._ends(what, start, 4 * rows * dim, self.offset - start)
+            matrix.grow(first + len(block))
+            matrix[first : first + len(block)] = block
+        return matrix
+
+    def _map(self, start, shape, dtype, what):
+        try:
+            return np.asarray(np.memmap(self._map_path, dtype, "r", start, shape))
+        except (OSError, ValueError) as error:  # the file was replaced meanwhile, or is too large for this system
+            raise self.error(f"{what} cannot be mapped: {error}", start,
+                             "Check that nothing else writes to the file.") from error
+
+    def skip(self, total, what):
+        """Pass over bytes, which are hashed as they go by."""
+        self.require(total, what)
+        start = self.offset
+        view = memoryview(bytearray(min(total, PIECE)))
+        while self.offset - start < total:
+            part = view[: total - (self.offset - start)]
+            if self._into(part) < len(part):
+                raise self._ends(what, start, total, self.offset - start)

@@ -1,0 +1,1 @@
+"""The method `ecq`: entropy-coded quantization."""

@@ -1,0 +1,1 @@
+"""Words and n-grams, and how a file holds them; knows nothing of vectors."""
