@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from embshrink.embeddings.subwords import Subwords
 from embshrink.errors import FormatError
 from embshrink.methods import pipeline
-from embshrink.methods.base import no_progress
 from embshrink.numerics.arrays import MAX_DIM, row_norms, unit_rows
+from embshrink.numerics.progress import no_progress
 from embshrink.storage.container import Container
-from embshrink.vocabulary.ngram_rows import Subwords
 from embshrink.vocabulary.words import PlainWords, to_text
 
 BLOCK_ROWS = 16_384

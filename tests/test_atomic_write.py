@@ -16,7 +16,8 @@ import pytest
 
 from embshrink import WordVectors, compress, load
 from embshrink.errors import EmbshrinkError, TargetError
-from embshrink.storage.container import Container, atomic_write, check_target, write_container
+from embshrink.storage.atomic import atomic_write, check_target
+from embshrink.storage.container import Container, write_container
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, links and fifos")
 HEADER = {"x": 1}
@@ -288,7 +289,8 @@ def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path
 CHILD = """
 import os, resource, signal, sys, time
 import numpy as np
-from embshrink.storage.container import write_container, atomic_write
+from embshrink.storage.container import write_container
+from embshrink.storage.atomic import atomic_write
 from embshrink.errors import EmbshrinkError
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
 path = sys.argv[1]

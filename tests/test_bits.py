@@ -7,8 +7,9 @@ from conftest import make_vectors
 
 from embshrink import StepError, WordVectors, compress, load
 from embshrink.methods import iiq, registry, rq, scalar
-from embshrink.methods.base import Context, no_progress
+from embshrink.methods.base import Context
 from embshrink.numerics.linalg import eigen, gram
+from embshrink.numerics.progress import no_progress
 
 
 def context(n, seed=0):

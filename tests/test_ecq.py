@@ -16,9 +16,10 @@ from conftest import make_vectors
 from embshrink import FormatError, StepError, WordVectors, compress, load
 from embshrink.methods import registry
 from embshrink.methods.base import Context
-from embshrink.methods.ecq import codec as ecq
+from embshrink.methods.ecq import decoder as ecq_decoder
 from embshrink.methods.ecq.blocks import Blocks, Reader, bucket_count, bucket_of
-from embshrink.methods.ecq.fit import SLOPES, Coder, Tables
+from embshrink.methods.ecq.coder import SLOPES, Coder, Tables
+from embshrink.methods.ecq.decoder import Decoder
 from embshrink.methods.ecq.model import BASE, LARGEST, MAX_SIZES, RAW, TOTAL, UNIT, Model, transitions, value_of
 from embshrink.numerics import parallel
 
@@ -34,7 +35,7 @@ class Coded:
 
     @property
     def decoder(self):
-        return self.step.decoder(self.codes, self.state)
+        return Decoder(self.step, self.codes, self.state)
 
     @property
     def decoded(self):
@@ -200,7 +201,7 @@ def test_a_changed_byte_is_refused_with_its_block_and_no_other(where):
         raw[rng.integers(raw.size)] ^= 1 << rng.integers(8)
         with pytest.raises(FormatError, match=r"codes\.data"):
             read_all(made.step, codes, made.state)
-        reader, blocks, refused = made.decoder.rows, made.step.decoder(codes, made.state).blocks, []
+        reader, blocks, refused = made.decoder.rows, Decoder(made.step, codes, made.state).blocks, []
         for number in range(100):
             try:
                 found = reader.read_one(blocks, number, 4)[1]
@@ -231,7 +232,7 @@ def test_centroids_that_are_not_there_are_refused(monkeypatch):
     state = {**made.state, "index": np.zeros(35, np.uint16)}
     state["index"][34] = TOTAL  # numbers 68 and 69
     codes = made.codes
-    decoder = made.step.decoder(codes, state)
+    decoder = Decoder(made.step, codes, state)
     assert len(decoder.rows.classes) == 70
     monkeypatch.setitem(sys.modules, "embshrink.kernels.ecq", None)  # it reads blocks to their ends
     with pytest.raises(FormatError, match="names a centroid that is not there|does not end"):
@@ -244,8 +245,8 @@ def test_centroids_that_are_not_there_are_refused(monkeypatch):
 def test_reading_in_pieces_changes_nothing(monkeypatch):
     made = coded("ecq:step=0.2,centroids=20,block=7", make_vectors(3000, 6).matrix)
     right = made.decoded
-    monkeypatch.setattr(ecq, "MOST_NUMBERS", 500)
-    monkeypatch.setattr(ecq, "FEW_WHILE_READY", 100)
+    monkeypatch.setattr(ecq_decoder, "MOST_NUMBERS", 500)
+    monkeypatch.setattr(ecq_decoder, "FEW_WHILE_READY", 100)
     rows = np.random.default_rng(0).integers(3000, size=2700)
     assert np.array_equal(made.decoder.decode(rows), right[rows])
     read_all(made.step, made.codes, made.state)
@@ -257,7 +258,7 @@ def test_any_rows_in_any_order_at_any_number_of_threads(few, monkeypatch):
     right = made.decoded
     if few:
         monkeypatch.setitem(sys.modules, "embshrink.kernels.ecq", None)
-    monkeypatch.setattr(ecq, "FEW_WHILE_READY", few)
+    monkeypatch.setattr(ecq_decoder, "FEW_WHILE_READY", few)
     rows = np.random.default_rng(0).integers(5000, size=4100)
     for threads in (1, 3):
         parallel.set_threads(threads)

@@ -15,8 +15,9 @@ from embshrink.errors import EmbshrinkError, ExtraError, ShapeError, SourceError
 from embshrink.evaluation import benchmarks as datasets
 from embshrink.evaluation import run as evaluation
 from embshrink.evaluation.benchmarks import Analogies, WordPairs, read_analogies, read_pairs
-from embshrink.methods.base import RowMap, no_progress
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics.parallel import set_threads
+from embshrink.numerics.progress import no_progress
 from embshrink.reader import Embeddings, as_embeddings
 from embshrink.vocabulary.words import Words
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from embshrink import FormatError, TargetError, WordVectors, as_embeddings, compress, load, reader
+from embshrink.embeddings.subwords import Subwords
 from embshrink.formats import export, fasttext, read_vectors, write_vectors
 from embshrink.formats.fasttext import open_model
 from embshrink.numerics import parallel
-from embshrink.vocabulary import ngram_rows as ngrams
-from embshrink.vocabulary.ngram_hashing import Floret, Hashing, bucket_ids
+from embshrink.vocabulary.ngram_hashing import Floret, Hashing, bucket_ids, hashing_header
+from embshrink.vocabulary.ngram_rows import encode_ids
 
 PRUNED = Path(__file__).parent / "data" / "pruned.ftz"
 UNSEEN = ["theoretically", "nightly", "caf\u00e9s", "\u6771\u4eac", "unforeseeable",
@@ -40,9 +41,9 @@ def with_ngrams(words, matrix, hashing, rows):
     matrix = np.asarray(matrix, np.float32)
     emb = as_embeddings(WordVectors(words, matrix))
     table = np.array(list(rows.values()), np.float32).reshape(-1, matrix.shape[1])
-    emb.subwords = ngrams.Subwords(
-        {**ngrams.hashing_header(hashing), "present": len(rows), "missing": "zero"},
-        ngrams.encode_ids(np.array(list(rows), np.int64), hashing.bucket),
+    emb.subwords = Subwords(
+        {**hashing_header(hashing), "present": len(rows), "missing": "zero"},
+        encode_ids(np.array(list(rows), np.int64), hashing.bucket),
         reader.Embeddings(range(len(rows)), table.__getitem__, matrix.shape[1], None, len(rows)))
     return emb
 

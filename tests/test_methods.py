@@ -8,8 +8,9 @@ from conftest import make_vectors
 
 from embshrink import ShapeError, WordVectors, compress, load
 from embshrink.methods import registry
-from embshrink.methods.base import Context, RowMap
+from embshrink.methods.base import Context
 from embshrink.methods.pq import PQ, pack_nibbles, unpack_nibbles
+from embshrink.methods.row_map import RowMap
 
 
 @pytest.mark.parametrize("text", checks.all_settings())

@@ -8,11 +8,13 @@ from click.testing import CliRunner
 
 from embshrink import FormatError, compress, load
 from embshrink.cli.commands import cli
+from embshrink.compression.ngrams import of_file, of_model
 from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.embeddings.subwords import Subwords
 from embshrink.formats.fasttext import open_model
 from embshrink.numerics import parallel
-from embshrink.vocabulary import ngram_rows as ngrams
 from embshrink.vocabulary.ngram_hashing import bucket_ids
+from embshrink.vocabulary.ngram_rows import encode_ids
 
 UNSEEN = ["theoretically", "nightly", "caf\u00e9s", "\u6771\u4eac", "unforeseeable"]
 
@@ -35,7 +37,7 @@ def exact(source, tmp_path):
 
 def trained(model, word):
     """Return the mean of a word's n-gram rows with those that were never trained as zeros."""
-    table = ngrams.of_model(model)
+    table = of_model(model)
     buckets = bucket_ids(word.encode(), model.minn, model.maxn, model.bucket)
     rows = [model.rows([bucket + len(model.words)])[0] for bucket in buckets if bucket in set(table.ids.tolist())]
     return sum(rows) / len(buckets) if rows else None
@@ -62,7 +64,7 @@ def test_unseen_words_equal_gensims_where_all_ngrams_were_trained(source, exact)
     from gensim.models.fasttext import load_facebook_vectors
 
     gensim = load_facebook_vectors(str(source))
-    trained_ids = set(ngrams.of_file(exact.subwords).ids.tolist())
+    trained_ids = set(of_file(exact.subwords).ids.tolist())
     checked = 0
     for word in ["theoretically", "nights", "Australians", "reporting", "governmental", "thing"]:
         buckets = exact.subwords.hashing.ids(word.encode())
@@ -101,10 +103,10 @@ def test_steps_for_words_and_for_ngrams(steps, own, source, tmp_path):
 
 
 def test_most_useful_ngrams_are_kept(source, model, tmp_path):
-    table = ngrams.of_model(model)
+    table = of_model(model)
     compress(source, tmp_path / "v.ems", ["cast"], ngrams=["prune:keep=100"], measure=False)
     with load(tmp_path / "v.ems", verify="full") as emb:
-        kept = ngrams.of_file(emb.subwords)
+        kept = of_file(emb.subwords)
         worth = table.uses * np.linalg.norm(table.matrix, axis=1)
         assert kept.ids.tolist() == sorted(table.ids[np.argsort(-worth, kind="stable")[:100]].tolist())
 
@@ -142,7 +144,7 @@ def test_ranks(present):
             return ids[:, None].astype(np.float32)
 
     header = {"minn": 1, "maxn": 2, "bucket": 1300, "present": len(present), "missing": "zero"}
-    subwords = ngrams.Subwords(header, ngrams.encode_ids(np.array(present, np.int64), 1300), Rows())
+    subwords = Subwords(header, encode_ids(np.array(present, np.int64), 1300), Rows())
     rows = [subwords._row(bucket) for bucket in range(1300)]
     assert [bucket for bucket, row in enumerate(rows) if row >= 0] == present
     assert [row for row in rows if row >= 0] == list(range(len(present)))

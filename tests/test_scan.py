@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from embshrink import WordVectors, compress, load
 from embshrink.embeddings import index as scan
 from embshrink.embeddings import search
-from embshrink.methods.base import RowMap
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics import parallel
 from embshrink.reader import Embeddings, as_embeddings
 from embshrink.vocabulary.words import Words

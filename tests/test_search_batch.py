@@ -13,7 +13,7 @@ from embshrink import WordVectors, compress, load
 from embshrink.embeddings import index as scan
 from embshrink.embeddings import search
 from embshrink.errors import EmbshrinkError, FormatError
-from embshrink.methods.base import RowMap
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics import parallel
 from embshrink.reader import Embeddings, as_embeddings
 from embshrink.vocabulary.packed import PackedWords, encode_packed

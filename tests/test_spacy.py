@@ -13,7 +13,7 @@ from embshrink import SourceError, TargetError, WordVectors, as_embeddings, comp
 from embshrink.compression.run import open_table
 from embshrink.formats import ReadOptions, export, spacy, write_vectors
 from embshrink.formats.io.spacy_keys import SYMBOLS, keys_of
-from embshrink.storage import container
+from embshrink.storage import atomic
 
 # From spaCy 3.8: the strings of its symbols have small numbers, others a hash.
 KEYS = {
@@ -332,7 +332,7 @@ def test_a_failure_leaves_the_old_folder(failing, tmp_path, monkeypatch):
 
 
 def test_an_error_of_the_writers_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), container.atomic_folder(tmp_path / "new", ["a"]) as create:
+    with pytest.raises(RuntimeError), atomic.atomic_folder(tmp_path / "new", ["a"]) as create:
         with create("a") as file:
             file.write(b"half")
         raise RuntimeError

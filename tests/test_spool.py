@@ -20,7 +20,7 @@ from embshrink.compression import run as compression
 from embshrink.errors import EmbshrinkError, SourceError, TargetError
 from embshrink.formats import ReadOptions, export, read_vectors, write_vectors
 from embshrink.methods import pipeline, registry
-from embshrink.methods.ecq import fit as ecqfit
+from embshrink.methods.ecq import encode as ecq_encode
 from embshrink.numerics import linalg
 from embshrink.storage import container
 from embshrink.storage import disk_rows as spool
@@ -272,8 +272,8 @@ def test_codes_are_not_held_in_memory(steps, sources, tmp_path, monkeypatch):
     """Where the rows are on disk, so are the codes, which are made some rows at a time."""
     monkeypatch.setattr(spool, "SHARE", LEAST_LIMIT)
     monkeypatch.setattr(pipeline, "rows_at_once", lambda c: 256)
-    monkeypatch.setattr(ecqfit, "ROWS", 32)
-    monkeypatch.setattr(ecqfit, "PARTS", 2)
+    monkeypatch.setattr(ecq_encode, "ROWS", 32)
+    monkeypatch.setattr(ecq_encode, "PARTS", 2)
     seen, reported = {}, []
     write = compression.write_container
 

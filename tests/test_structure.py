@@ -21,9 +21,9 @@ LAYERS = {
     "embeddings": {"embeddings", "errors", "numerics", "reader", "vocabulary"},
     "formats": {"embeddings", "errors", "formats", "methods", "numerics", "storage", "vocabulary"},
     "evaluation": {"errors", "evaluation", "methods", "numerics", "vocabulary"},
-    "compression": {"embeddings", "errors", "methods", "numerics", "reader", "storage", "vocabulary"},
-    "reader": {"errors", "methods", "numerics", "storage", "vocabulary"},
-    "cli": {"errors", "methods"},
+    "compression": {"compression", "embeddings", "errors", "methods", "numerics", "reader", "storage", "vocabulary"},
+    "reader": {"embeddings", "errors", "methods", "numerics", "storage", "vocabulary"},
+    "cli": {"errors", "methods", "numerics"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -526,8 +526,8 @@ def stored_parts(text, n=300, d=10):
     matrix = make_vectors(n, d).matrix
     step = registry.parse(text).resolve(n, d)
     context = Context(pipeline.zipf_weights(n), np.random.default_rng(0))
-    if hasattr(step, "arrange"):
-        matrix = matrix[step.arrange(matrix, context)]
+    order = step.arrange(matrix, context)
+    matrix = matrix if order is None else matrix[order]
     state = step.fit(matrix, context)
     codes = step.encode(matrix, state, context)
     step.check(codes, state, n, d)

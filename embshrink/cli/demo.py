@@ -8,7 +8,7 @@ import tempfile
 
 import numpy as np
 
-from embshrink.methods.base import no_progress
+from embshrink.numerics.progress import no_progress
 
 RECIPES = {
     "ecq": ["ecq"],

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from embshrink.errors import EmbshrinkError, ExtraError, TargetError
-from embshrink.methods.base import no_progress
+from embshrink.numerics.progress import no_progress
 
 # Settings that reach what a method's defaults, on a small table, do not.
 STEPS = {
@@ -214,7 +214,7 @@ def _search(folder):
 
 def _evaluate(folder):
     from embshrink.evaluation import run as evaluation
-    from embshrink.storage.container import atomic_write
+    from embshrink.storage.atomic import atomic_write
 
     vectors, questions = _table(ROWS, DIM), os.path.join(folder, "questions.txt")
     with atomic_write(questions, force=True) as file:

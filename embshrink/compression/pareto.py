@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from embshrink.errors import EmbshrinkError
 from embshrink.methods import registry
-from embshrink.methods.base import no_progress
+from embshrink.numerics.progress import no_progress
 
 SAMPLE = 20_000  # words that everything is tried on
 BITS = (0.5, 1, 2, 4, 8)  # a number

@@ -81,9 +81,9 @@ def meet(aim, steps, job, choose=False):
         If there is no bits step to set.
     AimMissed
     """
-    if not steps or steps[-1].axis != "bits" or not hasattr(steps[-1], "with_bits"):
+    if not steps or steps[-1].axis != "bits":
         raise StepError(f"{aim.kind} needs a bits step to set", hint="Add ecq, or another of: embshrink methods")
-    fits_itself = hasattr(steps[-1], "fitted")
+    fits_itself = steps[-1].fits_itself
     if aim.kind in QUALITIES:
         return _reach_by_step(aim, steps, job) if fits_itself else _reach_by_bits(aim, steps, job)
     if not fits_itself:

@@ -15,23 +15,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import embshrink
+from embshrink.compression.ngrams import NgramTable, of_file, of_model, unseen_cosine
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import ShapeError, SourceError, StepError
 from embshrink.methods import pipeline, registry
-from embshrink.methods.base import RowMap, no_progress
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.progress import no_progress
 from embshrink.reader import Embeddings, as_embeddings, load
-from embshrink.storage.container import atomic_write, check_target, plan_container, write_container
+from embshrink.storage.atomic import atomic_write, check_target
+from embshrink.storage.container import plan_container, write_container
 from embshrink.storage.disk_rows import SHARE, Spool, peak_memory
-from embshrink.vocabulary.ngram_rows import (
-    NgramTable,
-    encode_ids,
-    hashing_header,
-    of_file,
-    of_model,
-    plan_ids,
-    unseen_cosine,
-)
+from embshrink.vocabulary.ngram_hashing import hashing_header
+from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
 from embshrink.vocabulary.words import Words, encode_plain, plan_plain, to_bytes
 
 CHECKED_ROWS, CHECKS = 1000, 16
@@ -588,7 +584,7 @@ def _weights(table, counts, steps, warnings):
     from embshrink.compression.counts import looks_alphabetical, read_counts, weights_of
 
     if counts is None:
-        if any(getattr(step, "weighs", False) for step in steps) and looks_alphabetical(table.words):
+        if any(step.weighs for step in steps) and looks_alphabetical(table.words):
             warnings.append("the words come in alphabetical order, which does not say how frequent they are: "
                             "give a file of counts (--counts FILE)")
         return None, None

@@ -64,7 +64,7 @@ def _rows_index(emb):
 
 def _small_codes_of(stored):
     """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
-    if stored is None or stored.columns or not hasattr(stored.codec, "small_codes"):
+    if stored is None or stored.columns:
         return None
     with np.errstate(over="ignore", invalid="ignore"):  # of what no row names
         small = stored.codec.small_codes(stored.codes, stored.state)

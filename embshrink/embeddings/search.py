@@ -361,9 +361,10 @@ def logits(emb, query):
     if query.shape != (emb.vector_size,):
         raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {query.shape}")
     stored = emb.stored
-    if stored is not None and not stored.columns and hasattr(stored.codec, "scores"):
+    products = None
+    if stored is not None and not stored.columns:
         products = stored.codec.scores(stored.codes, stored.state, query)
-    else:
+    if products is None:
         products = np.empty(emb.n_rows, np.float32)
         for start, block in emb.row_blocks():
             products[start : start + len(block)] = block @ query

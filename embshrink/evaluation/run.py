@@ -25,9 +25,9 @@ from embshrink.evaluation.benchmarks import (
     read_analogies,
     read_pairs,
 )
-from embshrink.methods.base import no_progress
 from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.parallel import blocks, map_blocks, one_blas_thread
+from embshrink.numerics.progress import no_progress
 from embshrink.vocabulary.words import to_text
 
 RESTRICT_VOCAB = 300_000  # gensim's

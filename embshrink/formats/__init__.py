@@ -287,7 +287,7 @@ def export(embeddings, target_path, format=None, *, force=False, progress=None):
 
 
 def _write(outgoing, target_path, format, force):
-    from embshrink.storage.container import atomic_folder, atomic_write
+    from embshrink.storage.atomic import atomic_folder, atomic_write
 
     writers = {name: (module, function) for name, (module, _, function) in FORMATS.items() if function}
     if format not in writers:

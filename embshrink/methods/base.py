@@ -1,29 +1,44 @@
-"""What a method is: a frozen dataclass of parameters that implements one of three protocols.
+"""What a method is: a frozen dataclass of parameters, derived from the class of its axis.
 
-A table of vectors costs about rows x columns x bits. A row step stores fewer vectors, a column
-step fewer numbers a vector, a codec fewer bits a number. Parameters are fields made by `param`,
-so that the registry can parse, print, check and document them without knowing the method.
+A table of vectors costs about rows x columns x bits. A `RowStep` stores fewer vectors, a `ColumnStep` fewer numbers a
+vector, a `Codec` fewer bits a number. Parameters are fields made by `param`, so that the registry can parse, print,
+check and document them without knowing the method.
 
-A step whose ``by_blocks`` is true is given rows on disk (`embshrink.storage.disk_rows.Rows`) where a table is too
-large for memory: it may index them by slices and by arrays of ids, and ask for ``shape`` and ``take``.
+The classes below say all that a method may be asked for. What must be implemented is abstract; the rest has a default
+here, and a method that can do more overrides it. Callers ask by what is declared here, never by looking for an
+attribute.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
 from embshrink.errors import FormatError
+from embshrink.numerics.progress import Progress, no_progress
+from embshrink.storage.arrays import AnyArray, ByteArray, DoubleArray, FloatArray, IntArray, Layout, StoredArray
 
-State = dict[str, np.ndarray]
-Codes = dict[str, np.ndarray]
-Plan = dict[str, tuple]  # section name -> (dtype, shape)
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from embshrink.methods.row_map import RowMap
+    from embshrink.storage.disk_rows import Matrix
+
+State: TypeAlias = Mapping[str, AnyArray]  # small arrays that decoding needs: codebooks, a basis, scales
+Codes: TypeAlias = Mapping[str, StoredArray]  # what is stored of each row
+T = TypeVar("T")
 
 
-def param(default, help, *, choices=None, low=None, high=None):
+def param(
+    default: T, help: str, *, choices: tuple[object, ...] | None = None, low: float | None = None,
+    high: float | None = None,
+) -> T:
     """Declare a parameter of a method.
 
     Parameters
@@ -37,11 +52,9 @@ def param(default, help, *, choices=None, low=None, high=None):
     low, high : number, optional
         The range allowed, ends included.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
-
-
-def no_progress(stage, done, total):
-    """Ignore what is reported: the default of every `progress` parameter."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high}
+    field: T = dataclasses.field(default=default, metadata=metadata)
+    return field
 
 
 @dataclasses.dataclass
@@ -60,74 +73,16 @@ class Context:
         Rows that a row step must keep as they are.
     progress : callable
         ``progress(stage, done, total)``.
-    notes : dict
-        What a step has to say of what it found; shown in the report.
+    notes : dict of str to float
+        What a step found; shown in the report.
     """
 
-    weights: np.ndarray
+    weights: DoubleArray
     rng: np.random.Generator
-    leading: np.ndarray | None = None
-    protected: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    progress: Callable = no_progress
-    notes: dict = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass
-class RowMap:
-    """Which stored row answers for which word.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray, shape (n,), int64
-        Row of each word; -1 for a word that is dropped.
-    count : int
-        How many rows there are.
-    owners : numpy.ndarray, shape (count,), int64, or None
-        The word whose own vector a row is; None where rows are nobody's own (centroids).
-    scale : numpy.ndarray, shape (n,), float32, or None
-        Word vector = scale * row; None for 1.
-    """
-
-    rows: np.ndarray
-    count: int
-    owners: np.ndarray | None = None
-    scale: np.ndarray | None = None
-
-    @classmethod
-    def identity(cls, n):
-        """Return the map of n words that each have their own row."""
-        ids = np.arange(n)
-        return cls(ids, n, ids)
-
-    @property
-    def is_identity(self):
-        """Whether word i has row i, its own, unscaled."""
-        return (self.scale is None and self.owners is not None and self.count == len(self.rows)
-                and np.array_equal(self.rows, np.arange(self.count)))
-
-    def then(self, after):
-        """Return the map that applies `after` to this map's rows."""
-        dropped = self.rows < 0
-        rows = np.where(dropped, -1, after.rows[np.where(dropped, 0, self.rows)])
-        scale = self.scale
-        if after.scale is not None:
-            inner = after.scale[np.where(dropped, 0, self.rows)]
-            scale = inner if scale is None else scale * inner
-        owners = None
-        if self.owners is not None and after.owners is not None:
-            owners = self.owners[after.owners]
-        return RowMap(rows, after.count, owners, scale)
-
-    def take(self, ids):
-        """Return the map of these words, numbered anew in this order; every owner is among them."""
-        if len(ids) == len(self.rows) and np.array_equal(ids, np.arange(len(ids))):
-            return self
-        new_id = np.full(len(self.rows), -1)
-        new_id[ids] = np.arange(len(ids))
-        return RowMap(
-            self.rows[ids], self.count, None if self.owners is None else new_id[self.owners],
-            None if self.scale is None else self.scale[ids],
-        )
+    leading: DoubleArray | None = None
+    protected: IntArray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    progress: Progress = no_progress
+    notes: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -149,117 +104,195 @@ class SmallCodes:
         Rows' numbers, (k, c) float32 -> the decoded rows, (k, d) float32, to the last bit; None where `turn` is.
     """
 
-    labels: Callable
-    starts: np.ndarray
-    book: np.ndarray
-    turn: np.ndarray | None = None
-    finish: Callable | None = None
+    labels: Callable[[slice], ByteArray]
+    starts: IntArray
+    book: FloatArray
+    turn: DoubleArray | None = None
+    finish: Callable[[FloatArray], FloatArray] | None = None
 
     @property
-    def bits(self):
+    def bits(self) -> int:
         """Bits of a code."""
         return 4 if len(self.book) == 16 else 8
 
     @property
-    def bytes_per_row(self):
+    def bytes_per_row(self) -> int:
         """Bytes of a row's codes."""
         return -(-len(self.starts) * self.bits // 8)
 
 
-def halves(packed, parts):
+def halves(packed: ByteArray, parts: int) -> ByteArray:
     """Return the first so many 4-bit codes of each row of bytes (n, b), the low half of a byte first, (n, parts)."""
     return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)[:, :parts]
 
 
-@runtime_checkable
-class RowStep(Protocol):
-    """A method that stores fewer rows. ``axis = "rows"``.
+class Step(ABC):
+    """What every method has. Derive from `RowStep`, `ColumnStep` or `Codec`, not from this.
 
-    Its class says in ``owned`` whether a stored row is some word's own vector.
+    Attributes
+    ----------
+    axis : {"rows", "columns", "bits"}
+    source : str
+        Where the method is described.
+    by_blocks : bool
+        Whether it takes a matrix that is on disk (`embshrink.storage.disk_rows.Rows`): it indexes rows by slices and
+        by arrays of ids, and asks for ``shape`` and ``take``. False: the matrix is brought into memory first.
     """
 
-    def resolve(self, n, d):
+    axis: ClassVar[str]
+    source: ClassVar[str]
+    by_blocks: ClassVar[bool] = False
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the result depends on how frequent words are."""
+        return False
+
+    @abstractmethod
+    def resolve(self, n: int, d: int) -> Self:
         """Return this step with every None filled in for a table of n rows and d columns."""
 
-    def reduce(self, matrix, context) -> tuple[RowMap, np.ndarray]:
+
+class RowStep(Step):
+    """A method that stores fewer rows.
+
+    Attributes
+    ----------
+    owned : bool
+        Whether each stored row is some word's own vector.
+    """
+
+    axis: ClassVar[str] = "rows"
+    owned: ClassVar[bool]
+
+    @abstractmethod
+    def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
         """Return the map and the rows that are stored, (count, d) float32."""
 
-    def plan(self, n, d) -> tuple[int, set]:
+    @abstractmethod
+    def plan(self, n: int, d: int) -> tuple[int, set[str]]:
         """Return how many rows stay at most, and which of ``scale`` and ``owners`` the map will hold."""
 
 
-@runtime_checkable
-class ColumnStep(Protocol):
-    """A method that stores fewer numbers a row. ``axis = "columns"``.
+class ColumnStep(Step):
+    """A method that stores fewer numbers a row."""
 
-    Optional: ``fitted(state)`` returns the step to store, where `fit` decides what `resolve` could not; until
-    then `plan` gives the most it may be.
-    """
+    axis: ClassVar[str] = "columns"
 
-    def resolve(self, n, d):
-        """Return this step with every None filled in for a table of n rows and d columns."""
-
-    def fit(self, matrix, context) -> State:
+    @abstractmethod
+    def fit(self, matrix: Matrix, context: Context) -> State:
         """Return the small arrays that `apply` and `invert` need."""
 
-    def apply(self, matrix, state) -> np.ndarray:
+    def fitted(self, state: State) -> Self:
+        """Return the step to store: `fit` may decide what `resolve` could not. Until then `plan` gives the most."""
+        return self
+
+    @abstractmethod
+    def apply(self, matrix: Matrix, state: State) -> Matrix:
         """Map (n, d) to (n, c) float32."""
 
-    def invert(self, matrix, state) -> np.ndarray:
+    @abstractmethod
+    def invert(self, matrix: FloatArray, state: State) -> FloatArray:
         """Map (k, c) back to (k, d) float32, with numpy alone."""
 
-    def plan(self, n, d) -> tuple[int, Plan]:
+    @abstractmethod
+    def plan(self, n: int, d: int) -> tuple[int, Layout]:
         """Return c and the state's sections."""
 
 
-@runtime_checkable
-class Codec(Protocol):
-    """A method that stores fewer bits a number. ``axis = "bits"``.
+class Codec(Step):
+    """A method that stores fewer bits a number.
 
-    Optional: ``arrange(matrix, context)`` returns an order of the rows, (n,) int64, in which they come to `fit` and
-    `encode`; the row map undoes it, so a codec stores no order of its own. ``reorders`` is true where that
-    order is other than by frequency, so that a plan counts the row map. ``fitted(state)`` as for a column step.
-    ``decoder(codes, state)`` returns an object with a method ``decode(rows)``, for codecs whose tables take time.
-    ``small_codes(codes, state)`` returns the codes as `SmallCodes`, or None where these parameters make other codes.
+    Attributes
+    ----------
+    fits_itself : bool
+        Whether `fit` finds the setting that spends the bits asked for, as `fitted` then says; the size is known only
+        after encoding. False: the size follows from the parameters.
     """
 
-    def resolve(self, n, d):
-        """Return this step with every None filled in for a table of n rows and d columns."""
+    axis: ClassVar[str] = "bits"
+    fits_itself: ClassVar[bool] = False
 
-    def fit(self, matrix, context) -> State:
+    @property
+    def reorders(self) -> bool:
+        """Whether `arrange` returns an order other than by frequency, so that a plan counts the row map."""
+        return False
+
+    def arrange(self, matrix: Matrix, context: Context) -> IntArray | None:
+        """Return the order in which rows come to `fit` and `encode`, (n,) int64, or None for theirs.
+
+        The row map undoes it, so a codec stores no order of its own.
+        """
+        return None
+
+    @abstractmethod
+    def fit(self, matrix: Matrix, context: Context) -> State:
         """Return the small arrays that coding needs: codebooks, scales, a basis."""
 
-    def encode(self, matrix, state, context) -> Codes:
+    def fitted(self, state: State) -> Self:
+        """Return the step to store: `fit` may decide what `resolve` could not. Until then `plan` gives the most."""
+        return self
+
+    @abstractmethod
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
         """Return what is stored of each row, for a matrix (n, c)."""
 
-    def decode(self, codes, state, rows) -> np.ndarray:
+    @abstractmethod
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
         """Return rows (k,) as (k, c) float32; with numpy alone where k is small."""
 
-    def check(self, codes, state, n, c):
+    def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
+        """Return what decodes rows as `decode` does; for codecs whose tables take time to make, made once."""
+        return functools.partial(self.decode, codes, state)
+
+    def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray | None:
+        """Return the dot product of a vector (c,) with every row, (n,) float32, from the codes alone.
+
+        None where that is no faster than decoding.
+        """
+        return None
+
+    def small_codes(self, codes: Codes, state: State) -> SmallCodes | None:
+        """Return the codes as `SmallCodes`, or None where these parameters make other codes."""
+        return None
+
+    @abstractmethod
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         """Raise FormatError unless arrays from a file fit each other and n rows of c columns.
 
         Called at open with the sections unread: shapes and dtypes only, and the state's values.
         """
 
-    def check_codes(self, codes, state):
+    def check_codes(self, codes: Codes, state: State) -> None:  # noqa: B027
         """Raise FormatError if a stored code is out of range, where decoding all rows would not say so.
 
-        Where each row has codes of its own, it may be called with those of some rows at a time.
+        Where each row has codes of its own, it may be called with those of some rows at a time. By default every
+        code is valid.
         """
 
-    def plan(self, n, c) -> Plan:
+    @abstractmethod
+    def plan(self, n: int, c: int) -> Layout:
         """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``."""
 
-    def with_bits(self, bits, c):
-        """Return this codec set to spend at most `bits` a row of c columns."""
+    @abstractmethod
+    def with_bits(self, bits: float, c: int) -> Self:
+        """Return this codec set to spend at most `bits` a row of c columns.
+
+        Raises
+        ------
+        StepError
+            If it cannot spend so few.
+        """
 
 
-def rows_at_once(c):
+def rows_at_once(c: int) -> int:
     """Return how many rows of c columns to encode at a time: a multiple of what any method takes together."""
     return 16_384 * max(1, (1 << 22) // (16_384 * c))
 
 
-def expect(name, array, dtype, shape):
+def expect(
+    name: str, array: StoredArray | None, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
+) -> None:
     """Raise FormatError unless `array` has this dtype and shape; None in `shape` allows any length."""
     if array is None:
         raise FormatError(f"section {name} is missing")
@@ -270,13 +303,13 @@ def expect(name, array, dtype, shape):
                           found=f"{array.dtype} {array.shape}")
 
 
-def expect_finite(name, array):
+def expect_finite(name: str, array: AnyArray) -> None:
     """Raise FormatError if `array` holds a NaN or an infinity."""
     if not np.isfinite(array).all():
         raise FormatError(f"section {name} holds a NaN or an infinity")
 
 
-def expect_planned(planned, codes, state):
+def expect_planned(planned: Layout, codes: Codes, state: State) -> None:
     """Raise FormatError unless a file's arrays have the types and shapes of `Codec.plan`, and its state is finite."""
     given = {**{f"codes.{name}": part for name, part in codes.items()},
              **{f"state.{name}": part for name, part in state.items()}}

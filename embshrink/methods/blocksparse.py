@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.methods.base import Codec, expect, expect_finite, param
 from embshrink.numerics import parallel
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import eigen, gram, project
@@ -21,7 +21,7 @@ DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
-class BlockSparse:
+class BlockSparse(Codec):
     """Turn vectors to their principal axes and store the last axes for the most frequent words only.
 
     The axes are cut into blocks of columns, and `geometry` says for how many words each block is
@@ -40,7 +40,6 @@ class BlockSparse:
     controls, and worse.
     """
 
-    axis: ClassVar[str] = "bits"
     source: ClassVar[str] = "Demeester et al. 2018 (predefined sparseness)"
 
     density: float | None = param(None, "share of the numbers that is stored; 0.25 by default", low=0.0, high=1.0)

@@ -8,20 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import ShapeError, StepError
-from embshrink.methods.base import expect, param
+from embshrink.methods.base import Codec, expect, param
 from embshrink.storage.disk_rows import on_blocks
 
 ROWS = 16_384
 
 
 @dataclass(frozen=True)
-class Cast:
+class Cast(Codec):
     """Store every number as float16, or as float32 as it is.
 
     float16 keeps 11 bits of each number: a relative error near 1e-8, invisible to cosines.
     """
 
-    axis: ClassVar[str] = "bits"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "IEEE 754 binary16"
 

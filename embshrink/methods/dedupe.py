@@ -7,18 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.methods.base import RowMap
+from embshrink.methods.base import RowStep
+from embshrink.methods.row_map import RowMap
 
 
 @dataclass(frozen=True)
-class Dedupe:
+class Dedupe(RowStep):
     """Store each distinct vector once. Nothing is lost.
 
     Rows keep the order of their first words. Vectors are compared by their bits, so 0.0 and
     -0.0 differ.
     """
 
-    axis: ClassVar[str] = "rows"
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors, in frequency order"
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.methods.base import expect, expect_finite, param
+from embshrink.methods.base import Codec, expect, expect_finite, param
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import eigen, gram, project
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
@@ -23,7 +23,7 @@ DTYPES = {"float16": np.dtype(np.float16), "float32": np.dtype(np.float32), "int
 
 
 @dataclass(frozen=True)
-class GroupReduce:
+class GroupReduce(Codec):
     """Cut words, sorted by frequency, into even blocks and give each block axes of its own.
 
     A block of n_p rows is stored as n_p x r_p coordinates on r_p axes: those that leave the
@@ -47,7 +47,6 @@ class GroupReduce:
     frequencies of a text; for similarity of words, rare ones among them, 0.25 to 0.5 is better.
     """
 
-    axis: ClassVar[str] = "bits"
     source: ClassVar[str] = "Chen et al. 2018 (GroupReduce)"
     weighs: ClassVar[bool] = True
 

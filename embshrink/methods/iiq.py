@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import SmallCodes, expect_planned, halves, param
+from embshrink.methods.base import Codec, SmallCodes, expect_planned, halves, param
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import column_means, eigen, gram
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
@@ -17,7 +17,7 @@ BLOCK = 16_384
 
 
 @dataclass(frozen=True)
-class IIQ:
+class IIQ(Codec):
     """Store one bit for each of `bits` directions, chosen so that words stay apart.
 
     The vectors are centred, their `remove` strongest directions are taken away (they say how
@@ -36,7 +36,6 @@ class IIQ:
     ``1 - 2 * hamming / bits``.
     """
 
-    axis: ClassVar[str] = "bits"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Liao et al., AAAI 2020; ITQ: Gong & Lazebnik 2011"
 

@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import ShapeError
-from embshrink.methods.base import RowMap, param
+from embshrink.methods.base import RowStep, param
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import row_norms, unit_rows
 
 
 @dataclass(frozen=True)
-class KMeans:
+class KMeans(RowStep):
     """Replace every vector by the centroid of its cluster.
 
     No word stays exact, and the mean loss is the least of all row steps at equal rows; frequent
@@ -26,7 +27,6 @@ class KMeans:
     A spherical centroid has length 1; without `norms` it is stored at the mean length of its words.
     """
 
-    axis: ClassVar[str] = "rows"
     owned: ClassVar[bool] = False  # a centroid is no word's own vector
     source: ClassVar[str] = "finalfusion-rust#26 (3); Lloyd 1982; Dhillon & Modha 2001"
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import param
+from embshrink.methods.base import ColumnStep, param
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import column_means, eigen, gram, project
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRank(ColumnStep):
     """Keep each vector's coordinates along the `dims` axes on which vectors differ most.
 
     With `center` these are the principal components; without it, the truncated singular value
@@ -32,7 +32,6 @@ class LowRank:
     (n + d) dims; for n far above d that is the share of the dims, which is what `keep` counts.
     """
 
-    axis: ClassVar[str] = "columns"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Acharya et al. 2019; Eckart & Young 1936"
 

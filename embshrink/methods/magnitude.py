@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import expect_finite, expect_planned, param
+from embshrink.methods.base import Codec, expect_finite, expect_planned, param
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.numerics.parallel import map_blocks
 from embshrink.storage.disk_rows import on_blocks
@@ -20,7 +20,7 @@ DTYPES = {"int8": np.dtype(np.int8), "float16": np.dtype(np.float16)}
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Codec):
     """Store the numbers of largest magnitude and a bitmap of where they are; the others decode as 0.
 
     With ``scope="row"`` every vector keeps equally many numbers; with ``global`` the table's largest are kept,
@@ -37,7 +37,6 @@ class Magnitude:
     bitmap is smaller than column numbers unless nearly all is zero.
     """
 
-    axis: ClassVar[str] = "bits"
     source: ClassVar[str] = "Grachev et al. 2019 (magnitude pruning)"
 
     sparsity: float = param(0.5, "share of the numbers that becomes 0", low=0.0, high=1.0)

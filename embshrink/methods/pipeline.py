@@ -11,8 +11,10 @@ import numpy as np
 
 from embshrink.errors import FormatError
 from embshrink.methods import registry
-from embshrink.methods.base import Context, RowMap, expect, expect_finite, no_progress, rows_at_once
+from embshrink.methods.base import Context, expect, expect_finite, rows_at_once
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics.arrays import narrowest_uint
+from embshrink.numerics.progress import no_progress
 from embshrink.storage.disk_rows import Rows
 
 LOSSLESS = "cast:dtype=float32"
@@ -56,9 +58,7 @@ class Stored:
 
     @functools.cached_property
     def _decode(self):
-        if hasattr(self.codec, "decoder"):
-            return self.codec.decoder(self.codes, self.state).decode
-        return functools.partial(self.codec.decode, self.codes, self.state)
+        return self.codec.decoder(self.codes, self.state)
 
     def decode(self, rows):
         """Return stored rows as vectors.
@@ -158,7 +158,7 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
                 matrix, row_map = _order_rows(matrix, row_map, kept)
         step = step.resolve(*matrix.shape)
         resolved.append(step)
-        if not getattr(step, "by_blocks", False):
+        if not step.by_blocks:
             matrix = np.asarray(matrix)  # refused where rows on disk are too many for memory
         per_row, leading = _row_weights(row_map, weights)
         context = Context(
@@ -171,16 +171,13 @@ def shrink(matrix, steps, *, row_map=None, weights=None, protected=(), seed=0, p
             row_map = row_map.then(reduced)
         elif step.axis == "columns":
             state = step.fit(matrix, context)
-            if hasattr(step, "fitted"):  # what is known only now, and the file must say
-                step = resolved[-1] = step.fitted(state)
+            step = resolved[-1] = step.fitted(state)  # what is known only now, and the file must say
             matrix = step.apply(matrix, state)
             columns.append((step, state))
         else:
-            if hasattr(step, "arrange"):
-                matrix, row_map = _arrange(step, matrix, row_map, context)
+            matrix, row_map = _arrange(step, matrix, row_map, context)
             state = step.fit(matrix, context)
-            if hasattr(step, "fitted"):
-                step = resolved[-1] = step.fitted(state)
+            step = resolved[-1] = step.fitted(state)
             codes = _encode(step, matrix, state, context)
     return Stored(resolved, dim, row_map.take(kept), columns, resolved[-1], state, codes), row_map
 
@@ -235,7 +232,7 @@ def _order_rows(matrix, row_map, ids):
 def _arrange(step, matrix, row_map, context):
     """Put rows in the order that a codec asks for; the row map, which row steps may need anyway, undoes it."""
     order = step.arrange(matrix, context)
-    if np.array_equal(order, np.arange(len(order))):
+    if order is None or np.array_equal(order, np.arange(len(order))):
         return matrix, row_map
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
@@ -308,7 +305,7 @@ def plan(n, d, steps, *, row_map=None):
             columns.update({f"columns.{index}.{name}": part for name, part in state.items()})
         else:
             codec = step.plan(rows, width)
-            mapped |= getattr(step, "reorders", False)
+            mapped |= step.reorders
     if mapped:
         sections["map.rows"] = (narrowest_uint(max(rows - 1, 0)), (n,))
         if scaled:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import SmallCodes, expect_planned, param, rows_at_once
+from embshrink.methods.base import Codec, SmallCodes, expect_planned, param, rows_at_once
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import eigen, gram, project
@@ -22,7 +22,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class PQ:
+class PQ(Codec):
     """Cut each vector into `subspaces` parts and store, for each part, which centroid is nearest.
 
     With ``normalize=columns`` all columns count alike, whatever their spread; the spreads are stored.
@@ -40,7 +40,6 @@ class PQ:
     never back; here ``normalize="columns"`` does and stores the scales.
     """
 
-    axis: ClassVar[str] = "bits"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Jégou et al. 2011; OPQ: Ge et al. 2014; basis embedding: Shi & Yu 2018"
 
@@ -172,8 +171,8 @@ class PQ:
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
     def decoder(self, codes, state):
-        """Return an object whose ``decode(rows)`` is as `decode`, with the codebook laid out once."""
-        return _Decoder(self, codes, state)
+        """Return what decodes rows as `decode` does, with the codebook laid out once."""
+        return _Decoder(self, codes, state).decode
 
     def decode(self, codes, state, rows):
         return _Decoder(self, codes, state).decode(rows)

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import ShapeError
-from embshrink.methods.base import RowMap, param
+from embshrink.methods.base import RowStep, param
+from embshrink.methods.row_map import RowMap
 from embshrink.numerics.arrays import row_norms, unit_rows
 from embshrink.storage.disk_rows import on_blocks
 
@@ -16,7 +17,7 @@ LEAST_KEPT = 20_000
 
 
 @dataclass(frozen=True)
-class Prune:
+class Prune(RowStep):
     """Keep the vectors of some words, and map each other word to the nearest kept one.
 
     Kept are the most frequent words, or with ``select=facility`` those that stand best for all: the
@@ -36,7 +37,6 @@ class Prune:
     on a graph of nearest neighbours, then `polish` rounds of moving each kept word to its cluster's medoid.
     """
 
-    axis: ClassVar[str] = "rows"
     by_blocks: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "finalfusion-rust#26 (1), (2); spaCy Vocab.prune_vectors"

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import expect_planned, param
+from embshrink.methods.base import Codec, expect_planned, param
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
@@ -17,7 +17,7 @@ RIDGE = 1e-3  # of a centroid's count: keeps the least squares solvable where a 
 
 
 @dataclass(frozen=True)
-class RQ:
+class RQ(Codec):
     """Store a vector as the sum of `codebooks` centroids, each refining what those before it left.
 
     The best method below one bit a number. Slower to compress than `pq`, as fast to decode.
@@ -30,7 +30,6 @@ class RQ:
     `rounds` times: the codebook update of Martinez et al., ECCV 2016 (LSQ).
     """
 
-    axis: ClassVar[str] = "bits"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Chen et al. 2010; Babenko & Lempitsky 2014; Martinez et al. 2016"
 

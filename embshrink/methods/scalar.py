@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import SmallCodes, expect_planned, halves, param
+from embshrink.methods.base import Codec, SmallCodes, expect_planned, halves, param
 from embshrink.numerics.parallel import blocks, map_blocks
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -18,7 +18,7 @@ SEARCHES = 24  # each narrows the range by 0.618: to a hundred-thousandth
 
 
 @dataclass(frozen=True)
-class Scalar:
+class Scalar(Codec):
     """Round every number to the nearest of ``2 ** bits`` evenly spaced values.
 
     What lies outside a range is clipped to its ends; the range is the one that loses least.
@@ -32,7 +32,6 @@ class Scalar:
     range about its own mean.
     """
 
-    axis: ClassVar[str] = "bits"
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "May et al., NeurIPS 2019 (smallfry)"
 
@@ -104,9 +103,6 @@ class Scalar:
 
     def check(self, codes, state, n, c):
         expect_planned(self.plan(n, c), codes, state)
-
-    def check_codes(self, codes, state):
-        """Every byte is a valid code."""
 
 
 def best_reach(columns, bits, progress):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.methods.base import expect_finite, expect_planned, param
+from embshrink.methods.base import Codec, expect_finite, expect_planned, param
 from embshrink.numerics.arrays import narrowest_uint, stable_product
 from embshrink.numerics.linalg import eigen, gram, project
 from embshrink.numerics.parallel import blocks, one_blas_thread
@@ -22,7 +22,7 @@ DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
-class TensorTrain:
+class TensorTrain(Codec):
     """Write row numbers and columns in digits, and the table as a product of one core per pair of digits.
 
     Rows are numbered in mixed radix I_1 x ... x I_k and columns in J_1 x ... x J_k, the first digit most
@@ -43,7 +43,6 @@ class TensorTrain:
     Savchenko (2019). Without training anew it beats a low rank of equal size; `pq` beats it by far.
     """
 
-    axis: ClassVar[str] = "bits"
     source: ClassVar[str] = "Oseledets 2011; Hrinchuk et al. 2020; Grachev et al. 2019 (tensor train)"
 
     rank: int | None = param(None, "largest rank between two cores; 64 by default", low=1, high=4096)

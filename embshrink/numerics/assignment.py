@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.methods.base import no_progress
 from embshrink.numerics.parallel import map_blocks
+from embshrink.numerics.progress import no_progress
 
 ROWS = 1024
 TARGETS = 512

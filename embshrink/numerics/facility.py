@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.methods.base import no_progress
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.parallel import map_blocks
+from embshrink.numerics.progress import no_progress
 
 EXACT_ROWS = 20_000  # up to here every pair is compared
 PROBES = 16

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.methods.base import no_progress
 from embshrink.numerics.assignment import best_targets
 from embshrink.numerics.parallel import run_blocks
+from embshrink.numerics.progress import no_progress
 
 FEW_COLUMNS = 16  # up to here points are compared directly; beyond, through matrix products
 BLOCK = 65_536  # rows that are put into leaves together

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embshrink.errors import FormatError
+
 EOS = b"</s>"
 MAX_NGRAM = 100
 MAX_BUCKETS = 2**31 - 1
@@ -229,3 +231,25 @@ class Hashing:
         marked = own.bow.encode() + word + own.eow.encode()
         return [value % self.bucket for part in (marked, *_runs(marked, self.minn, self.maxn))
                 for value in murmurhash3(part, own.seed)[: own.hashes]]
+
+
+def hashing_header(hashing):
+    """Return the part of a file's header that says how n-grams are hashed."""
+    part = {"minn": hashing.minn, "maxn": hashing.maxn, "bucket": hashing.bucket}
+    return part if hashing.floret is None else {**part, "hash": "floret", **vars(hashing.floret)}
+
+
+def hashing_of_header(part):
+    """Return what `hashing_header` was given; raise FormatError if a value is impossible."""
+    name = part.get("hash", "fnv1a")
+    if name not in ("fnv1a", "floret"):
+        raise FormatError("n-grams are hashed in an unknown way", expected="fnv1a or floret", found=name,
+                          hint="Update embshrink: pip install -U embshrink")
+    kinds = {"hashes": int, "seed": int, "bow": str, "eow": str} if name == "floret" else {}
+    own = {key: part.get(key) for key in kinds}
+    if any(type(own[key]) is not kind for key, kind in kinds.items()):
+        raise FormatError("the header's subwords do not say how floret hashes", expected=sorted(kinds), found=part)
+    try:
+        return Hashing(part["minn"], part["maxn"], part["bucket"], Floret(**own) if own else None)
+    except ValueError as error:
+        raise FormatError(f"the header's subwords are impossible: {error}") from error

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from embshrink.errors import StepError
 from embshrink.methods.ecq.blocks import BLOCKS_PER_START, bucket_count, bucket_of, split_bits
-from embshrink.methods.ecq.codec import centroid_unit, parse_weights
+from embshrink.methods.ecq.coder import (
+    ESCAPE_PRICE,
+    FIRST_OF_SIZE,
+    ROWS,
+    SLOPES,
+    TRIED_LEVELS,
+    ZERO_LEVEL,
+    Coder,
+    Tables,
+    distance,
+)
 from embshrink.methods.ecq.model import (
-    BASE,
     ESCAPED,
     FRACTION,
     LARGEST,
     LEVELS_PER_OCTAVE,
     MAX_SIZES,
-    RAW,
     SHIFTED,
     TOTAL,
     UNIT,
-    Model,
-    gains,
-    value_of,
+    centroid_unit,
+    parse_weights,
 )
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.numerics.assignment import best_targets
 from embshrink.numerics.kmeans import kmeans
 from embshrink.numerics.linalg import column_means, eigen, gram
-from embshrink.numerics.parallel import blocks, map_blocks, one_blas_thread
-from embshrink.storage.disk_rows import Pile
+from embshrink.numerics.parallel import map_blocks, one_blas_thread
 
 SAMPLE, SAMPLE_NUMBERS = 32_768, 4 << 20  # rows that everything is learned from, and numbers
 TRIAL = 8_192  # rows that a step is tried on
@@ -40,163 +45,12 @@ ROWS_PER_CENTROID = 16  # that a centroid must have to be worth trying
 WORTH = 6  # bits a row that all centroids may take to be worth trying
 DEARER = 100  # bits that a centroid takes beyond a row, about
 ROUNDS = 6  # of k-means
-SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # squared steps that a bit is worth
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # squared steps lost a number, about
-ROWS = 2048  # coded at a time
-PARTS = 64  # times as many until what was coded is put away
-ZERO_LEVEL = 24  # of a number as large as the distance of its values, while tables are learned
-TRIED_LEVELS = 88
-ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
 ENDING = 18.5  # bits the coder's end takes a block
 SAME = 1e-10  # of the square of a mean: rounding
 NO_SPREAD = 2.0**-6  # in distances of values: less counts as so much
 NEGLIGIBLE = 0.08  # axes behind the last one of more extent, in distances of values, are left out
 FAINT = 1e-6  # weight of means and centroids when axes are chosen: they gather in few of those that rows leave free
-FIRST_OF_SIZE = np.repeat(np.arange(MAX_SIZES), 1 << RAW)
-FIRST_OF_SIZE = np.append(FIRST_OF_SIZE, np.full(LARGEST + 1 - len(FIRST_OF_SIZE), MAX_SIZES)).astype(np.int64)
-
-
-def distance(trellis):
-    """Return how far two values of one quantizer are apart, in 1/64 steps."""
-    return 2 * UNIT if trellis else UNIT
-
-
-@dataclass
-class Tables:
-    """Statistics to code by, while they are learned.
-
-    Parameters
-    ----------
-    trellis : int
-    counts : numpy.ndarray, shape (quantizers, levels, sizes + 1), float64
-        Relative frequency of each size, both signs together, in each level.
-    shifts : numpy.ndarray, shape (quantizers, levels, 3), int8
-    """
-
-    trellis: int
-    frequencies: np.ndarray
-    shifts: np.ndarray
-
-    @classmethod
-    def first(cls, trellis):
-        """Return tables of numbers with a Laplace distribution, to begin with."""
-        spreads = 2.0 ** ((np.arange(TRIED_LEVELS) - ZERO_LEVEL) / LEVELS_PER_OCTAVE) / math.sqrt(2)
-        tables = []
-        for quantizer in range(2 if trellis else 1):
-            edges = np.concatenate([[0], BASE[1:] - 0.5, [LARGEST]])
-            if quantizer:
-                edges[1:-1] -= 0.5
-                edges[1] = 0.25
-            tables.append(-np.diff(np.exp(-edges[None] / spreads[:, None]), axis=1))
-        shares = np.stack(tables)
-        shares = np.concatenate([shares, np.full((*shares.shape[:2], 1), 1e-7)], axis=2)
-        shifts = np.zeros((*shares.shape[:2], SHIFTED), np.int8)
-        return cls(trellis, shares / shares.sum(axis=2, keepdims=True), shifts)
-
-    def learned(self, counts, sums):
-        """Return tables after what was counted, smoothed by these."""
-        shape = self.frequencies.shape
-        counts = counts.reshape(shape).astype(np.float64)
-        # A level that was hardly met leans on the tables it was begun with.
-        mixed = counts + 20 * self.frequencies
-        sums = sums.reshape(*shape[:2], SHIFTED)
-        number = np.maximum(counts[:, :, 1 : SHIFTED + 1], 1)
-        sizes = np.arange(1, SHIFTED + 1)
-        quantizers = np.arange(shape[0])[:, None, None]
-        shifts = (sums - number * value_of(sizes, quantizers, self.trellis)) / (number + 20)
-        return Tables(self.trellis, mixed / mixed.sum(axis=2, keepdims=True),
-                      np.clip(np.rint(shifts), -40, 40).astype(np.int8))
-
-    def rounded(self, low=0, high=TRIED_LEVELS, sizes=MAX_SIZES):
-        """Return the tables as a file has them, for these levels and so many sizes: slots and shifts."""
-        shares = self.frequencies[:, low:high]
-        each = shares[:, :, 1 : MAX_SIZES] / 2  # a sign's
-        slots = np.where(each * TOTAL >= 0.25, np.maximum(np.rint(each * TOTAL), 1), 0).astype(np.int64)
-        slots[:, :, sizes - 1 :] = 0
-        over = 2 * slots.sum(axis=2) + 2 - TOTAL  # zero and the escape need one each
-        for quantizer, level in zip(*np.nonzero(over > 0)):
-            row = slots[quantizer, level]
-            while 2 * row.sum() + 2 > TOTAL:
-                row[np.argmax(row)] -= 1
-        table = np.zeros((*shares.shape[:2], sizes + 1), np.uint16)
-        table[:, :, 1:sizes] = slots[:, :, : sizes - 1]
-        table[:, :, sizes] = 1
-        table[:, :, 0] = TOTAL - 1 - 2 * slots.sum(axis=2)
-        return table, self.shifts[:, low:high]
-
-
-class Coder:
-    """Chooses sizes by tables, and counts what that costs.
-
-    Parameters
-    ----------
-    table, shifts : numpy.ndarray
-        As a file has them.
-    trellis : int
-    base : numpy.ndarray, shape (m,), int64
-    fixed : bool
-        As for centroids: no states, no shifts.
-    """
-
-    def __init__(self, table, shifts, trellis, base, fixed=False):
-        self.model = Model(table, np.zeros_like(shifts) if fixed else shifts, trellis)
-        self.trellis, self.base, self.fixed, self.gains = trellis, base.astype(np.int64), fixed, gains(len(base))
-        model, sizes = self.model, table.shape[2] - 1
-        codes = np.append(np.maximum(2 * np.arange(sizes) - 1, 0), len(model.base) - 1)  # of each size, plus sign
-        frequencies = model.frequencies[:, codes]
-        plain = np.append(RAW[:sizes] , 16.0)
-        with np.errstate(divide="ignore"):
-            price = PROBABILITY - np.log2(frequencies) + plain
-        self.price = np.where(frequencies > 0, price, 2 * ESCAPE_PRICE)
-        self.values = np.abs(model.values[:, codes]).astype(np.float64)
-        scores = model.scores[:, codes]
-        self.scores = np.where(frequencies > 0, scores, scores[:, -1:])
-        self.first = np.minimum(FIRST_OF_SIZE, sizes)
-        self.steps = np.array([[distance(trellis), 0.0], [distance(trellis), UNIT if trellis else 0.0]])
-
-    def choose(self, targets, levels, slope):
-        """Return signed sizes, (n, m) int32, for targets in 1/64 steps and what rows' levels begin with."""
-        from embshrink.kernels.ecq import choose
-
-        sizes = np.empty(targets.shape, np.int32)
-        states = 1 if self.fixed else len(self.model.moves)
-        room, links = np.empty((4, states)), np.empty((targets.shape[1], states), np.int64)
-        choose(targets, levels, self.base, self.gains, slope * UNIT * UNIT, self.price, self.values, self.scores,
-               self.first, self.steps, self.model.moves, self.fixed, sizes, room, links)
-        return sizes
-
-    def choose_all(self, targets, levels, slope, sizes):
-        """Do as `choose`, some rows at a time on all cores; fill in sizes, (n, m) int32."""
-        def work(start, stop):
-            sizes[start:stop] = self.choose(targets[start:stop], levels[start:stop], slope)
-
-        map_blocks(work, len(targets), ROWS)
-
-    def count(self, targets, sizes, levels, rebuilt):
-        """Return how often each size is met in each context, and what the smallest stand for; fill in the values."""
-        from embshrink.kernels.ecq import count
-
-        counts, sums = np.zeros(self.price.shape, np.int64), np.zeros((len(self.price), SHIFTED))
-        count(sizes, levels, targets, self.base, self.gains, self.values, self.scores, self.first, self.steps,
-              self.model.levels, self.model.moves, self.fixed, counts, sums, rebuilt)
-        return counts, sums
-
-    def write(self, sizes, levels, heads, tails, tail_bits, index, block):
-        """Return the bytes of rows' blocks, end to end, and the length of each."""
-        from embshrink.kernels.ecq import write
-
-        n, m = sizes.shape
-        model, blocks = self.model, -(-n // block)
-        lengths = np.empty(blocks, np.int64)
-        symbols = min(block, n) * (3 * m + 2)
-        out, scratch = np.empty((blocks, symbols * 3 // 2 + 8), np.uint8), np.empty((symbols, 2), np.int64)
-        write(sizes, levels, heads, tails, tail_bits, index, np.cumsum(index) - index, self.base, self.gains,
-              model.frequencies, model.starts, model.scores, self.first, model.base, model.raw, model.levels,
-              model.moves, self.fixed, block, out, lengths, scratch)
-        return b"".join(row[len(row) - length :].tobytes() for row, length in zip(out, lengths)), lengths
-
-
-PROBABILITY = float(np.log2(TOTAL))
 
 
 # ---------------------------------------------------------------- fitting
@@ -253,7 +107,8 @@ def _water(variances, bits):
     return 2.0**high
 
 
-def _nearest(matrix, centroids):
+def nearest_centroids(matrix, centroids):
+    """Return the nearest centroid of each row, (n,) int64."""
     return best_targets(matrix, centroids, np.einsum("ij,ij->i", centroids, centroids) * np.float32(-0.5))[0]
 
 
@@ -323,7 +178,7 @@ class _Trial:
         self.labels, rest = np.zeros(len(choice.sample), np.int64), choice.sample
         taken = self.means[choice.buckets].astype(np.float32)  # off each row
         if len(book):
-            labels = _nearest(choice.sample, book)
+            labels = nearest_centroids(choice.sample, book)
             # The most used first, so that the heads of their numbers say something.
             order = np.argsort(-np.bincount(labels, minlength=len(book)), kind="stable")
             book, self.labels = book[order], np.argsort(order, kind="stable")[labels]
@@ -336,7 +191,7 @@ class _Trial:
         peak = float(np.abs(axes).max())
         self.unit = float(np.float32(peak / 127))
         self.basis = np.clip(np.rint(axes.T / self.unit), -127, 127).astype(np.int8)
-        self.inverse = _inverse(self.basis, self.unit)
+        self.inverse = inverse_axes(self.basis, self.unit)
         self.book_numbers = book @ self.inverse
         self.spread = np.sqrt(self._mean_squares(rest, choice.relative))
         self.extent = np.sqrt(np.square(self.spread) + self._mean_squares(taken, np.ones(len(taken))))
@@ -562,7 +417,7 @@ class _Trial:
                 found = self.at(step, rows, tables, learn=0)
         _, m, base, prior, classes = found[:5]
         table, shifts, low, (book_base, lengths, data) = self._stored(step, found)
-        inverse = _inverse(self.basis[:m], self.unit)
+        inverse = inverse_axes(self.basis[:m], self.unit)
         means = np.rint(self.means @ inverse / (step / UNIT)).astype(np.int64)
         index = np.zeros(0, np.int64)
         if len(self.book):
@@ -585,7 +440,7 @@ class _Trial:
         }
 
 
-def _inverse(basis, unit):
+def inverse_axes(basis, unit):
     """Return what rows (c,) are multiplied by for their coordinates along axes (m, c) that are nearly orthonormal."""
     basis = basis * unit
     with one_blas_thread():
@@ -604,66 +459,3 @@ def _slots(counts):
         slots[np.argmax(slots)] -= 1
     slots[np.argmax(slots)] += TOTAL - slots.sum()
     return slots
-
-
-# ---------------------------------------------------------------- writing
-
-
-def encode(codec, matrix, state, context):
-    """Return the codes of a matrix (n, c): blocks, their lengths, and where every 64th begins."""
-    n, c = matrix.shape
-    decoder = _tables_only(codec, state, n)
-    book = decoder.centroid_vectors()
-    table, trellis = state["tables"], codec.trellis
-    base = state["base"][0].astype(np.int64)
-    coder = Coder(table, state["shifts"], trellis, base)
-    step = float(state["step"][0])
-    inverse = _inverse(state["basis"], float(state["step"][1]))
-    means = state["means"].astype(np.float64)  # in 1/64 steps along the axes
-    index, tail = state["index"].astype(np.int64), split_bits(len(state["classes"]))[1]
-    prior, classes = state["prior"].astype(np.int64), state["classes"].astype(np.int64) * 16
-    mean_vectors = (means @ state["basis"].astype(np.float64) * (step * state["step"][1] / UNIT)).astype(np.float32)
-    size = codec.block * max(1, ROWS // codec.block)
-    done = 0
-
-    def part(start, stop):
-        buckets = bucket_of(np.arange(start, stop))
-        rows = matrix[start:stop]
-        labels = np.zeros(len(rows), np.int64)
-        levels = prior[buckets]
-        targets = rows.astype(np.float64) @ inverse / (step / UNIT) - means[buckets]
-        if len(book):
-            labels = _nearest(rows - mean_vectors[buckets], book)
-            targets -= decoder.centroid_values(labels) / UNIT
-            levels = levels + classes[labels]
-        targets = np.ascontiguousarray(targets * (UNIT / state["weights"][buckets].astype(np.float64))[:, None])
-        sizes = coder.choose(targets, levels, SLOPES[trellis])
-        return coder.write(sizes, levels, labels >> tail, labels & ((1 << tail) - 1), tail, index, codec.block)
-
-    def report(count):
-        nonlocal done
-        done += count
-        context.progress("encoding", done, n)
-
-    data, lengths = Pile(matrix), [np.zeros(0, np.int64)]
-    for first, last in blocks(n, PARTS * size):
-        for coded, own in map_blocks(lambda start, stop: part(first + start, first + stop), last - first, size,  # noqa: B023
-                                     report):
-            data.add(coded)
-            lengths.append(own)
-    lengths = np.concatenate(lengths)
-    least = int(lengths.min(initial=1 << 40)) if len(lengths) else 0
-    spare = lengths - least
-    return {
-        "data": data.whole(),
-        "lengths": spare.astype(narrowest_uint(int(spare.max(initial=0)))),
-        "starts": (np.cumsum(lengths) - lengths)[::BLOCKS_PER_START].astype(np.uint64),
-        "sizes": np.array([least, n], np.uint64),
-    }
-
-
-def _tables_only(codec, state, n):
-    """Return a decoder that can decode centroids, before there are codes."""
-    nothing = {"data": np.zeros(0, np.uint8), "lengths": np.zeros(0, np.uint8), "starts": np.zeros(0, np.uint64),
-               "sizes": np.array([0, n], np.uint64)}
-    return codec.decoder(nothing, state)

@@ -11,6 +11,8 @@ import functools
 
 import numpy as np
 
+from embshrink.errors import StepError
+
 PROBABILITY_BITS = 12
 TOTAL = 1 << PROBABILITY_BITS
 LOWEST = 1 << 14  # of the coder's state
@@ -128,3 +130,26 @@ def _scores(tables):
     mean = (tables * sizes).sum(axis=2, keepdims=True) * 2 // UNIT  # in 1/64; the escape counts twice, being rare
     trust = np.minimum(UNIT, 3 * mean // 2)
     return np.clip((UNIT * sizes - mean) * 1034 * trust // (UNIT * np.maximum(mean, 1)), -1600, 3600)
+
+
+def centroid_unit(trellis):
+    """Return what a centroid's coefficients are multiples of, in 1/64 steps: half of what rows' are."""
+    return UNIT if trellis else UNIT // 2
+
+
+def parse_weights(text):
+    """Return (what is lost counts by: "none", "zipf" or "counts", to which power).
+
+    Raises
+    ------
+    StepError
+    """
+    name, _, power = text.partition(":")
+    try:
+        power = float(power) if power else 1.0
+    except ValueError:
+        power = -1.0
+    if name not in ("none", "zipf", "counts") or not 0 <= power <= 2:
+        raise StepError(f"ecq cannot weigh by {text!r}", expected="none, zipf:A or counts:A, with A from 0 to 2",
+                        hint="For instance weights=zipf:0.5")
+    return name, power
