@@ -7,10 +7,14 @@ import os
 import sys
 import threading
 from bisect import bisect_left
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from embshrink.errors import EmbshrinkError, TargetError
+from embshrink.storage.arrays import FloatArray
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 SHARE = 8  # of what is allowed, a table in memory may take the eighth part: work on it takes as much a few times
 LEAST_LIMIT = 256 << 20
@@ -84,7 +88,7 @@ class _File:
             return len(data)
 
 
-class Rows:
+class Rows(Generic[ScalarT]):
     """An array in a file, shape (n, ...); a matrix (n, d) of float32 most of the time.
 
     ``rows[start:stop]``, ``rows[ids]`` and ``rows[i]`` are arrays in memory; ``rows[start:stop] = block`` writes.
@@ -226,6 +230,9 @@ class Rows:
                                      found="the end of the file",
                                      hint="Check that nothing else writes to it, and run it again.")
             view, place = view[count:], place + count
+
+
+Matrix: TypeAlias = FloatArray | Rows[np.float32]  # rows of vectors, in memory or on disk
 
 
 def _cannot_write(error, folder):
