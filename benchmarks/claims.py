@@ -11,7 +11,6 @@ import numpy as np
 from common import glove, seconds, write
 
 import embshrink
-from embshrink.evaluation import run as evaluation
 from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Context
 from embshrink.numerics.arrays import unit_rows
@@ -52,7 +51,7 @@ def residual_quantization(matrix):
 
 def binary_codes(words, matrix):
     def score(rows):
-        found = evaluation.evaluate(embshrink.WordVectors(words, rows)).similarity
+        found = embshrink.evaluate(embshrink.WordVectors(words, rows)).similarity
         return float(np.mean([100 * part.spearman for part in found]))
 
     record = {"float32": [score(matrix)]}

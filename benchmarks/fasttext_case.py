@@ -29,7 +29,7 @@ import numpy as np
 from common import process_seconds, seconds, write
 
 import embshrink
-from embshrink.evaluation import run as evaluation
+from embshrink.evaluation.loss import neighbour_overlap
 
 TRAINING = {"model": "skipgram", "dim": 100, "bucket": 2_000_000, "minn": 3, "maxn": 6, "minCount": 5, "epoch": 3,
             "thread": 1}
@@ -80,14 +80,15 @@ class Original:
     def measure(self, vectors, unseen_vectors):
         """Return how near other vectors of the same words are, and what they are worth."""
         cosines = cosines_of(self.vectors, vectors)
-        table, whole = (embshrink.WordVectors(self.words, each) for each in (vectors, self.vectors))
-        overlap = evaluation.neighbour_overlap(table, whole, queries=QUERIES)
+        table, whole = (embshrink.as_embeddings(embshrink.WordVectors(self.words, each))
+                        for each in (vectors, self.vectors))
+        overlap = neighbour_overlap(table, whole, queries=QUERIES)
         return {
             "mean cosine": float(cosines.mean()), "1st percentile": float(np.percentile(cosines, 1)),
             "mean cosine by frequency": float(np.average(cosines, weights=self.counts)),
             "mean cosine unseen": float(cosines_of(self.unseen_vectors, unseen_vectors).mean()),
             "overlap@10": overlap.overlap,
-            **{score.name: 100 * score.spearman for score in evaluation.evaluate(table).similarity},
+            **{score.name: 100 * score.spearman for score in embshrink.evaluate(table).similarity},
         }
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from common import RESULTS, glove_files, seconds, write
 
 import embshrink
-from embshrink.evaluation import run as evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
@@ -63,7 +62,7 @@ def measure(steps, source, folder):
     target = os.path.join(folder, "v.ems")
     report = embshrink.compress(source, target, steps, force=True)
     with embshrink.load(target) as emb:
-        scores = {score.name: score.spearman for score in evaluation.evaluate(emb).similarity}
+        scores = {score.name: score.spearman for score in embshrink.evaluate(emb).similarity}
         nanoseconds = decode_nanoseconds(emb)
     return {
         "steps": steps, "resolved": report.steps, "bits_per_word": report.bits_per_word, "bytes": report.target_bytes,

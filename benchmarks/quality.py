@@ -33,7 +33,7 @@ from common import RESULTS, glove, glove_files, machine, process_seconds, ratio_
 from plot import svg
 
 import embshrink
-from embshrink.compression.run import measure_loss
+from embshrink.compression.report import measure_loss
 from embshrink.formats import export
 from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.parallel import set_threads
@@ -90,7 +90,7 @@ class Table:
     def compare_some(self, rows, decoded, chosen):
         """Return the same of the decoded rows of some words, and those of the chosen words."""
         picked = embshrink.WordVectors([self.vectors.words.raw[row] for row in rows], self.matrix[rows])
-        loss = measure_loss(embshrink.WordVectors(picked.words, decoded), as_embeddings(picked))
+        loss = measure_loss(as_embeddings(embshrink.WordVectors(picked.words, decoded)), as_embeddings(picked))
         return {**loss, "overlap_at_10": None, "overlap_of_frequent": self.overlap_of_frequent(chosen),
                 "rows_measured": len(rows)}
 

@@ -32,8 +32,7 @@ from common import earlier, glove, glove_files, paired, ratio_of, seconds, write
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 import embshrink  # noqa: E402
-from embshrink.evaluation import run as evaluation  # noqa: E402
-from embshrink.evaluation.benchmarks import find_analogies  # noqa: E402
+from embshrink.evaluation.benchmarks import find_analogies, read_analogies  # noqa: E402
 from embshrink.methods import registry  # noqa: E402
 from embshrink.methods.base import Context  # noqa: E402
 from embshrink.numerics.arrays import unit_rows  # noqa: E402
@@ -287,7 +286,7 @@ def analogies(table):
     first, other, last = seconds(ours)[0], seconds(theirs)[0], seconds(ours)[0]
     found = {name: [score, len(parts[-1]["correct"]), len(parts[-1]["incorrect"])]
              for name, (score, parts) in scores.items()}
-    return {"questions": sum(map(len, (questions for _, questions in evaluation._as_analogies(path).sections))),
+    return {"questions": len(read_analogies(path)),
             "score": found, "right": found["ours"] == found["gensim"],
             "against": {"gensim evaluate_word_analogies": against(ratio_of([(statistics.mean([first, last]), other)]),
                                                                   faster(25))}}

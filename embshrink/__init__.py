@@ -5,8 +5,42 @@ Public names are imported on first use: ``import embshrink`` costs next to nothi
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from embshrink.cli.demo import demo as demo
+    from embshrink.cli.warmup import warmup as warmup
+    from embshrink.compression.run import compress as compress
+    from embshrink.compression.run import pareto as pareto
+    from embshrink.compression.run import plan as plan
+    from embshrink.compression.run import prune as prune
+    from embshrink.compression.run import quantize as quantize
+    from embshrink.embeddings.word_vectors import WordVectors as WordVectors
+    from embshrink.errors import EmbshrinkError as EmbshrinkError
+    from embshrink.errors import ExtraError as ExtraError
+    from embshrink.errors import FormatError as FormatError
+    from embshrink.errors import ShapeError as ShapeError
+    from embshrink.errors import SourceError as SourceError
+    from embshrink.errors import StepError as StepError
+    from embshrink.errors import TargetError as TargetError
+    from embshrink.formats import ReadOptions as ReadOptions
+    from embshrink.formats import list_formats as list_formats
+    from embshrink.formats import read_vectors as read_vectors
+    from embshrink.formats import write_vectors as write_vectors
+    from embshrink.methods.registry import list_methods as list_methods
+    from embshrink.reader import Embeddings as Embeddings
+    from embshrink.reader import analogy as analogy
+    from embshrink.reader import as_embeddings as as_embeddings
+    from embshrink.reader import evaluate as evaluate
+    from embshrink.reader import export as export
+    from embshrink.reader import get as get
+    from embshrink.reader import info as info
+    from embshrink.reader import load as load
+    from embshrink.reader import similar as similar
+    from embshrink.reader import verify as verify
+
 __version__ = "0.1.0"
 
+# name: where it is; the block above says the same to type checkers and editors, and a test compares the two
 _PUBLIC = {
     "load": "embshrink.reader",
     "as_embeddings": "embshrink.reader",
@@ -15,8 +49,23 @@ _PUBLIC = {
     "read_vectors": "embshrink.formats",
     "write_vectors": "embshrink.formats",
     "ReadOptions": "embshrink.formats",
+    # the commands
+    "prune": "embshrink.compression.run",
+    "quantize": "embshrink.compression.run",
     "compress": "embshrink.compression.run",
-    "evaluate": "embshrink.evaluation.run",
+    "plan": "embshrink.compression.run",
+    "pareto": "embshrink.compression.run",
+    "info": "embshrink.reader",
+    "verify": "embshrink.reader",
+    "get": "embshrink.reader",
+    "similar": "embshrink.reader",
+    "analogy": "embshrink.reader",
+    "evaluate": "embshrink.reader",
+    "export": "embshrink.reader",
+    "list_formats": "embshrink.formats",
+    "list_methods": "embshrink.methods.registry",
+    "warmup": "embshrink.cli.warmup",
+    "demo": "embshrink.cli.demo",
     "EmbshrinkError": "embshrink.errors",
     "FormatError": "embshrink.errors",
     "SourceError": "embshrink.errors",
@@ -28,13 +77,16 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 
-def __getattr__(name):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'embshrink' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # a checker is to refuse names that are not there
 
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    def __getattr__(name: str) -> object:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'embshrink' has no attribute {name!r}")
+        import importlib
+
+        found: object = getattr(importlib.import_module(_PUBLIC[name]), name)
+        return found
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -17,11 +17,17 @@ A missing word is a plain :class:`KeyError`, as everywhere in Python.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-LONGEST = 300  # characters of what was expected or found: a hostile file may hold a megabyte of it
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from typing_extensions import Self
+
+LONGEST = 300  # characters shown of what was expected or found: a hostile file may hold a megabyte of it
 
 
-def _short(value):
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
@@ -43,7 +49,8 @@ class EmbshrinkError(ValueError):
         What the user can do next, as a full sentence.
     """
 
-    def __init__(self, problem, *, path=None, where=None, expected=None, found=None, hint=None):
+    def __init__(self, problem: str, *, path: str | os.PathLike[str] | None = None, where: str | None = None,
+                 expected: object = None, found: object = None, hint: str | None = None) -> None:
         self.problem = problem
         self.path = None if path is None else os.fspath(path)
         self.where = where
@@ -52,7 +59,7 @@ class EmbshrinkError(ValueError):
         self.hint = hint
         super().__init__(self._message())
 
-    def _message(self):
+    def _message(self) -> str:
         place = ": ".join(str(part) for part in (self.path, self.where) if part is not None)
         text = f"{place}: {self.problem}" if place else self.problem
         sides = [f"{name} {_short(value)}" for name, value in (("expected", self.expected), ("found", self.found))
@@ -61,16 +68,18 @@ class EmbshrinkError(ValueError):
             text += f" ({', '.join(sides)})"
         return f"{text}. {self.hint}" if self.hint else text
 
-    def located(self, path):
+    def located(self, path: str | os.PathLike[str]) -> Self:
         """Return this error with `path` filled in, unless it already names a file."""
         if self.path is None:
             self.path = os.fspath(path)
             self.args = (self._message(),)
         return self
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, str | int | float]:
         """Return the parts as a JSON-able dict, for ``--json``."""
-        parts = {"error": type(self).__name__, "problem": self.problem, "message": str(self)}
+        parts: dict[str, str | int | float] = {
+            "error": type(self).__name__, "problem": self.problem, "message": str(self),
+        }
         for name in ("path", "where", "expected", "found", "hint"):
             value = getattr(self, name)
             if value is not None:
@@ -102,7 +111,7 @@ class ExtraError(EmbshrinkError):
     """An optional package is needed for this and is not installed."""
 
 
-def need_extra(module, extra, purpose):
+def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
     """Import `module`, or raise :class:`ExtraError` with the pip command.
 
     Parameters
@@ -110,9 +119,18 @@ def need_extra(module, extra, purpose):
     module : str
         The module's name.
     extra : str
-        The extra of embshrink's that installs it.
+        The extra of embshrink that installs it.
     purpose : str
-        What it is needed for, to begin the message with.
+        What the module is needed for; the message begins with it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ExtraError
+        If the module is not installed.
     """
     import importlib
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from embshrink import compress, load
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.job import Job
+from embshrink.compression.source import open_table
 from embshrink.methods import registry
 from embshrink.numerics import parallel
 
@@ -54,14 +55,14 @@ def check_string_round_trip(text):
 def check_file(text, vectors, path):
     """Write, reopen, verify; single, batch and whole decoding agree to the last bit; the plan was right."""
     report = compress(vectors, path, [text], force=True)
-    planned = plan_file(Job(open_table(vectors)), [text])
+    planned = Job(open_table(vectors)).plan([text])
     if registry.name_of(registry.parse(text)) != "ecq":  # which finds its step as it runs
-        assert planned[0] == report.steps
+        assert planned.steps == report.steps
     assert report.target_bytes == path.stat().st_size
     if text in UNKNOWN_SIZE:
-        assert planned[1] >= report.target_bytes - 64
+        assert planned.bytes >= report.target_bytes - 64
     else:
-        assert planned[1] == report.target_bytes
+        assert planned.bytes == report.target_bytes
     with load(path, verify="full") as emb:
         assert list(emb.words) == list(vectors.words)
         whole = np.asarray(emb.vectors)

@@ -6,8 +6,9 @@ from conftest import make_vectors
 
 from embshrink import compress, load
 from embshrink.compression import rate_control as aims
-from embshrink.compression.pareto import frontier
-from embshrink.compression.run import Job, open_table
+from embshrink.compression.job import Job
+from embshrink.compression.pareto import pareto_front
+from embshrink.compression.source import open_table
 from embshrink.errors import StepError
 
 
@@ -81,13 +82,13 @@ def test_rq_is_taken_where_it_loses_less(table, tmp_path, monkeypatch):
         monkeypatch.setattr(aims, "FEW_BITS", most)
         chosen = compress(table, tmp_path / "a.ems", "ecq", bits=60, choose=True, force=True)
         assert chosen.bits_per_word <= 60 and chosen.loss["relative_error"] == pytest.approx(expected)
-    monkeypatch.setattr(aims, "_spend", lambda *_: (_ for _ in ()).throw(StepError("not so few")))
+    monkeypatch.setattr(aims._Search, "spend", lambda *_: (_ for _ in ()).throw(StepError("not so few")))
     chosen = compress(table, tmp_path / "a.ems", "ecq", bits=60, choose=True, force=True)
     assert chosen.steps[0].startswith("rq") and chosen.loss["relative_error"] == pytest.approx(error["rq"])
 
 
 def test_the_frontier(table):
-    found = frontier(Job(open_table(table)))
+    found = pareto_front(Job(open_table(table)))
     assert [one.bytes for one in found] == sorted(one.bytes for one in found)
     best = [one for one in found if one.best]
     assert (np.diff([one.relative_error for one in best]) < 0).all()

@@ -156,7 +156,7 @@ def test_int8_is_an_alias():
 def test_beam_search_is_the_naive_one(beam, vectors):
     books = np.random.default_rng(0).standard_normal((3, 12, 10)).astype(np.float32)
     step = rq.RQ(codebooks=3, centroids=12, beam=beam)
-    codes = step._encode(vectors.matrix[:60], books)
+    codes = step._search(vectors.matrix[:60], books)
     expected = naive.beam_search(vectors.matrix[:60], books, beam)
     assert (codes == expected).all(axis=1).mean() > 0.98  # a tie up to rounding may fall either way
     errors = [((books[np.arange(3), chosen].sum(axis=1) - vectors.matrix[:60]) ** 2).sum()

@@ -12,8 +12,11 @@ from conftest import make_vectors
 
 import embshrink
 from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.job import Job
+from embshrink.compression.source import open_table
+from embshrink.formats import write_vectors
 from embshrink.methods import registry
+from embshrink.methods.scalar import Scalar
 
 ROWS = ["", "prune:keep=120", "kmeans:centroids=50", "dedupe", "prune:keep=120,norms=true",
         "prune:keep=200 kmeans:centroids=40,norms=true", "dedupe prune:keep=90"]
@@ -46,13 +49,13 @@ def test_compositions_through_a_file(rows, columns, bits, vectors, tmp_path):
     whole = np.asarray(emb.vectors)
     error = ((whole - vectors.matrix) ** 2).sum() / ((vectors.matrix - vectors.matrix.mean(axis=0)) ** 2).sum()
     assert report.loss["relative_error"] == pytest.approx(error, rel=1e-4, abs=1e-9)
-    _, planned, parts, bits_per_word = plan_file(Job(open_table(vectors)), steps)
+    planned = Job(open_table(vectors)).plan(steps)
     assert sum(report.parts.values()) == report.target_bytes
     if "groupreduce" in bits or "tensortrain" in bits or "ecq" in bits:  # how much they take depends on the values
-        assert planned >= report.target_bytes
+        assert planned.bytes >= report.target_bytes
     else:
-        assert planned == report.target_bytes
-        assert bits_per_word == report.bits_per_word
+        assert planned.bytes == report.target_bytes
+        assert planned.bits_per_word == report.bits_per_word
 
 
 def test_sharing_survives_quantization(vectors, tmp_path):
@@ -231,3 +234,25 @@ def test_a_pipe_is_read_once(name, gensim_data, tmp_path):
     assert np.array_equal(np.asarray(piped.vectors), np.asarray(plain.vectors))
     assert (piped.subwords is None) == (plain.subwords is None)
     assert piped.info()["source"]["sha256"] == plain.info()["source"]["sha256"]
+
+
+@pytest.mark.parametrize("steps", [
+    "scalar", Scalar(), ["scalar"], (Scalar(),), iter(["scalar"]), {"scalar"}, map(str, ["scalar"])])
+def test_steps_may_be_given_in_any_way(steps, vectors, tmp_path):
+    assert compress(vectors, tmp_path / "v.ems", steps, measure=False).steps == ["scalar"]
+
+
+def test_the_calls_behind_prune_and_quantize(vectors, tmp_path):
+    assert embshrink.prune(vectors, tmp_path / "a.ems", keep=50, norms=True).rows == 50
+    for parameters in ({"subspaces": 2, "rotate": "opq", "sample": None}, "subspaces=2,rotate=opq",
+                       ["subspaces=2", "rotate=opq"]):
+        report = embshrink.quantize(vectors, tmp_path / "b.ems", method="pq", parameters=parameters, force=True)
+        assert report.steps == ["pq:subspaces=2,rotate=opq,sample=400"]
+    with pytest.raises(StepError, match="cannot read '' in step"):
+        embshrink.quantize(vectors, tmp_path / "c.ems", parameters=[""])
+    with pytest.raises(TargetError, match="no name to make one of"):
+        embshrink.quantize(vectors)
+    write_vectors(vectors.words, [vectors.matrix], tmp_path / "v.vec", "word2vec-text")
+    assert embshrink.prune(tmp_path / "v.vec", keep=9).target == str(tmp_path / "v.ems")
+    assert embshrink.plan(tmp_path / "v.vec", "cast").bytes == embshrink.compress(
+        tmp_path / "v.vec", tmp_path / "d.ems", "cast").target_bytes

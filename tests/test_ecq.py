@@ -17,10 +17,25 @@ from embshrink import FormatError, StepError, WordVectors, compress, load
 from embshrink.methods import registry
 from embshrink.methods.base import Context
 from embshrink.methods.ecq import decoder as ecq_decoder
-from embshrink.methods.ecq.blocks import Blocks, Reader, bucket_count, bucket_of
-from embshrink.methods.ecq.coder import SLOPES, Coder, Tables
+from embshrink.methods.ecq.blocks import Blocks
+from embshrink.methods.ecq.coder import SLOPES, Coder
 from embshrink.methods.ecq.decoder import Decoder
-from embshrink.methods.ecq.model import BASE, LARGEST, MAX_SIZES, RAW, TOTAL, UNIT, Model, transitions, value_of
+from embshrink.methods.ecq.model import (
+    BIN_FIRST,
+    BIN_RAW_BITS,
+    LARGEST,
+    MAX_BINS,
+    TOTAL,
+    UNIT,
+    LabelCode,
+    Model,
+    bucket_count,
+    bucket_of,
+    transitions,
+    value_of,
+)
+from embshrink.methods.ecq.reader import Reader
+from embshrink.methods.ecq.statistics import Statistics
 from embshrink.numerics import parallel
 
 
@@ -109,8 +124,9 @@ def read_thrice(reader, blocks, number):
 def test_three_readers_agree(text, trellis):
     made = coded(f"ecq:{text},trellis={trellis}", heavy_tailed())
     decoder, block = made.decoder, made.step.block
-    tables = [(decoder.rows, decoder.blocks, 700), (decoder.centroids, decoder.book, decoder.k)]
-    for reader, blocks, rows in tables[: 1 + (decoder.k > 0)]:
+    tables = [(decoder.row_reader, decoder.row_blocks, 700),
+              (decoder.centroid_reader, decoder.centroid_blocks, decoder.centroid_count)]
+    for reader, blocks, rows in tables[: 1 + (decoder.centroid_count > 0)]:
         numbers = np.arange(-(-rows // block))
         whole = reader.read(blocks, numbers)
         lockstep = reader.read(blocks, numbers, kernel=False)
@@ -127,8 +143,8 @@ def test_three_readers_agree(text, trellis):
 def test_they_were_given_escapes_and_sizes_with_raw_bits():
     """What makes the test above worth something."""
     made = coded("ecq:bits=2000,centroids=1,trellis=0", heavy_tailed())
-    sizes = np.abs(made.decoder.rows.read(made.decoder.blocks, np.arange(44))[1]) // UNIT
-    for size, raw in zip(BASE[16:], RAW[16:]):
+    sizes = np.abs(made.decoder.row_reader.read(made.decoder.row_blocks, np.arange(44))[1]) // UNIT
+    for size, raw in zip(BIN_FIRST[16:], BIN_RAW_BITS[16:]):
         assert ((sizes >= size) & (sizes < size + (1 << raw))).any()
     assert (sizes > LARGEST).any()
 
@@ -141,7 +157,7 @@ def test_escapes_say_any_size(trellis):
     coder = Coder(table, np.zeros((*table.shape[:2], 3), np.int8), trellis, np.zeros(40, np.int64))
     sizes = np.random.default_rng(0).choice([0, 0, 1, -1, 2, -3, 255, -4096, 32_766, -32_767], (20, 40))
     none = np.zeros(20, np.int64)
-    data, lengths = coder.write(sizes.astype(np.int32), none, none, none, 0, none[:0], 20)
+    data, lengths = coder.write(sizes.astype(np.int32), none, none, LabelCode(none[:0], 0), 20)
     reader = Reader(coder.model, np.zeros(40, np.int16), 20, 20, [0])
     blocks = Blocks("data", np.frombuffer(data, np.uint8), lengths.astype(np.uint32), np.zeros(1, np.uint64), 0)
     values = read_thrice(reader, blocks, 0)[1][0]
@@ -156,7 +172,7 @@ def test_escapes_say_any_size(trellis):
 def test_three_readers_agree_on_nonsense(seed):
     """Any tables and any bytes: the same numbers from all, or the same refusal."""
     rng = np.random.default_rng(seed)
-    trellis, levels, sizes = (int(rng.choice(choices)) for choices in ([0, 4, 8], 129, MAX_SIZES + 1))
+    trellis, levels, sizes = (int(rng.choice(choices)) for choices in ([0, 4, 8], 129, MAX_BINS + 1))
     levels, sizes = max(levels, 1), max(sizes, 1)
     table = np.zeros(((2 if trellis else 1), levels, sizes + 1), np.uint16)
     for row in table.reshape(-1, sizes + 1):
@@ -171,7 +187,7 @@ def test_three_readers_agree_on_nonsense(seed):
     given = (rng.integers(whole.min, whole.max + 1, bucket_count(n)), rng.integers(-128, 128, k), heads)
     base = rng.integers(whole.min, whole.max + 1, m) // rng.choice([1, 4, 64])
     reader = [Reader(model, base, n, block, *given), Reader(model, base, n, block, given[0]),
-              Reader(model, base, n, block, step=32)][seed % 3]
+              Reader(model, base, n, block, unit=32)][seed % 3]
     count = -(-n // block)
     data = rng.integers(0, 256, 40 * count).astype(np.uint8)
     lengths = rng.integers(0, 40, count).astype(np.uint8)
@@ -194,14 +210,14 @@ def test_blocks_that_take_no_bits_are_read():
 @pytest.mark.parametrize("where", ["data", "lengths", "starts"])
 def test_a_changed_byte_is_refused_with_its_block_and_no_other(where):
     made = coded("ecq:step=0.2,centroids=20,block=4", make_vectors(400, 6).matrix)
-    whole, rng = made.decoder.rows.read(made.decoder.blocks, np.arange(100))[1], np.random.default_rng(0)
+    whole, rng = made.decoder.row_reader.read(made.decoder.row_blocks, np.arange(100))[1], np.random.default_rng(0)
     for _ in range(25):
         codes = {name: part.copy() for name, part in made.codes.items()}
         raw = codes[where].view(np.uint8)
         raw[rng.integers(raw.size)] ^= 1 << rng.integers(8)
         with pytest.raises(FormatError, match=r"codes\.data"):
             read_all(made.step, codes, made.state)
-        reader, blocks, refused = made.decoder.rows, Decoder(made.step, codes, made.state).blocks, []
+        reader, blocks, refused = made.decoder.row_reader, Decoder(made.step, codes, made.state).row_blocks, []
         for number in range(100):
             try:
                 found = reader.read_one(blocks, number, 4)[1]
@@ -233,7 +249,7 @@ def test_centroids_that_are_not_there_are_refused(monkeypatch):
     state["index"][34] = TOTAL  # numbers 68 and 69
     codes = made.codes
     decoder = Decoder(made.step, codes, state)
-    assert len(decoder.rows.classes) == 70
+    assert len(decoder.row_reader.centroid_levels) == 70
     monkeypatch.setitem(sys.modules, "embshrink.kernels.ecq", None)  # it reads blocks to their ends
     with pytest.raises(FormatError, match="names a centroid that is not there|does not end"):
         read_all(made.step, codes, state)
@@ -277,7 +293,7 @@ from test_ecq import coded
 made = coded("ecq:step=0.3,centroids=3,block=7", np.random.default_rng(0).standard_normal((40, 4)))
 for parts in (made.state, made.codes):
     print(hashlib.sha256(b"".join(parts[name].tobytes() for name in sorted(parts))).hexdigest())
-found = made.decoder.rows.read(made.decoder.blocks, np.arange(6))
+found = made.decoder.row_reader.read(made.decoder.row_blocks, np.arange(6))
 print([hashlib.sha256(part.tobytes()).hexdigest() for part in found])
 """
 
@@ -288,7 +304,7 @@ def test_the_same_bytes_without_a_compiler(subprocess_env):
                          capture_output=True, check=True, cwd=second_reader.__file__.rpartition("tests")[0])
     sums = [hashlib.sha256(b"".join(parts[name].tobytes() for name in sorted(parts))).hexdigest()
             for parts in (made.state, made.codes)]
-    read = made.decoder.rows.read(made.decoder.blocks, np.arange(6))
+    read = made.decoder.row_reader.read(made.decoder.row_blocks, np.arange(6))
     assert run.stdout.splitlines() == [*sums, str([hashlib.sha256(part.tobytes()).hexdigest() for part in read])]
 
 
@@ -297,7 +313,7 @@ def test_the_same_bytes_without_a_compiler(subprocess_env):
 
 def coder_of(trellis, sizes=6, seed=0):
     """Return a coder with tables of few sizes, shifts, and levels that a row does not move."""
-    table, shifts = Tables.first(trellis).rounded(8, 40, sizes)
+    table, shifts = Statistics.initial(trellis).rounded(8, 40, sizes)
     rng = np.random.default_rng(seed)
     table[:, 5, 3] = 0  # a size that only an escape says
     table[:, 5, 0] = TOTAL - 2 * table[:, 5, 1:-1].sum(axis=1) - table[:, 5, -1]
@@ -322,7 +338,7 @@ def cost_and_value(coder):
     def value(at, size):
         if spelled(at, size):
             return coder.model.values[at, max(2 * size - 1, 0)]
-        return value_of(size, at // coder.model.levels, coder.trellis)
+        return value_of(size, at // coder.model.level_count, coder.trellis)
 
     return price, value
 
@@ -341,13 +357,13 @@ def cost_of(coder, target, sizes, contexts, slope):
 @pytest.mark.parametrize("slope", [0.05, 0.14, 0.5])
 def test_the_trellis_finds_the_least_of_all_sequences(trellis, slope):
     coder = coder_of(trellis)
-    levels, height = np.array([0, 700, -3000, 90_000, 1 << 8, 5 << 8]), coder.model.levels
+    levels, height = np.array([0, 700, -3000, 90_000, 1 << 8, 5 << 8]), coder.model.level_count
     targets = np.random.default_rng(1).laplace(0, 130, (len(levels), 4))
     chosen = coder.choose(targets, levels, slope)
     assert np.array_equal(np.sign(chosen), np.sign(targets) * (chosen != 0))
     price, value = cost_and_value(coder)
     for row, target in enumerate(targets):
-        at = np.clip((coder.base + levels[row]) >> 8, 0, height - 1)
+        at = np.clip((coder.axis_levels + levels[row]) >> 8, 0, height - 1)
         contexts = [(level, height + level) for level in at]
         cost = cost_of(coder, target, chosen[row], contexts, slope * UNIT * UNIT)
         least = naive.choose_sizes(target, contexts, price, value, transitions(trellis), slope * UNIT * UNIT, 7)
@@ -364,7 +380,7 @@ def test_without_a_trellis_each_number_is_rounded_by_itself():
     for target, sizes in zip(targets, chosen):
         level = 0
         for j, (number, size) in enumerate(zip(target, sizes)):
-            at = min(max((int(coder.base[j]) + level) >> 8, 0), coder.model.levels - 1)
+            at = min(max((int(coder.axis_levels[j]) + level) >> 8, 0), coder.model.level_count - 1)
             nearest = int(abs(number) / UNIT + 0.5)
             costs = {option: (abs(number) - value(at, option)) ** 2 + SLOPES[0] * UNIT * UNIT * price(at, option)
                      for option in {nearest, max(nearest - 1, 0), 0}}
@@ -590,9 +606,9 @@ def test_buckets():
 
 
 def test_sizes_follow_one_another():
-    ends = BASE + (1 << RAW)
-    assert BASE[0] == 0
-    assert np.array_equal(BASE[1:], ends[:-1])
+    ends = BIN_FIRST + (1 << BIN_RAW_BITS)
+    assert BIN_FIRST[0] == 0
+    assert np.array_equal(BIN_FIRST[1:], ends[:-1])
     assert ends[-1] == LARGEST
 
 

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import embshrink
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import EmbshrinkError, ExtraError, ShapeError, SourceError
 from embshrink.evaluation import benchmarks as datasets
-from embshrink.evaluation import run as evaluation
+from embshrink.evaluation import loss, neighbours, similarity
+from embshrink.evaluation.analogies import analogies as answer_analogies
 from embshrink.evaluation.benchmarks import Analogies, WordPairs, read_analogies, read_pairs
+from embshrink.evaluation.scores import Evaluation
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics.parallel import set_threads
 from embshrink.numerics.progress import no_progress
-from embshrink.reader import Embeddings, as_embeddings
+from embshrink.reader import Embeddings, as_embeddings, evaluate
 from embshrink.vocabulary.words import Words
 
 DATA = Path(importlib.util.find_spec("gensim").submodule_search_locations[0], "test", "test_data")
@@ -43,6 +46,22 @@ def mapped(words, rows, row_map, scale=None):
 def expanded(emb):
     """The same words and vectors, each word with a row of its own."""
     return WordVectors(emb.words, emb.decode_ids(np.arange(len(emb))))
+
+
+def word_similarity(source, *args, **options):
+    return similarity.word_similarity(as_embeddings(source), *args, **options)
+
+
+def analogies(source, *args, **options):
+    return answer_analogies(as_embeddings(source), *args, **options)
+
+
+def reconstruction(source, baseline, **options):
+    return loss.reconstruction(as_embeddings(source), as_embeddings(baseline), **options)
+
+
+def neighbour_overlap(source, baseline, **options):
+    return loss.neighbour_overlap(as_embeddings(source), as_embeddings(baseline), **options)
 
 
 def unit(matrix):
@@ -108,7 +127,7 @@ def assert_same_correlations(score, expected):
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", ["wordsim353.tsv", "simlex999.txt"])
 def test_word_similarity_is_gensims(vectors, keyed, name, options):
-    score = evaluation.word_similarity(vectors, DATA / name, **options)
+    score = word_similarity(vectors, DATA / name, **options)
     assert_same_correlations(score, keyed.evaluate_word_pairs(DATA / name, **options))
     assert 0 < score.unknown < score.pairs_total
     assert score.pairs_used == score.pairs_total - (0 if options.get("dummy4unknown") else score.unknown)
@@ -117,7 +136,7 @@ def test_word_similarity_is_gensims(vectors, keyed, name, options):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_analogies_are_gensims_question_by_question(vectors, keyed, questions, options):
-    score = evaluation.analogies(vectors, questions, **options)
+    score = analogies(vectors, questions, **options)
     expected, sections = keyed.evaluate_word_analogies(str(questions), **options)
     found, found_sections = score.as_gensim()
     assert found == expected
@@ -134,22 +153,22 @@ def test_scores_of_a_real_table_are_gensims():
     real = WordVectors(keyed.index_to_key, keyed.vectors)
     for name in ("wordsim353.tsv", "simlex999.txt"):
         for options in ({}, {"dummy4unknown": True}, {"restrict_vocab": 1000}):
-            score = evaluation.word_similarity(real, DATA / name, **options)
+            score = word_similarity(real, DATA / name, **options)
             assert_same_correlations(score, keyed.evaluate_word_pairs(DATA / name, **options))
     benchmark = DATA / "questions-words.txt"
-    assert evaluation.analogies(real, benchmark).as_gensim() == keyed.evaluate_word_analogies(benchmark)
+    assert analogies(real, benchmark).as_gensim() == keyed.evaluate_word_analogies(benchmark)
 
 
 def test_blocks_and_threads_do_not_change_scores(vectors, questions, monkeypatch):
-    whole = evaluation.analogies(vectors, questions)
-    monkeypatch.setattr(evaluation, "DECODE_ROWS", 300)
-    monkeypatch.setattr(evaluation, "TILE_ROWS", 70)
-    monkeypatch.setattr(evaluation, "TILE_VECTORS", 5)
+    whole = analogies(vectors, questions)
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 300)
+    monkeypatch.setattr(neighbours, "TILE_ROWS", 70)
+    monkeypatch.setattr(neighbours, "TILE_VECTORS", 5)
     stages = []
     for threads in (1, 3):
         set_threads(threads)
         try:
-            assert evaluation.analogies(vectors, questions, progress=lambda *step: stages.append(step)) == whole
+            assert analogies(vectors, questions, progress=lambda *step: stages.append(step)) == whole
         finally:
             set_threads(None)
     assert stages[0] == ("neighbours", 300, len(vectors))
@@ -169,7 +188,7 @@ def angles(**degrees):
 def test_word_similarity_by_hand():
     table = angles(a=0, b=60, c=90, d=180)
     pairs = WordPairs("hand", [("a", "b", 3.0), ("a", "c", 2.0), ("a", "d", 2.5), ("a", "z", 9.0)], invalid=2)
-    score = evaluation.word_similarity(table, pairs)
+    score = word_similarity(table, pairs)
     # cosines 1/2, 0, -1 have ranks 3 2 1; the people's ranks are 3 1 2; rho = 1 - 6 * 2 / 24
     assert score.spearman == pytest.approx(0.5)
     assert score.pearson == pytest.approx(np.corrcoef([3, 2, 2.5], [0.5, 0, -1])[0, 1], abs=1e-6)
@@ -181,9 +200,9 @@ def test_word_similarity_by_hand():
 def test_the_first_of_several_cases_counts():
     table = WordVectors(["Up", "up", "down", "left"], [[0, 1], [9, 9], [0, -1], [-1, 0]])
     pairs = WordPairs("case", [("UP", "down", 0.0), ("up", "left", 1.0), ("Up", "up", 2.0)])
-    assert evaluation.word_similarity(table, pairs).pearson == pytest.approx(1.0)
-    assert evaluation.word_similarity(table, pairs, case_insensitive=False).unknown == 1
-    assert evaluation.word_similarity(table, pairs, restrict_vocab=3).unknown == 1
+    assert word_similarity(table, pairs).pearson == pytest.approx(1.0)
+    assert word_similarity(table, pairs, case_insensitive=False).unknown == 1
+    assert word_similarity(table, pairs, restrict_vocab=3).unknown == 1
 
 
 @pytest.mark.parametrize(("pairs", "reason"), [
@@ -195,7 +214,7 @@ def test_the_first_of_several_cases_counts():
 ])
 def test_no_correlation_comes_with_a_reason(pairs, reason):
     table = WordVectors(["a", "b", "c", "zero"], [[1, 0], [1, 1], [0, 1], [0, 0]])
-    score = evaluation.word_similarity(table, WordPairs("few", pairs))
+    score = word_similarity(table, WordPairs("few", pairs))
     assert score.reason == reason
     assert (score.spearman is None) == (reason is not None)
     json.dumps(score.as_dict(), allow_nan=False)
@@ -208,22 +227,22 @@ def test_no_correlation_comes_with_a_reason(pairs, reason):
 
 def test_two_pairs_have_no_p_value():
     table = angles(a=0, b=60, c=90)
-    score = evaluation.word_similarity(table, WordPairs("two", [("a", "b", 2.0), ("a", "c", 1.0)]))
+    score = word_similarity(table, WordPairs("two", [("a", "b", 2.0), ("a", "c", 1.0)]))
     assert (score.spearman, score.spearman_p) == (pytest.approx(1.0), None)
     json.dumps(score.as_dict(), allow_nan=False)
 
 
 def test_nearly_equal_scores_warn_nobody():
     pairs = WordPairs("near", [("a", "b", 1.0), ("a", "c", 1.0 + 2**-52), ("a", "d", 1.0 - 2**-52)])
-    assert evaluation.word_similarity(angles(a=0, b=60, c=90, d=180), pairs).spearman == pytest.approx(0.5)
+    assert word_similarity(angles(a=0, b=60, c=90, d=180), pairs).spearman == pytest.approx(0.5)
 
 
 def test_pairs_that_share_a_row_are_counted():
     emb = mapped(["a", "A", "b", "c", "d"], [[1, 0], [0, 1]], [0, 0, 0, 1, 1], scale=[1, 1, 2, 1, 3])
     pairs = WordPairs("shared", [("a", "b", 1.0), ("a", "c", 2.0), ("c", "d", 3.0), ("c", "c", 4.0), ("a", "A", 5.0)])
-    assert evaluation.word_similarity(emb, pairs).shared_rows == 2  # a and A are one word when folded
-    assert evaluation.word_similarity(emb, pairs, case_insensitive=False).shared_rows == 3
-    assert evaluation.word_similarity(expanded(emb), pairs).shared_rows == 0
+    assert word_similarity(emb, pairs).shared_rows == 2  # a and A are one word when folded
+    assert word_similarity(emb, pairs, case_insensitive=False).shared_rows == 3
+    assert word_similarity(expanded(emb), pairs).shared_rows == 0
 
 
 SQUARE = ["king", "man", "woman", "queen", "King", "QUEEN", "other"]
@@ -237,11 +256,11 @@ def square(queen=(1, 1, 0.1)):
 def test_analogies_by_hand():
     asked = Analogies("hand", [("one", [("man", "king", "woman", "queen"), ("man", "king", "woman", "prince")]),
                                ("two", [("man", "other", "woman", "king")])], invalid=3)
-    score = evaluation.analogies(square(), asked)
+    score = analogies(square(), asked)
     assert [(s.name, s.correct, s.total, s.unknown) for s in score.sections] == [("one", 1, 1, 1), ("two", 0, 1, 0)]
     assert (score.accuracy, score.unknown, score.invalid, score.vocabulary) == (0.5, 1, 3, 7)
     assert score.coverage == pytest.approx(2 / 3)
-    assert evaluation.analogies(square(), asked, dummy4unknown=True).total == 3
+    assert analogies(square(), asked, dummy4unknown=True).total == 3
     assert score.as_dict()["sections"][0] == {"name": "one", "correct": 1, "total": 1, "unknown": 1}
     json.dumps(score.as_dict(), allow_nan=False)
 
@@ -250,8 +269,8 @@ def test_a_question_word_in_another_case_is_no_answer():
     # "King" is the nearest to the query, but it is the query's own word when cases are folded
     asked = Analogies("case", [("all", [("other", "king", "king", "queen")])])
     table = square(queen=(1, 0.3, 0))
-    assert evaluation.analogies(table, asked).correct == 1
-    assert evaluation.analogies(table, asked, case_insensitive=False).correct == 0
+    assert analogies(table, asked).correct == 1
+    assert analogies(table, asked, case_insensitive=False).correct == 0
 
 
 @pytest.mark.parametrize("variants", [3, 4, 5, 6])
@@ -266,20 +285,20 @@ def test_five_predictions_are_looked_at_as_in_gensim(tmp_path, variants, expecte
     keyed = KeyedVectors(3)
     keyed.add_vectors(names, rows.astype(np.float32))
     path = write(tmp_path, f": all\nman woman king {expected}\n")
-    score = evaluation.analogies(WordVectors(names, rows), path)
+    score = analogies(WordVectors(names, rows), path)
     assert score.as_gensim() == keyed.evaluate_word_analogies(path)
     assert score.correct == ((variants < 5) == (expected == "queen"))
 
 
 def test_no_question_that_counts():
-    score = evaluation.analogies(square(), Analogies("none", [("all", [("a", "b", "c", "d")])]))
+    score = analogies(square(), Analogies("none", [("all", [("a", "b", "c", "d")])]))
     assert (score.accuracy, score.total, score.unknown) == (None, 0, 1)
     assert score.as_gensim()[0] == 0.0
 
 
 def test_a_vocabulary_smaller_than_the_predictions():
     table = WordVectors(["a", "b", "c"], np.eye(3))
-    score = evaluation.analogies(table, Analogies("tiny", [("all", [("a", "b", "c", "a")])]))
+    score = analogies(table, Analogies("tiny", [("all", [("a", "b", "c", "a")])]))
     assert (score.correct, score.total) == (0, 1)
 
 
@@ -288,7 +307,7 @@ def test_answers_at_the_same_cosine_come_by_id():
     rows = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 2, 2]]
     for first, right in (("first", 1), ("second", 0)):
         emb = mapped(names, rows, [0, 1, 2, 3, 3])
-        score = evaluation.analogies(emb, Analogies("tie", [("all", [("a", "b", "c", first)])]))
+        score = analogies(emb, Analogies("tie", [("all", [("a", "b", "c", first)])]))
         assert score.correct == right
 
 
@@ -297,9 +316,9 @@ def test_equal_rows_come_by_id():
     rows = np.vstack([np.eye(4)[:3], np.tile([0, 0, 0, 1], (30, 1))])  # all at cosine 0 to b - a + c
     for answer, right in (("t00", 1), ("t01", 0), ("t29", 0)):
         asked = Analogies("tie", [("all", [("a", "b", "c", answer)])])
-        assert evaluation.analogies(WordVectors(names, rows), asked).correct == right
+        assert analogies(WordVectors(names, rows), asked).correct == right
     table = as_embeddings(WordVectors(names, rows))
-    near = evaluation._neighbours(table, np.arange(33), np.array([3, 10, 32]), 5, no_progress)
+    near = neighbours.neighbours_of_words(table, np.arange(33), np.array([3, 10, 32]), 5, no_progress)
     assert near.tolist() == [[4, 5, 6, 7, 8], [3, 4, 5, 6, 7], [3, 4, 5, 6, 7]]
 
 
@@ -308,7 +327,7 @@ def test_shared_rows_answer_as_if_each_word_had_its_own(vectors, questions):
     n = len(vectors)
     rows = np.where(rng.random(n) < 0.7, np.arange(n), rng.integers(0, n, n))
     emb = mapped(vectors.words, vectors.matrix, rows, scale=rng.uniform(0.5, 2, n))
-    score = evaluation.analogies(emb, questions)
+    score = analogies(emb, questions)
     expected = 0
     units = unit(vectors.matrix)
     folded = [word.upper() for word in vectors.words]
@@ -348,11 +367,11 @@ def random_table(n, d, seed):
 
 @pytest.mark.parametrize("k", [1, 10, 25])
 def test_overlap_is_that_of_its_slow_twin(k, monkeypatch):
-    monkeypatch.setattr(evaluation, "DECODE_ROWS", 70)
-    monkeypatch.setattr(evaluation, "TILE_ROWS", 32)
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 70)
+    monkeypatch.setattr(neighbours, "TILE_ROWS", 32)
     baseline = random_table(230, 12, 0)
     other = WordVectors(baseline.words, baseline.matrix[:, :9] + 0.1)  # another dim
-    overlap = evaluation.neighbour_overlap(other, baseline, k=k)
+    overlap = neighbour_overlap(other, baseline, k=k)
     shares = naive_overlap(other.matrix, baseline.matrix, k)
     assert overlap.overlap == pytest.approx(shares.mean(), abs=1e-12)
     assert overlap.first_decile == pytest.approx(np.percentile(shares, 10), abs=1e-12)
@@ -366,10 +385,10 @@ def test_overlap_over_the_common_words_only():
     noisy = baseline.matrix + 0.2 * np.random.default_rng(3).standard_normal((120, 8))
     other = WordVectors([*(f"w{i}" for i in keep), "new"], np.vstack([noisy[keep], np.ones(8)]))
     common = np.sort(keep)
-    overlap = evaluation.neighbour_overlap(other, baseline, k=5)
+    overlap = neighbour_overlap(other, baseline, k=5)
     assert overlap.overlap == pytest.approx(naive_overlap(noisy[common], baseline.matrix[common], 5).mean())
     assert (overlap.words, overlap.coverage) == (80, pytest.approx(80 / 120))
-    overlap = evaluation.neighbour_overlap(other, baseline, k=5, restrict_vocab=50)
+    overlap = neighbour_overlap(other, baseline, k=5, restrict_vocab=50)
     assert overlap.overlap == pytest.approx(naive_overlap(noisy[common[:50]], baseline.matrix[common[:50]], 5).mean())
 
 
@@ -381,7 +400,7 @@ def test_overlap_of_shared_rows_breaks_ties_by_id(scale):
     if scale:
         scale = rng.choice([2.0, 0.5, 0.0, -1.0], 150)
     emb = mapped(baseline.words, baseline.matrix[:30], rows, scale)
-    overlap = evaluation.neighbour_overlap(emb, baseline, k=8)
+    overlap = neighbour_overlap(emb, baseline, k=8)
     shares = naive_overlap(expanded(emb).matrix, baseline.matrix, 8)
     assert overlap.overlap == pytest.approx(shares.mean(), abs=1e-12)
 
@@ -389,19 +408,19 @@ def test_overlap_of_shared_rows_breaks_ties_by_id(scale):
 def test_overlap_of_a_table_with_itself_is_one():
     rows = np.vstack([np.zeros((2, 5)), np.repeat(random_table(20, 5, 6).matrix, 3, axis=0)])
     table = WordVectors([f"w{i}" for i in range(62)], rows)
-    overlap = evaluation.neighbour_overlap(table, table, k=100)
+    overlap = neighbour_overlap(table, table, k=100)
     assert (overlap.overlap, overlap.first_decile, overlap.k) == (1.0, 1.0, 61)
 
 
 def test_overlap_draws_by_seed():
     baseline = random_table(300, 10, 7)
     other = WordVectors(baseline.words, baseline.matrix + 0.3 * random_table(300, 10, 8).matrix)
-    first, again, another = (evaluation.neighbour_overlap(other, baseline, queries=20, seed=s) for s in (0, 0, 1))
+    first, again, another = (neighbour_overlap(other, baseline, queries=20, seed=s) for s in (0, 0, 1))
     assert first == again != another
     assert first.queries == 20
     set_threads(1)
     try:
-        assert evaluation.neighbour_overlap(other, baseline, queries=20) == first
+        assert neighbour_overlap(other, baseline, queries=20) == first
     finally:
         set_threads(None)
 
@@ -409,18 +428,18 @@ def test_overlap_draws_by_seed():
 def test_overlap_needs_two_common_words():
     table = random_table(3, 2, 0)
     with pytest.raises(EmbshrinkError, match=r"neighbours need two words that both tables have \(found 1\)"):
-        evaluation.neighbour_overlap(WordVectors(["w1"], [[1, 2]]), table)
+        neighbour_overlap(WordVectors(["w1"], [[1, 2]]), table)
     with pytest.raises(EmbshrinkError, match="no word in common. Is it the right baseline?"):
-        evaluation.neighbour_overlap(WordVectors(["other"], [[1, 2]]), table)
+        neighbour_overlap(WordVectors(["other"], [[1, 2]]), table)
     for name in ("k", "queries", "restrict_vocab"):
         with pytest.raises(EmbshrinkError, match=rf"{name} must be at least 1 \(found 0\)"):
-            evaluation.neighbour_overlap(table, table, **{name: 0})
+            neighbour_overlap(table, table, **{name: 0})
 
 
 def test_reconstruction_by_hand():
     baseline = WordVectors(["a", "b", "zero", "gone"], [[3, 4], [-3, 4], [0, 1], [7, 7]])
     emb = WordVectors(["zero", "b", "new", "a"], [[0, 0], [4, 3], [5, 5], [6, 8]])
-    found = evaluation.reconstruction(emb, baseline)
+    found = reconstruction(emb, baseline)
     # mean (0, 3): spreads 9 + 1, 9 + 1, 0 + 4; errors 9 + 16, 49 + 1, 1
     assert found.relative_error == pytest.approx(76 / 24)
     assert found.mean_cosine == pytest.approx((1 + 0 + 0) / 3)
@@ -430,29 +449,29 @@ def test_reconstruction_by_hand():
 
 
 def test_reconstruction_is_that_of_its_slow_twin(monkeypatch):
-    monkeypatch.setattr(evaluation, "DECODE_ROWS", 64)
+    monkeypatch.setattr(neighbours, "BLOCK_ROWS", 64)
     baseline = random_table(500, 7, 9)
     baseline.matrix[:] += 1000  # far from the origin, where one-pass sums of squares cancel
     x = baseline.matrix.astype(np.float64)
     y = x + np.random.default_rng(10).standard_normal(x.shape).astype(np.float32)
-    found = evaluation.reconstruction(WordVectors(baseline.words, y), baseline)
+    found = reconstruction(WordVectors(baseline.words, y), baseline)
     y = y.astype(np.float32).astype(np.float64)
     cosines = (unit(x) * unit(y)).sum(axis=1)
     assert found.relative_error == pytest.approx(((x - y) ** 2).sum() / ((x - x.mean(axis=0)) ** 2).sum(), rel=1e-12)
     assert found.mean_cosine == pytest.approx(cosines.mean(), rel=1e-12)
     assert found.cosine_p1 == pytest.approx(np.percentile(cosines, 1), rel=1e-12)
     assert found.worst_word == f"w{np.argmin(cosines)}"
-    part = evaluation.reconstruction(WordVectors(baseline.words, y), baseline, sample=100)
+    part = reconstruction(WordVectors(baseline.words, y), baseline, sample=100)
     assert (part.words, part.coverage) == (100, 1.0)
-    assert part == evaluation.reconstruction(WordVectors(baseline.words, y), baseline, sample=100)
+    assert part == reconstruction(WordVectors(baseline.words, y), baseline, sample=100)
 
 
 def test_reconstruction_of_equal_and_of_zero_vectors():
     equal = WordVectors(["a", "b"], [[1, 2], [1, 2]])
-    assert evaluation.reconstruction(equal, equal).relative_error == 0.0
-    assert evaluation.reconstruction(WordVectors(["a", "b"], [[1, 2], [1, 1]]), equal).relative_error is None
+    assert reconstruction(equal, equal).relative_error == 0.0
+    assert reconstruction(WordVectors(["a", "b"], [[1, 2], [1, 1]]), equal).relative_error is None
     zeros = WordVectors(["a", "b"], [[0, 0], [1, 2]])
-    found = evaluation.reconstruction(zeros, zeros)
+    found = reconstruction(zeros, zeros)
     assert (found.zero_words, found.worst_cosine, found.worst_word) == (1, 0.0, "a")
     assert found.mean_cosine == pytest.approx(0.5)
 
@@ -460,11 +479,11 @@ def test_reconstruction_of_equal_and_of_zero_vectors():
 def test_reconstruction_refuses_what_does_not_compare():
     table = random_table(3, 2, 0)
     with pytest.raises(ShapeError, match=r"differ in length \(expected 2, found 3\)"):
-        evaluation.reconstruction(random_table(3, 3, 0), table)
+        reconstruction(random_table(3, 3, 0), table)
     with pytest.raises(EmbshrinkError, match="no word in common"):
-        evaluation.reconstruction(WordVectors(["other"], [[1, 2]]), table)
+        reconstruction(WordVectors(["other"], [[1, 2]]), table)
     with pytest.raises(EmbshrinkError, match=r"sample must be at least 1 \(found 0\)"):
-        evaluation.reconstruction(table, table, sample=0)
+        reconstruction(table, table, sample=0)
 
 
 # ---------------------------------------------------------------- all together
@@ -472,15 +491,15 @@ def test_reconstruction_refuses_what_does_not_compare():
 
 def test_evaluate_measures_everything(vectors, questions):
     emb = mapped(vectors.words, vectors.matrix[:500], np.arange(len(vectors)) % 500)
-    found = evaluation.evaluate(emb, vectors, analogies=questions, k=3, queries=50, sample=100)
+    found = evaluate(emb, vectors, analogies=questions, k=3, queries=50, sample=100)
     assert [score.name for score in found.similarity] == ["wordsim353", "simlex999"]
-    assert found.similarity[0] == evaluation.word_similarity(emb, DATA / "wordsim353.tsv")
-    assert found.baseline_similarity[1] == evaluation.word_similarity(vectors, DATA / "simlex999.txt")
+    assert found.similarity[0] == word_similarity(emb, DATA / "wordsim353.tsv")
+    assert found.baseline_similarity[1] == word_similarity(vectors, DATA / "simlex999.txt")
     assert found.common_similarity == ()  # they know the same words
-    assert found.analogies == evaluation.analogies(emb, questions)
-    assert found.baseline_analogies == evaluation.analogies(vectors, questions)
-    assert found.reconstruction == evaluation.reconstruction(emb, vectors, sample=100)
-    assert found.overlap == evaluation.neighbour_overlap(emb, vectors, k=3, queries=50)
+    assert found.analogies == analogies(emb, questions)
+    assert found.baseline_analogies == analogies(vectors, questions)
+    assert found.reconstruction == reconstruction(emb, vectors, sample=100)
+    assert found.overlap == neighbour_overlap(emb, vectors, k=3, queries=50)
     assert list(json.loads(json.dumps(found.as_dict(), allow_nan=False))) == [
         "similarity", "baseline_similarity", "common_similarity", "analogies", "baseline_analogies",
         "reconstruction", "overlap",
@@ -491,7 +510,7 @@ def test_evaluate_compares_on_the_pairs_that_both_know():
     baseline = angles(a=0, b=60, c=90, d=180)
     pairs = WordPairs("hand", [("a", "b", 3.0), ("a", "c", 2.0), ("a", "d", 2.5)])
     other = WordVectors(["c", "a", "b"], [[0, 1, 0], [1, 0, 0], [1, 1, 0]])
-    found = evaluation.evaluate(other, baseline, pairs=pairs)
+    found = evaluate(other, baseline, pairs=pairs)
     assert [score.pairs_used for score in (*found.similarity, *found.baseline_similarity)] == [2, 3]
     mine, theirs = found.common_similarity[0]
     assert (mine.pairs_used, theirs.pairs_used) == (2, 2)
@@ -501,9 +520,29 @@ def test_evaluate_compares_on_the_pairs_that_both_know():
 
 
 def test_evaluate_without_baseline_or_benchmarks():
-    assert evaluation.evaluate(angles(a=0, b=1), pairs=[]) == evaluation.Evaluation(())
+    assert evaluate(angles(a=0, b=1), pairs=[]) == Evaluation(())
     with pytest.raises(EmbshrinkError, match=r"restrict_vocab must be at least 1 \(found 0\)"):
-        evaluation.evaluate(angles(a=0, b=1), restrict_vocab=0)
+        evaluate(angles(a=0, b=1), restrict_vocab=0)
+
+
+def test_evaluate_takes_paths(tmp_path):
+    table = angles(a=0, b=60, c=90, d=180)
+    pairs = WordPairs("hand", [("a", "b", 3.0), ("a", "c", 2.0), ("a", "d", 2.5)])
+    embshrink.compress(table, tmp_path / "table.ems", ["cast:dtype=float32"], measure=False)
+    embshrink.write_vectors(table.words, [table.matrix], tmp_path / "table.bin", "word2vec")
+    found = embshrink.evaluate(tmp_path / "table.ems", str(tmp_path / "table.bin"), pairs=pairs)
+    assert found == embshrink.evaluate(table, as_embeddings(table), pairs=iter([pairs]))
+    assert found.similarity == found.baseline_similarity
+    assert found.reconstruction.relative_error == 0
+    with pytest.raises(TypeError, match="expected embeddings, word vectors or a path, not int"):
+        embshrink.evaluate(3, pairs=[])
+
+
+def test_benchmarks_are_read_before_tables(tmp_path):
+    with pytest.raises(SourceError, match="no-pairs"):
+        evaluate(tmp_path / "no-table.txt", pairs=tmp_path / "no-pairs.txt")
+    with pytest.raises(SourceError, match="no-analogies"):
+        evaluate(tmp_path / "no-table.txt", pairs=[], analogies=tmp_path / "no-analogies.txt")
 
 
 # ---------------------------------------------------------------- benchmark files

@@ -8,14 +8,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from models import open_model
 
-from embshrink import FormatError, TargetError, WordVectors, as_embeddings, compress, load, reader
+from embshrink import Embeddings, FormatError, TargetError, WordVectors, as_embeddings, compress, load
+from embshrink.embeddings import table
 from embshrink.embeddings.subwords import Subwords
-from embshrink.formats import export, fasttext, read_vectors, write_vectors
-from embshrink.formats.fasttext import open_model
+from embshrink.formats import export, read_vectors, write_vectors
+from embshrink.formats.fasttext import model as fasttext_model
+from embshrink.formats.fasttext import writer as fasttext_writer
 from embshrink.numerics import parallel
-from embshrink.vocabulary.ngram_hashing import Floret, Hashing, bucket_ids, hashing_header
+from embshrink.vocabulary.bitmap import Bitmap
+from embshrink.vocabulary.ngram_hashing import Floret, Hashing, bucket_ids
 from embshrink.vocabulary.ngram_rows import encode_ids
+from embshrink.vocabulary.words import Numerals, Words
 
 PRUNED = Path(__file__).parent / "data" / "pruned.ftz"
 UNSEEN = ["theoretically", "nightly", "caf\u00e9s", "\u6771\u4eac", "unforeseeable",
@@ -39,13 +44,12 @@ def of_gensim(path, loader="load_facebook_vectors"):
 def with_ngrams(words, matrix, hashing, rows):
     """Return embeddings with rows, a dict, for some buckets."""
     matrix = np.asarray(matrix, np.float32)
-    emb = as_embeddings(WordVectors(words, matrix))
-    table = np.array(list(rows.values()), np.float32).reshape(-1, matrix.shape[1])
-    emb.subwords = Subwords(
-        {**hashing_header(hashing), "present": len(rows), "missing": "zero"},
+    numbers = np.array(list(rows.values()), np.float32).reshape(-1, matrix.shape[1])
+    subwords = Subwords(
+        {**hashing.as_header(), "present": len(rows), "missing": "zero"},
         encode_ids(np.array(list(rows), np.int64), hashing.bucket),
-        reader.Embeddings(range(len(rows)), table.__getitem__, matrix.shape[1], None, len(rows)))
-    return emb
+        Embeddings(Numerals(len(rows)), numbers.__getitem__, matrix.shape[1], None, len(rows)))
+    return Embeddings(Words(words), matrix.__getitem__, matrix.shape[1], None, len(matrix), subwords=subwords)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +107,10 @@ def test_without_ngrams_rows_are_the_vectors(vectors, tmp_path):
 
 def test_blocks_and_threads_do_not_matter(gensim_data, folder, monkeypatch):
     emb, path = exported(folder, gensim_data / "lee_fasttext_new.bin", "pq:subspaces=5")
-    monkeypatch.setattr(reader, "BLOCK_ROWS", 70)
-    monkeypatch.setattr(fasttext, "WRITTEN", 900)
-    monkeypatch.setattr(fasttext, "BLOCK", 33)
+    monkeypatch.setattr(table, "BLOCK_ROWS", 70)
+    monkeypatch.setattr(fasttext_writer, "WRITTEN", 900)
+    monkeypatch.setattr(fasttext_writer, "BLOCK", 33)
+    monkeypatch.setattr(fasttext_model, "BLOCK", 33)
     for threads in (1, 3):
         parallel.set_threads(threads)
         export(emb, folder / "again.bin", "fasttext", force=True)
@@ -152,7 +157,7 @@ def test_ngrams_of_a_pruned_model_are_zeros(folder):
     assert emb.subwords.missing == "skip" and model.bucket == 3000
     assert farthest(model.word_vectors(), np.asarray(emb.vectors)) < 1e-6
     here = emb.subwords.ids()
-    assert np.array_equal(model.rows(here + len(emb)), np.asarray(emb.subwords.rows.vectors))
+    assert np.array_equal(model.rows(here + len(emb)), emb.subwords.rows.decode_ids(np.arange(emb.subwords.present)))
     missing = np.setdiff1d(np.arange(3000), here)
     assert not model.rows(missing + len(emb)).any() and len(missing) == 2500
     checked = 0
@@ -215,7 +220,7 @@ def test_ngrams_of_floret(tmp_path):
 
 def test_damaged_ngrams(gensim_data, folder, tmp_path):
     emb, _ = exported(folder, gensim_data / "lee_fasttext_new.bin", "pq:subspaces=5")
-    emb.subwords.bitmap = np.zeros_like(emb.subwords.bitmap)
+    emb.subwords.bitmap = Bitmap(np.zeros_like(emb.subwords.bitmap.bits), emb.subwords.bitmap.ranks)
     with pytest.raises(FormatError, match=r"bitmap does not have a bit for each row \(expected 1000, found 0\)"):
         export(emb, tmp_path / "no.bin", "fasttext")
     assert os.listdir(tmp_path) == []

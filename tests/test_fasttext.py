@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import open_model
 from test_formats_files import Pipe
 
 from embshrink.errors import EmbshrinkError, SourceError
-from embshrink.formats import ReadOptions, fasttext, read_vectors
-from embshrink.formats.fasttext import open_model
+from embshrink.formats import ReadOptions, read_vectors
+from embshrink.formats.fasttext import model as fasttext_model
+from embshrink.formats.fasttext import reader as fasttext_reader
 from embshrink.vocabulary.ngram_hashing import all_bucket_ids, bucket_ids, ngram_hash, ngrams
 
 DATA = Path(__file__).parent / "data"
@@ -251,8 +253,8 @@ def test_variants(variant, tmp_path, monkeypatch):
     path.write_bytes(data)
     (tmp_path / "model.bin.gz").write_bytes(gzip.compress(data))
     for block, decoded in ((1 << 18, 1 << 20), (1, 1)):  # blocks of words and pieces of n-grams of any size
-        monkeypatch.setattr(fasttext, "BLOCK", block)
-        monkeypatch.setattr(fasttext, "DECODED", decoded)
+        monkeypatch.setattr(fasttext_model, "BLOCK", block)
+        monkeypatch.setattr(fasttext_model, "DECODED", decoded)
         for source in (path, tmp_path / "model.bin.gz", io.BytesIO(data), Pipe(data, 50), Pipe(gzip.compress(data))):
             vectors = read_vectors(source)
             assert vectors.source["format"] == "fasttext"
@@ -273,8 +275,8 @@ def test_pieces_of_any_size(monkeypatch):
     words = [b"w%d" % i * (1 + i % 7) for i in range(60)]
     parts, expected = build(words=words)
     for piece in (150, 1000):
-        monkeypatch.setattr(fasttext, "PIECE", piece)
-        monkeypatch.setattr(fasttext, "MAX_WORD", 100)
+        monkeypatch.setattr(fasttext_reader, "PIECE", piece)
+        monkeypatch.setattr(fasttext_reader, "MAX_WORD", 100)
         for source in (io.BytesIO(join(parts)), Pipe(join(parts), 33)):
             vectors = read_vectors(source)
             assert vectors.words.raw == words
@@ -284,7 +286,7 @@ def test_pieces_of_any_size(monkeypatch):
 def test_threads_do_not_matter(tmp_path, monkeypatch):
     from embshrink.numerics import parallel
 
-    monkeypatch.setattr(fasttext, "BLOCK", 50)
+    monkeypatch.setattr(fasttext_model, "BLOCK", 50)
     parts, expected = build(words=[b"word%d" % i for i in range(300)])
     for threads in (1, 3):
         parallel.set_threads(threads)

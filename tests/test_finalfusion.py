@@ -8,7 +8,8 @@ import pytest
 from conftest import make_vectors
 
 from embshrink import SourceError, TargetError, WordVectors, compress, load
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.job import Job
+from embshrink.compression.source import open_table
 from embshrink.formats import ReadOptions, export, finalfusion, format_of, read_vectors, write_vectors
 from embshrink.vocabulary.ngram_hashing import bucket_ids
 
@@ -358,12 +359,12 @@ def test_no_steps_keep_codes_bit_for_bit(centroids, projected, rng, tmp_path):
     codes, books = quantizer(rng, centroids=centroids)
     projection = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0].astype(np.float32) if projected else None
     path = save(tmp_path, Builder().simple().quantized(codes, books, projection))
-    steps, total, _, _ = plan_file(Job(open_table(path)), [])
+    planned = Job(open_table(path)).plan([])
     report = compress(path, tmp_path / "v.ems", [])
     emb = load(tmp_path / "v.ems", verify="full")
     rotate = ",rotate=opq" if projected else ""
-    assert report.steps == steps == [f"pq:subspaces=2,centroids={centroids}{rotate}"]
-    assert report.target_bytes == total
+    assert report.steps == planned.steps == [f"pq:subspaces=2,centroids={centroids}{rotate}"]
+    assert report.target_bytes == planned.bytes
     assert report.loss["relative_error"] == 0
     assert np.array_equal(np.asarray(emb.vectors), read_vectors(path).matrix)
     stored = emb.stored.codes["codes"]
@@ -402,7 +403,7 @@ def test_no_steps_copy_an_ems_file(tmp_path):
     report = compress(tmp_path / "a.ems", tmp_path / "b.ems", [])
     one, two = load(tmp_path / "a.ems"), load(tmp_path / "b.ems", verify="full")
     assert report.steps == one.info()["steps"] and report.loss["relative_error"] == 0
-    assert report.target_bytes == plan_file(Job(open_table(tmp_path / "a.ems")), [])[1]
+    assert report.target_bytes == Job(open_table(tmp_path / "a.ems")).plan([]).bytes
     assert one.info()["sections"] == two.info()["sections"]
     assert np.array_equal(np.asarray(one.vectors), np.asarray(two.vectors))
     assert two.alias_of(one.words[399]) == one.alias_of(one.words[399])

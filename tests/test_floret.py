@@ -12,7 +12,8 @@ from second_reader import SecondReader
 import embshrink
 from embshrink import FormatError, SourceError, TargetError, WordVectors, as_embeddings, compress, load, read_vectors
 from embshrink.cli.commands import cli
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.job import Job
+from embshrink.compression.source import open_table
 from embshrink.formats import ReadOptions, export
 from embshrink.storage.container import Container, write_container
 from embshrink.vocabulary.ngram_hashing import Floret, Hashing, murmurhash3
@@ -132,9 +133,9 @@ def test_evaluation_knows_no_word(emb, tmp_path):
                                    ["tensortrain:rank=6"], ["rq:codebooks=2,centroids=30"]])
 def test_steps_are_for_the_ngrams(steps, source, tmp_path):
     report = compress(source, tmp_path / "a.ems", steps)
-    planned = plan_file(Job(open_table(source)), steps)
-    assert planned[0] == report.steps and planned[0][-1].startswith(steps[-1].partition(":")[0])
-    assert planned[1] >= report.target_bytes >= planned[1] - 64
+    planned = Job(open_table(source)).plan(steps)
+    assert planned.steps == report.steps and planned.steps[-1].startswith(steps[-1].partition(":")[0])
+    assert planned.bytes >= report.target_bytes >= planned.bytes - 64
     assert 0.5 < report.loss["mean_cosine"] <= 1 and report.words == report.rows == 0
     assert report.loss["unseen_cosine"] is None and report.bits_per_word == 0
     with load(tmp_path / "a.ems", verify="full") as emb:
@@ -298,7 +299,7 @@ def test_numbers_that_are_not_finite(tmp_path):
 
 
 def test_a_table_is_written_back_as_it_was(source, emb, tmp_path, monkeypatch):
-    monkeypatch.setattr(embshrink.reader, "BLOCK_ROWS", 100)
+    monkeypatch.setattr("embshrink.embeddings.table.BLOCK_ROWS", 100)
     assert export(emb, tmp_path / "w.floret") == "floret"
     assert (tmp_path / "w.floret").read_bytes() == source.read_bytes().replace(b" \n", b"\n")
     export(emb, tmp_path / "vocab", "spacy")

@@ -396,6 +396,15 @@ def test_impossible_options(option, value):
 def test_the_registry_is_complete():
     import importlib
 
-    for module, read, write in FORMATS.values():
-        found = importlib.import_module(module)
-        assert callable(getattr(found, read)) and (write is None or callable(getattr(found, write)))
+    for one in FORMATS.values():
+        found = importlib.import_module(one.module)
+        assert callable(one.reader()) and (one.write is None or callable(getattr(found, one.write)))
+        assert not one.is_model or callable(one.model_reader())
+        assert not one.is_folder or found.FILES
+
+
+@pytest.mark.parametrize("header", [b"1" * 18 + b" -1", b"1" * 18 + b" 0", b"0 5", b"-3 5", b"1" * 25 + b" 5",
+                                    b"5 " + b"1" * 25])
+def test_a_header_that_promises_the_impossible_is_refused_at_once(header):
+    with pytest.raises(SourceError):
+        read_vectors(io.BytesIO(header + b"\nabcdefgh ij\n"))

@@ -129,7 +129,7 @@ def test_same_bytes_at_any_number_of_threads_and_in_any_blocks(monkeypatch):
         ids, scores = nearest.best_targets(matrix, targets)
         results.add((ids.tobytes(), scores.tobytes()))
     assert len(results) == 1
-    monkeypatch.setattr(nearest, "ROWS", 77)
+    monkeypatch.setattr(nearest, "TILE_ROWS", 77)
     ids, _ = nearest.best_targets(matrix, targets)
     assert ids.tobytes() == results.pop()[0]
 
@@ -139,7 +139,7 @@ def test_bytes_and_what_they_lose_add_up():
     rows = points(50, 11)
     centre = rows.mean(axis=0)
     codes, about = np.zeros((54, 12), np.int8), np.empty((5, 50), np.float32)
-    kernels.round_rows(rows, centre, codes, about)
+    kernels.round_rows(centre, kernels.RoundedRows(rows, codes, *about))
     scale, lost, length, whole, product = about.astype(np.float64)
     rest = rows.astype(np.float64) - centre
     error = np.linalg.norm(rest - codes[:50, :11] * scale[:, None], axis=1)
@@ -159,8 +159,7 @@ def test_few_targets_are_compared_in_full(monkeypatch):
     rng = np.random.default_rng(0)
     matrix, targets = np.split(rng.standard_normal((1240, 50)).astype(np.float32), [600])
     rounded = nearest._Rounded(targets, np.zeros(640, np.float32))
-    lost = np.empty((5, 600), np.float32)
-    kernels.round_rows(matrix, rounded._centre, np.zeros((600, 52), np.int8), lost)
-    slack = lost[1] * rounded._about[:, 1].max() + lost[2] * rounded._about[:, 2].max()
+    rows = rounded._rounded(matrix)
+    slack = rows.losses * rounded._targets.longest.max() + rows.distances * rounded._targets.losses.max()
     scores = matrix @ targets.T
     assert ((scores > scores.max(axis=1, keepdims=True) - 2 * slack[:, None]).sum(axis=1)).mean() < 4

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from models import open_model
 
 from embshrink import FormatError, compress, load
 from embshrink.cli.commands import cli
+from embshrink.compression.job import Job
 from embshrink.compression.ngrams import of_file, of_model
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.source import open_table
 from embshrink.embeddings.subwords import Subwords
-from embshrink.formats.fasttext import open_model
 from embshrink.numerics import parallel
 from embshrink.vocabulary.ngram_hashing import bucket_ids
 from embshrink.vocabulary.ngram_rows import encode_ids
@@ -95,7 +96,7 @@ def test_lookups_of_unseen_words(exact):
                                  ["kmeans:centroids=200,norms=true"]])
 def test_steps_for_words_and_for_ngrams(steps, own, source, tmp_path):
     report = compress(source, tmp_path / "v.ems", steps, ngrams=own)
-    _, planned, _, _ = plan_file(Job(open_table(source), ngrams=own), steps)
+    planned = Job(open_table(source), ngrams=own).plan(steps).bytes
     assert planned >= report.target_bytes if "dedupe" in own else planned == report.target_bytes
     assert 0.5 < report.loss["unseen_cosine"] <= 1.00001
     with load(tmp_path / "v.ems", verify="full") as emb:
@@ -153,7 +154,7 @@ def test_ranks(present):
 def test_hostile_headers_are_refused(exact, tmp_path):
     from embshrink.storage.container import Container, write_container
 
-    with Container(exact._opened[0]) as container:
+    with Container(exact.path) as container:
         sections = {name: np.asarray(part).copy() for name, part in container.sections.items()}
         header = container.header
     good = header["subwords"]

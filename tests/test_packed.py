@@ -1,6 +1,7 @@
 """Packed words: any words come back, are found, take little room, and damage is refused or harmless."""
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 import random
@@ -19,8 +20,7 @@ from second_reader import Array, packed_words
 from embshrink.errors import FormatError
 from embshrink.kernels.words import list_symbols, share
 from embshrink.storage import rans
-from embshrink.vocabulary import context_model as spelling
-from embshrink.vocabulary import packed
+from embshrink.vocabulary import context_model, front_coding, packed
 from embshrink.vocabulary.packed import PackedWords, encode_packed
 from embshrink.vocabulary.words import PlainWords, Words, encode_plain, to_bytes, to_text
 
@@ -139,11 +139,11 @@ def test_a_block_that_is_cut_or_longer_is_refused(change):
 
 
 def test_levels_and_what_is_nearest_to_them():
-    assert spelling.WEIGHTS[:11].tolist() == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    assert context_model.WEIGHTS[:11].tolist() == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
     counts = np.arange(2000)
-    found = spelling.WEIGHTS[spelling._nearest_levels(counts)]
+    found = context_model.WEIGHTS[context_model._nearest_levels(counts)]
     for count in range(1, 2000):
-        best = min(abs(math.log(count / weight)) for weight in spelling.WEIGHTS[1:].tolist())
+        best = min(abs(math.log(count / weight)) for weight in context_model.WEIGHTS[1:].tolist())
         assert abs(math.log(count / found[count])) == pytest.approx(best)
     assert found[0] == 0
 
@@ -152,7 +152,7 @@ def test_levels_and_what_is_nearest_to_them():
                          ids=["empty", "numbered", "random", "text"])
 def test_tables_read_back_as_they_were_built(words):
     model, cells, stored, codes = built(words)
-    again = spelling.read(stored)
+    again = context_model.read(stored)
     for name in ("codes", "counts", "symbols", "freqs", "firsts", "starts"):
         assert np.array_equal(getattr(model, name), getattr(again, name)), name
     assert np.array_equal(model.symbols[cells], codes & 511)
@@ -164,9 +164,9 @@ def test_tables_read_back_as_they_were_built(words):
 
 def built(words):
     raw = sorted(map(to_bytes, words))
-    codes = np.array([naive_code(symbol) for symbol in naive.word_symbols(raw, packed.WORDS_PER_BLOCK)])
+    codes = np.array([naive_code(symbol) for symbol in naive.word_symbols(raw, front_coding.WORDS_PER_BLOCK)])
     distinct, uses = np.unique(codes, return_counts=True)
-    return *spelling.build(distinct, uses), distinct
+    return *context_model.build(distinct, uses), distinct
 
 
 def naive_code(parts):
@@ -192,10 +192,10 @@ def test_symbols_of_words_are_those_of_the_slow_twin(words, size):
 def test_contexts_are_there_only_where_they_pay():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 257, 5000) | rng.integers(0, 257, 5000) << 27
-    none = spelling.build(*np.unique(noise, return_counts=True))
+    none = context_model.build(*np.unique(noise, return_counts=True))
     assert len(none[0].codes) == 0
     keys = rng.integers(0, 20, 5000)
-    some = spelling.build(*np.unique(2 << 36 | keys << 27 | keys, return_counts=True))
+    some = context_model.build(*np.unique(2 << 36 | keys << 27 | keys, return_counts=True))
     assert len(some[0].codes) == 20  # the key says it all
 
 
@@ -260,7 +260,7 @@ def test_compiled_and_plain_decoding_agree(words, monkeypatch):
 
 
 def test_words_with_a_spelling_make_contexts_of_every_depth():
-    model = spelling.read(encode_packed(Words(spelled_words(10_000)))[1]["model"].tobytes())
+    model = context_model.read(encode_packed(Words(spelled_words(10_000)))[1]["model"].tobytes())
     paths = [(0,), (1,), (2,)]
     for code in model.codes.tolist():
         paths.append((*paths[code >> 9], code & 511))
@@ -462,7 +462,7 @@ def test_lies_about_sizes_take_little_memory(change, problem, compiled, monkeypa
 def test_words_that_do_not_ascend_are_refused(compiled, monkeypatch):
     monkeypatch.setattr(packed, "MANY", 0 if compiled else 10**9)
     words = sorted(numbered(96))
-    model, data, lengths = packed._encode_sorted([*words[32:64], *words[:32], *words[64:]])
+    model, data, lengths = front_coding.encode_sorted([*words[32:64], *words[:32], *words[64:]])
     sections = encode_packed(Words(words))[1]
     sections.update(model=np.frombuffer(model, np.uint8), blocks=data, lengths=lengths.astype(np.uint8))
     with pytest.raises(FormatError, match=r"sorted word 32: the words are not sorted"):
@@ -476,7 +476,7 @@ def test_words_that_do_not_ascend_are_refused(compiled, monkeypatch):
 def symbols_of(symbols):
     """Return one block of these symbols, and its model."""
     distinct, which, uses = np.unique(list(map(naive_code, symbols)), return_inverse=True, return_counts=True)
-    model, cells, stored = spelling.build(distinct, uses)
+    model, cells, stored = context_model.build(distinct, uses)
     cells = cells[which]
     data, lengths = rans.encode(model.freqs[cells], model.starts[cells], np.array([len(symbols)]))
     return {"model": np.frombuffer(stored, np.uint8), "blocks": data, "lengths": lengths.astype(np.uint8)}
@@ -503,7 +503,7 @@ def test_words_that_never_end_are_refused(compiled, monkeypatch):
     """A symbol that is certain takes no bits: only the sizes that are stored say where to stop."""
     monkeypatch.setattr(packed, "MANY", 0 if compiled else 10**9)
     codes = np.array([2 << 36 | 2, 2 << 36 | 98 << 27 | 98])  # an a, then nothing but a
-    model = spelling.build(codes, np.array([1, 10**6]))[2]
+    model = context_model.build(codes, np.array([1, 10**6]))[2]
     sections = {"sizes": np.array([1, 500, 500], np.uint64), "model": np.frombuffer(model, np.uint8),
                 "blocks": np.array([0x40, 0], np.uint8), "lengths": np.array([2], np.uint8),
                 "order": np.zeros(0, np.uint8), "ranks": np.zeros(0, np.uint32), "first": np.zeros(1, np.uint8)}
@@ -518,10 +518,10 @@ def test_words_that_never_end_are_refused(compiled, monkeypatch):
 def layers(monkeypatch):
     """Return the layers of a small model: kind 2 after keys 200 and 210, and a second key there."""
     found = []
-    store = spelling._store
-    monkeypatch.setattr(spelling, "_store", lambda layers: found.extend(layers) or store(layers))
+    store = context_model._store
+    monkeypatch.setattr(context_model, "_store", lambda layers: found.extend(layers) or store(layers))
     codes = [2 << 36 | one << 27 | two << 18 | one + two for one in (200, 210) for two in (5, 6, 7)]
-    spelling.build(np.array(codes), np.full(6, 1000))
+    context_model.build(np.array(codes), np.full(6, 1000))
     monkeypatch.undo()
     assert [len(layer.counts) for layer in found] == [3, 2, 6, 0]
     return found
@@ -529,39 +529,37 @@ def layers(monkeypatch):
 
 def refused_tables(layers):
     with pytest.raises(rans.Damaged):
-        spelling.read(spelling._store(layers))
+        context_model.read(context_model._store(layers))
 
 
 def test_tables_that_are_cut_or_longer_are_refused(layers):
-    stored = spelling._store(layers)
-    spelling.read(stored)
+    stored = context_model._store(layers)
+    context_model.read(stored)
     for wrong in [stored + b"\0", *(stored[:end] for end in range(len(stored)))]:
         with pytest.raises(rans.Damaged):
-            spelling.read(wrong)
+            context_model.read(wrong)
 
 
 def test_numbers_of_contexts_that_do_not_agree_are_refused(layers):
-    stored = bytearray(spelling._store(layers))
+    stored = bytearray(context_model._store(layers))
     assert stored[0] != stored[4]
     stored[0], stored[4] = stored[4], stored[0]
     with pytest.raises(rans.Damaged):
-        spelling.read(bytes(stored))
+        context_model.read(bytes(stored))
 
 
 def test_keys_and_levels_beyond_their_range_are_refused(layers):
     above, own = layers[0], layers[1]
-    rest = [spelling._next_layer(layer, *[np.zeros(0, np.int64)] * 3) for layer in (own, own)]
-    for layer in rest:
-        layer.finish(np.zeros(0, np.int64))
-    spelling.read(spelling._store([above, own, *rest]))
-    keys = own.keys.copy()
-    own.keys[1] = 257
+    rest = [layer.children(*[np.zeros(0, np.int64)] * 3).marked(np.zeros(0, np.int64)) for layer in (own, own)]
+    context_model.read(context_model._store([above, own, *rest]))
+    contexts = own.contexts
+    keys = contexts.keys.copy()
+    contexts.keys[1] = 257
     refused_tables([above, own, *rest])
-    own.keys[1] = 258 + 100
+    contexts.keys[1] = 258 + 100
     refused_tables([above, own, *rest])
-    high = spelling._next_layer(above, own.parents, keys, np.array([63, 63]))
-    high.marks, high.keys = np.full(len(high.tables), 31), keys
-    refused_tables([above, high, *rest])
-    own.keys = keys
+    high = above.children(contexts.parents, keys, np.array([63, 63]))
+    refused_tables([above, dataclasses.replace(own, contexts=high, marks=np.full(len(high.tables), 31)), *rest])
+    contexts.keys[1] = keys[1]
     own.marks[: len(own.marks) // 2] = 0
     refused_tables([above, own, *rest])

@@ -85,7 +85,30 @@ def test_one_string_is_one_step():
     assert registry.as_steps("prune:keep=5") == registry.as_steps(["prune:keep=5"])
 
 
+def test_methods_are_listed_with_what_a_program_needs():
+    listed = registry.list_methods()
+    assert [info.name for info in listed] == list(registry.METHODS)
+    for info in listed:
+        assert info.axis in registry.AXES
+        assert info.text
+        assert "Notes" not in info.text
+        assert registry.make(info.name, **{one.name: one.default for one in info.parameters}) == registry.method(
+            info.name)()
+    by_name = {info.name: info for info in listed}
+    assert by_name["cast"].as_dict() == {
+        "name": "cast", "axis": "bits", "source": "IEEE 754 binary16", "text": by_name["cast"].text,
+        "parameters": [{"name": "dtype", "default": "float16", "allowed": "float16|float32",
+                        "help": "type of the stored numbers"}]}
+    with pytest.raises(StepError, match="unknown method 'cats'.*Did you mean cast"):
+        registry.describe("cats")
+
+
 def test_registered_places_exist():
     for place in registry.METHODS.values():
         module, name = place.split(":")
         assert hasattr(importlib.import_module(module), name)
+
+
+def test_an_alias_is_described_as_what_it_stands_for():
+    for alias, text in registry.ALIASES.items():
+        assert registry.list_methods(alias) == registry.list_methods(text.partition(":")[0])

@@ -81,7 +81,7 @@ def test_the_second_search_makes_an_index_and_closing_drops_it(emb, small_tables
     assert index is not None and emb.words._unpacked is not None
     assert emb.most_similar("w3") == expected and emb.index is index
     emb.close()
-    assert emb.index is None and emb.words._unpacked is None and not emb.searched
+    assert emb.index is None and emb.words._unpacked is None and not emb._searched
 
 
 def test_one_search_loads_neither_numba_nor_an_index(emb, monkeypatch):
@@ -198,6 +198,6 @@ def test_rows_of_no_word_are_not_answers(small_tables):  # noqa: F811
     matrix = np.eye(6, dtype=np.float32)
     matrix[:, 0] = 1
     emb = Embeddings(Words("abc"), matrix.__getitem__, 6, RowMap(np.array([0, 1, 4]), 6), 6, owned=False)
-    emb.searched = True
+    emb.index_for(2)
     assert emb.most_similar("a", topn=2) == whole(emb, "a", topn=2)
     assert emb.index is not None

@@ -263,7 +263,8 @@ def test_many_parts_do_not_overflow_the_sums():
 def test_a_code_that_names_no_centroid_is_refused(coded):
     state = {"codebook": np.ones((3, 4), np.float32)}
     emb = table(PQ(2, 3), {"codes": np.full((50, 1), 0xF0, np.uint8)}, state, 4)
-    emb.searched = True
+    with pytest.raises(FormatError, match="outside its codebook"):
+        emb.index_for(2)
     with pytest.raises(FormatError, match="outside its codebook"):
         emb.most_similar([np.ones(4, np.float32)])
 
@@ -287,7 +288,7 @@ def test_the_kernel_reads_what_was_laid_out():
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 32, 63, 64, 65, 130, 300, 5000]),
        st.sampled_from([1, 2, 3, 4, 5, 26, 255, 512]), st.integers(1, 20), st.sampled_from(SIZES))
 def test_the_kernel_is_its_slow_twin(seed, n, count, k, size):
-    from embshrink.kernels.shuffle import ROWS, UNKNOWN, lay_out, scan_codes
+    from embshrink.kernels.shuffle import ROWS, UNKNOWN, Candidates, Query, RowCodes, lay_out, scan_codes
 
     rng = np.random.default_rng(seed)
     n = min(n, 300) if count > 26 else n
@@ -310,8 +311,8 @@ def test_the_kernel_is_its_slow_twin(seed, n, count, k, size):
     tables = tables.reshape(count, per, entries)
     exact = tables.astype(np.float64)
     exact[0, 0] += base
-    found = scan_codes(1, floor, codes, lengths, unit, start, stop, eligible, tables, 1.0, base + error, exact,
-                       error, margin, best, rows, uppers)
+    found = scan_codes(1, floor, RowCodes(codes, lengths, unit), start, stop, eligible,
+                       Query(tables, 1.0, base + error, exact, error, margin), Candidates(best, rows, uppers))
 
     sums = exact.reshape(-1, entries)[np.arange(parts), labels].sum(axis=1)
     shortest = lengths[:n] * unit

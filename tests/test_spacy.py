@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embshrink import SourceError, TargetError, WordVectors, as_embeddings, compress, load, read_vectors
-from embshrink.compression.run import open_table
+from embshrink.compression.source import open_table
 from embshrink.formats import ReadOptions, export, spacy, write_vectors
 from embshrink.formats.io.spacy_keys import SYMBOLS, keys_of
 from embshrink.storage import atomic

@@ -130,8 +130,8 @@ def test_no_room_on_the_disk(disk, tmp_path, monkeypatch):
 
 
 def test_sums_over_blocks_are_the_same(disk, monkeypatch):
-    monkeypatch.setattr(linalg, "NUMBERS", 64)
-    monkeypatch.setattr(linalg, "BLOCKS", 3)
+    monkeypatch.setattr(linalg, "BLOCK_NUMBERS", 64)
+    monkeypatch.setattr(linalg, "BLOCKS_HELD", 3)
     matrix = np.random.default_rng(0).standard_normal((1000, 7)).astype(np.float32)
     weights = np.random.default_rng(1).random(1000)
     weights /= weights.sum()
@@ -272,8 +272,8 @@ def test_codes_are_not_held_in_memory(steps, sources, tmp_path, monkeypatch):
     """Where the rows are on disk, so are the codes, which are made some rows at a time."""
     monkeypatch.setattr(spool, "SHARE", LEAST_LIMIT)
     monkeypatch.setattr(pipeline, "rows_at_once", lambda c: 256)
-    monkeypatch.setattr(ecq_encode, "ROWS", 32)
-    monkeypatch.setattr(ecq_encode, "PARTS", 2)
+    monkeypatch.setattr(ecq_encode, "ROWS_AT_ONCE", 32)
+    monkeypatch.setattr(ecq_encode, "PARTS_PER_BATCH", 2)
     seen, reported = {}, []
     write = compression.write_container
 

@@ -1,6 +1,7 @@
 """Agreements about the code that nobody should have to remember."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,30 +11,38 @@ import embshrink
 PACKAGE = Path(embshrink.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Who may import whom at the top of a file; inside functions anything may be imported late.
-LAYERS = {
-    "errors": set(),
-    "kernels": {"kernels"},
-    "storage": {"errors", "storage"},
-    "numerics": {"errors", "methods", "numerics", "storage"},
-    "vocabulary": {"errors", "numerics", "storage", "vocabulary"},
-    "methods": {"errors", "methods", "numerics", "storage"},
-    "embeddings": {"embeddings", "errors", "numerics", "reader", "vocabulary"},
-    "formats": {"embeddings", "errors", "formats", "methods", "numerics", "storage", "vocabulary"},
-    "evaluation": {"errors", "evaluation", "methods", "numerics", "vocabulary"},
-    "compression": {"compression", "embeddings", "errors", "methods", "numerics", "reader", "storage", "vocabulary"},
-    "reader": {"embeddings", "errors", "methods", "numerics", "storage", "vocabulary"},
-    "cli": {"errors", "methods", "numerics"},
-    "__main__": {"cli"},
-    "__init__": set(),
-}
+# From the ground up: a folder or file may import what stands in a row below its own, and itself. This counts for
+# imports inside functions and for those of type checkers too.
+LAYERS = [
+    {"errors"},
+    {"storage"},
+    {"kernels"},
+    {"numerics"},
+    {"vocabulary", "methods"},
+    {"embeddings"},
+    {"formats"},
+    {"evaluation"},
+    {"compression"},
+    {"reader"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
 LATE = {"numba", "scipy", "sklearn", "gensim", "rich", "pyarrow", "zstandard", "threadpoolctl"}
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib"}
 
 
-def own_name(path):
-    relative = path.relative_to(PACKAGE).with_suffix("")
-    return relative.parts[0]
+def dotted(path):
+    """Return a file's name as it is imported."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in FILES}
+
+
+def place(module):
+    """Return the folder or single file that a module of the package is in."""
+    return (module.split(".") + ["__init__"])[1]
 
 
 def imported(node):
@@ -45,17 +54,65 @@ def imported(node):
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def imports_of(path):
+    """Return the modules of the package that a file imports, also inside functions.
+
+    ``from a import b`` is an import of a.b if that is a module.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if name in MODULES}
+            if names - set(MODULES):
+                found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in MODULES}
+    return found - {dotted(path)}
+
+
+def above(importer, module):
+    """Whether a module stands in a row above that of who imports it, or beside it in another place."""
+    rows = {name: number for number, names in enumerate(LAYERS) for name in names}
+    here, there = place(importer), place(module)
+    return here != there and rows[there] >= rows[here]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down(path):
-    tree = ast.parse(path.read_text())
-    name = own_name(path)
-    allowed = LAYERS[name]
-    for node in tree.body:
+    wrong = {module for module in imports_of(path) if module != "embshrink" and above(dotted(path), module)}
+    assert not wrong or dotted(path) == "embshrink"  # which names all that is public
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_large_libraries_are_imported_late(path):
+    for node in ast.parse(path.read_text()).body:
         for module in imported(node):
-            parts = module.split(".")
-            assert name == "kernels" or parts[0] not in LATE, f"{parts[0]} is imported at the top"
-            if parts[0] == "embshrink" and len(parts) > 1 and parts[1] not in ("__version__",):
-                assert parts[1] in allowed, f"{name} imports {parts[1]}"
+            assert place(dotted(path)) == "kernels" or module.split(".")[0] not in LATE, f"line {node.lineno}"
+
+
+def test_no_two_files_import_each_other():
+    """There is no circle of any length, imports inside functions and of type checkers counted."""
+    graph = {module: imports_of(path) - {"embshrink"} for module, path in MODULES.items()}
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path[path.index(module):], module])
+        if module not in done:
+            path.append(module)
+            for other in sorted(graph[module]):
+                visit(other)
+            done.add(path.pop())
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_the_tree_has_a_place_for_every_file():
+    rows = set().union(*LAYERS)
+    assert {place(dotted(path)) for path in FILES} == rows
+    assert {path.name for path in PACKAGE.iterdir() if path.suffix in (".py", ".typed")} == {
+        "__init__.py", "__main__.py", "errors.py", "reader.py", "py.typed"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -97,3 +154,77 @@ def test_public_functions_stay_functions():
     assert callable(embshrink.compress)
     assert callable(embshrink.evaluate)
     assert callable(embshrink.load)
+
+
+TWINS = {  # a command, and the public call that does what it does
+    "prune": "prune", "quantize": "quantize", "compress": "compress", "plan": "plan", "info": "info",
+    "verify": "verify", "get": "get", "similar": "similar", "analogy": "analogy", "evaluate": "evaluate",
+    "export": "export",
+    "formats": "list_formats", "methods": "list_methods", "warmup": "warmup", "demo": "demo",
+}
+
+
+def test_commands_and_library_are_twins():
+    from embshrink.cli.commands import cli
+
+    assert set(cli.commands) == set(TWINS)
+    commands = {node.name.rstrip("_"): node for node in ast.parse(MODULES["embshrink.cli.commands"].read_text()).body
+                if isinstance(node, ast.FunctionDef)}
+    for command, call in TWINS.items():
+        assert callable(getattr(embshrink, call))
+        called = {node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+                  for node in ast.walk(commands[command]) if isinstance(node, ast.Call)
+                  if isinstance(node.func, (ast.Attribute, ast.Name))}
+        assert call in called, f"{command} does not call {call}"
+    assert callable(embshrink.pareto)  # plan --pareto
+
+
+def test_editors_see_the_public_names():
+    """What type checkers are told of is what there is, name by name."""
+    told = {alias.asname: node.module
+            for node in ast.walk(ast.parse(MODULES["embshrink"].read_text())) if isinstance(node, ast.ImportFrom)
+            for alias in node.names if alias.asname}
+    assert told == embshrink._PUBLIC
+    for name in told:
+        assert getattr(embshrink, name).__name__ == name
+
+
+def test_every_function_is_annotated():
+    bare = []
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs,
+                             *filter(None, (node.args.vararg, node.args.kwarg))]
+                named = [one for one in arguments if one.arg not in ("self", "cls")]
+                if node.returns is None or any(one.annotation is None for one in named):
+                    bare.append(f"{module}:{node.lineno} {node.name}")
+    assert not bare
+
+
+def says_any(function):
+    """Whether Any is in the annotations of a function's parameters or of what it returns."""
+    parts = [function.returns, *(one.annotation for one in ast.walk(function.args) if isinstance(one, ast.arg))]
+    return any(isinstance(word, ast.Name) and word.id == "Any" for part in parts if part for word in ast.walk(part))
+
+
+def test_no_public_signature_says_any():
+    """Any hides what a function takes; what click and numpy hand on is private."""
+    found = []
+    for module, path in MODULES.items():
+        if place(module) in ("kernels", "cli"):
+            continue
+        tree = ast.parse(path.read_text())
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+        for owner in [tree, *classes]:
+            for node in owner.body:
+                if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and says_any(node):
+                    found.append(f"{module}:{node.lineno} {node.name}")
+    assert not found
+
+
+def test_every_ignored_type_has_its_code_and_reason():
+    for path in FILES:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if "type: ignore" in line:
+                assert re.search(r"# type: ignore\[[a-z-]+\]  # \w", line), f"{path.name}:{number}"

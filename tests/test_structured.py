@@ -8,7 +8,8 @@ import pytest
 from conftest import make_vectors
 
 from embshrink import StepError, WordVectors, compress, load
-from embshrink.compression.run import Job, open_table, plan_file
+from embshrink.compression.job import Job
+from embshrink.compression.source import open_table
 from embshrink.errors import FormatError, ShapeError
 from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Context
@@ -75,7 +76,7 @@ def test_compositions_through_a_file(steps, vectors, tmp_path):
         assert report.loss["relative_error"] < 1.01
         if "prune" in steps:
             assert [emb.alias_of(word) for word in emb.index_to_key[:120]] == emb.index_to_key[:120]
-    planned = plan_file(Job(open_table(vectors)), steps.split())[1]
+    planned = Job(open_table(vectors)).plan(steps.split()).bytes
     assert planned >= report.target_bytes
     if "groupreduce" not in steps and "energy" not in steps:
         assert planned == report.target_bytes

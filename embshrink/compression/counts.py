@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import SourceError
-from embshrink.vocabulary.words import to_bytes
+from embshrink.vocabulary.words import Vocabulary, to_bytes
+
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import DoubleArray
 
 ALPHABETICAL = 0.9  # share of neighbouring words in order from which a list is taken to be sorted by spelling
+MOST_DIGITS = 18  # of a count, so that it fits 64 bits
 LEAST_WORDS, LEAST_INITIALS = 50, 10  # fewer say little: w1, w2, w3, ... may well be in order of frequency
 
 
-def read_counts(path):
+def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[str, str]]:
     """Read a file of words and counts, one pair a line, as GloVe's and word2vec's vocabulary tools write it.
 
     Parameters
@@ -39,13 +45,13 @@ def read_counts(path):
             data = file.read()
     except OSError as error:
         raise SourceError(f"cannot read the counts: {error.strerror or error}", path=path) from error
-    counts = {}
+    counts: dict[bytes, float] = {}
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         line = line.rstrip(b"\r")
         if not line:
             continue
         word, _, count = line.replace(b"\t", b" ").rpartition(b" ")
-        if not count.isdigit() or len(count) > 18:
+        if not count.isdigit() or len(count) > MOST_DIGITS:
             raise SourceError("a line of counts has no whole number at its end", path=path, where=f"line {number}",
                               expected="word count", found=line[:60].decode("utf-8", "replace"))
         word = word.strip(b" ")
@@ -56,14 +62,14 @@ def read_counts(path):
     return counts, source
 
 
-def weights_of(words, counts):
+def weights_of(words: Vocabulary, counts: Mapping[str, float] | Mapping[bytes, float]) -> tuple[DoubleArray, int]:
     """Return how often each word is used, and how many words had no count.
 
     Parameters
     ----------
-    words : Words
+    words : Vocabulary
         n words.
-    counts : mapping of str or bytes to number
+    counts : mapping of str or bytes to float
 
     Returns
     -------
@@ -71,13 +77,13 @@ def weights_of(words, counts):
         A word without a count, or with a count below 1, counts as 1.
     missing : int
     """
-    counts = {to_bytes(word): float(count) for word, count in counts.items()}
+    by_bytes = {to_bytes(word): float(count) for word, count in counts.items()}
     raw = words.raw
-    weights = np.array([counts.get(word, 0.0) for word in raw])
-    return np.maximum(weights, 1.0), sum(word not in counts for word in raw)
+    weights = np.array([by_bytes.get(word, 0.0) for word in raw])
+    return np.maximum(weights, 1.0), sum(word not in by_bytes for word in raw)
 
 
-def looks_alphabetical(words):
+def looks_alphabetical(words: Vocabulary) -> bool:
     """Whether words come in order of spelling, and so not in order of frequency."""
     raw = words.raw
     if len(raw) < LEAST_WORDS or len({word[:1] for word in raw}) < LEAST_INITIALS:

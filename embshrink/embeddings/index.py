@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
+from embshrink.numerics.arrays import ranges
 from embshrink.numerics.parallel import map_blocks, run_blocks, thread_count
 
 LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
@@ -20,49 +22,58 @@ MOST_CODES = 512  # bytes a row: with these, sums fit 16 bits
 ALL = np.zeros(0, bool)  # rows are eligible
 UNIT = 2.0**-24  # what float32 may lose in rounding 1
 
-_building = threading.Lock()
+if TYPE_CHECKING:
+    from embshrink.embeddings.protocols import LookupTable
+    from embshrink.methods.base import SmallCodes
+    from embshrink.methods.pipeline import Stored
+    from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray, Shape
+
+    class IndexedTable(LookupTable, Protocol):
+        """What an index asks of a table."""
+
+        @property
+        def n_rows(self) -> int:
+            """How many rows are stored."""
+
+        @property
+        def block_rows(self) -> int:
+            """How many rows to decode at a time."""
+
+        @property
+        def stored(self) -> Stored | None:
+            """Codes and state, where rows are decoded from these."""
+
+        def decode_rows(self, rows: IntArray, /) -> FloatArray:
+            """Return stored rows as (k, d)."""
 
 
-def index_of(emb, queries=1):
-    """Return the index of a table, made for the second query and kept in ``emb.index``, or None.
+# scan(start, stop, best, rows, uppers, found): a kernel, for all queries
+Scan: TypeAlias = "Callable[[int, int, FloatArray, IntArray, FloatArray, IntArray], object]"
 
-    The first query decodes all rows: sooner done than an index, for which numba must be loaded. There is no index
-    of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
 
-    Parameters
-    ----------
-    emb : Embeddings
-    queries : int
-        How many there are now.
+def make_index(table: IndexedTable) -> Index | None:
+    """Return the smallest index that a table can have, or None.
 
-    Returns
-    -------
-    Index or None
+    There is none that would take more than 1 GiB, and none without numba.
     """
-    if emb.index is None and emb.n_rows >= LEAST_ROWS:
-        with _building:
-            if emb.index is None and (emb.searched or queries > 1):
-                rows = _rows_index(emb)
-                emb.index = None if rows is None else Index(emb, rows)
-            emb.searched = True
-    return emb.index
+    rows = _make_row_index(table)
+    return None if rows is None else Index(table, rows)
 
 
-def _rows_index(emb):
-    """Return the smallest index that these rows can have, or None."""
+def _make_row_index(table: IndexedTable) -> RowIndex | CodeIndex | None:
     try:
         import embshrink.kernels.scan  # noqa: F401
     except ImportError:
         return None
-    small = _small_codes_of(emb.stored)
-    if small is not None and emb.n_rows * CodeIndex.bytes_per_row(small) <= MOST_BYTES:
-        index = CodeIndex(emb, small)
+    small = _small_codes_of(table.stored)
+    if small is not None and table.n_rows * CodeIndex.bytes_per_row(small) <= MOST_BYTES:
+        index = CodeIndex(table, small)
         if index.usable:
             return index
-    return RowIndex(emb) if emb.n_rows * RowIndex.bytes_per_row(emb.vector_size) <= MOST_BYTES else None
+    return RowIndex(table) if table.n_rows * RowIndex.bytes_per_row(table.vector_size) <= MOST_BYTES else None
 
 
-def _small_codes_of(stored):
+def _small_codes_of(stored: Stored | None) -> SmallCodes | None:
     """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
     if stored is None or stored.columns:
         return None
@@ -74,14 +85,14 @@ def _small_codes_of(stored):
     return None if small.bits == 8 and 2 * small.bytes_per_row > stored.dim else small
 
 
-def _can_shuffle(bits):
+def _can_shuffle(bits: int) -> bool:
     """Whether numba compiles here, and for a processor that looks up codes of so many bits, many at once."""
     from embshrink.kernels import compiled_for
 
     return compiled_for("avx2" if bits == 4 else "avx512vbmi")
 
 
-def _zeros(shape, dtype):
+def _zeros(shape: Shape, dtype: type[np.generic]) -> AnyArray:
     """Return zeros that begin where a large page of memory may, so that a scan crosses few pages.
 
     That takes 2 MiB more than the array, which are never touched.
@@ -97,7 +108,7 @@ class Index:
 
     Parameters
     ----------
-    emb : Embeddings
+    table : IndexedTable
     rows : RowIndex or CodeIndex
 
     Notes
@@ -106,13 +117,12 @@ class Index:
     packed, what `PackedWords.unpack` takes, about 20 bytes a word.
     """
 
-    def __init__(self, emb, rows):
+    def __init__(self, table: IndexedTable, rows: RowIndex | CodeIndex) -> None:
         self.rows = rows
-        self.words = None if emb.row_map is None else WordsOfRows(emb.row_map, emb.scale, emb.n_rows)
-        if hasattr(emb.words, "unpack"):
-            emb.words.unpack()
+        self.words = None if table.row_map is None else WordsOfRows(table.row_map, table.scale, table.n_rows)
+        table.words.unpack()
 
-    def candidates(self, queries, count, start, stop):
+    def candidates(self, queries: FloatArray, count: int, start: int, stop: int) -> list[IntArray | None]:
         """Return for each vector the rows that may be among those of the words nearest to it, ascending.
 
         Parameters
@@ -130,11 +140,11 @@ class Index:
             None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
             of length 1, being zero, or too long or short for float32.
         """
-        found = [None] * len(queries)
+        found: list[IntArray | None] = [None] * len(queries)
         usual = [place for place, query in enumerate(queries) if 0.999 < float(query @ query) < 1.001]
         if count > MOST_FOUND or not usual:
             return found
-        eligible = ALL
+        eligible: BoolArray = ALL
         if self.words is not None:
             eligible, start, stop = self.words.eligible(start, stop), 0, self.rows.n
         asked = queries if len(usual) == len(queries) else queries[usual]
@@ -154,15 +164,15 @@ class WordsOfRows:
     n_rows : int
     """
 
-    def __init__(self, row_map, scale, n_rows):
+    def __init__(self, row_map: AnyArray, scale: FloatArray | None, n_rows: int) -> None:
         self._row_map, self._scale, self._n_rows = row_map, scale, n_rows
         zero = np.zeros(len(row_map), bool) if scale is None else scale == 0
         self.zeros, ids = np.flatnonzero(zero), np.flatnonzero(~zero)
         self.starts = np.append(0, np.cumsum(np.bincount(row_map[ids], minlength=n_rows)))
         self.ids = ids[np.argsort(row_map[ids], kind="stable")].astype(np.uint32)
-        self._last = None
+        self._last: tuple[tuple[int, int], BoolArray] | None = None
 
-    def eligible(self, start, stop):
+    def eligible(self, start: int, stop: int) -> BoolArray:
         """Return which rows have a word with an id from `start` to `stop`, (rows,) bool; what is asked again is kept.
 
         Empty where all rows have one.
@@ -173,10 +183,12 @@ class WordsOfRows:
                 rows = rows[self._scale[start:stop] != 0]
             found = np.zeros(self._n_rows, bool)
             found[rows] = True
-            self._last = (start, stop), np.zeros(0, bool) if found.all() else found
+            self._last = (start, stop), ALL if found.all() else found
         return self._last[1]
 
-    def spread(self, rows, cosines, start, stop, count):
+    def spread(
+        self, rows: IntArray, cosines: FloatArray, start: int, stop: int, count: int
+    ) -> tuple[IntArray, FloatArray]:
         """Return the ids from `start` to `stop` that have these rows, ascending, and their cosines.
 
         Parameters
@@ -187,8 +199,7 @@ class WordsOfRows:
             Of the words whose vectors are zero, so many are enough.
         """
         firsts, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
-        ends = np.cumsum(lengths)
-        ids = self.ids[np.arange(lengths.sum()) + np.repeat(firsts - ends + lengths, lengths)].astype(np.int64)
+        ids = self.ids[ranges(firsts, lengths)].astype(np.int64)
         cosines = np.repeat(cosines, lengths)
         inside = (ids >= start) & (ids < stop)
         first = np.searchsorted(self.zeros, start)
@@ -199,7 +210,7 @@ class WordsOfRows:
         return ids[order], cosines[order]
 
 
-def _best_rows(scan, queries, count, start, stop, width):
+def _best_rows(scan: Scan, queries: int, count: int, start: int, stop: int, width: int) -> list[IntArray | None]:
     """Run a scan on all threads; return for each query the rows, ascending, that may be among the best.
 
     Parameters
@@ -225,9 +236,9 @@ def _best_rows(scan, queries, count, start, stop, width):
     origin = start // ALIGNED * ALIGNED
     n = stop - origin
     pieces = max(1, min(queries * n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
-    reached = []  # so much has the last of the best in every piece that is done
+    reached: list[FloatArray] = []  # so much has the last of the best in every piece that is done
 
-    def work(first, last):
+    def work(first: int, last: int) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
         first, last = max(origin + first, start), origin + last
         best, found = np.full((queries, count), -np.inf, np.float32), np.empty(queries, np.int64)
         rows, uppers = np.empty((queries, last - first), np.int64), np.empty((queries, last - first), np.float32)
@@ -242,7 +253,7 @@ def _best_rows(scan, queries, count, start, stop, width):
         return [own[:many] if many >= 0 else None for own, many in zip(rows, found.tolist())]
     parts = run_blocks(work, n, -(-n // pieces // ALIGNED) * ALIGNED)
     limits = np.partition(np.concatenate([best for best, *_ in parts], axis=1), -count, axis=1)[:, -count]
-    answers = []
+    answers: list[IntArray | None] = []
     for q, limit in enumerate(limits):
         if any(found[q] < 0 for *_, found in parts):
             answers.append(None)
@@ -257,7 +268,7 @@ class RowIndex:
 
     Parameters
     ----------
-    emb : Embeddings
+    table : IndexedTable
         Decoded once, block by block.
 
     Notes
@@ -267,27 +278,31 @@ class RowIndex:
     nearest is passed over; the others are decoded, and what is found is what decoding all would find.
     """
 
-    def __init__(self, emb):
+    def __init__(self, table: IndexedTable) -> None:
         from embshrink.kernels.scan import ROWS, encode_rows
 
-        n, dim = self.n, self._dim = emb.n_rows, emb.vector_size
+        n, dim = self.n, self._dim = table.n_rows, table.vector_size
         self.codes = _zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
         self.scales = np.empty(n, np.float32)
         self.bounds = np.empty(n, np.float32)
         margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
 
-        def encode(start, stop):
-            vectors = np.ascontiguousarray(emb.decode_rows(np.arange(start, stop)))
+        def encode(start: int, stop: int) -> None:
+            vectors = np.ascontiguousarray(table.decode_rows(np.arange(start, stop)))
             encode_rows(vectors, start, SHORTEST, LONGEST, margin, self.codes, self.scales, self.bounds)
 
-        map_blocks(encode, n, emb.block_rows)
+        map_blocks(encode, n, table.block_rows)
+
+    decode: None = None  # rows rounded to 8 bits cannot be decoded exactly
 
     @staticmethod
-    def bytes_per_row(dim):
+    def bytes_per_row(dim: int) -> int:
         """Return how much memory an index takes for each stored row of `dim` numbers."""
         return dim + dim % 2 + 8
 
-    def candidates(self, queries, count, start, stop, eligible):
+    def candidates(
+        self, queries: FloatArray, count: int, start: int, stop: int, eligible: BoolArray
+    ) -> list[IntArray | None]:
         """Return for each query the rows from `start` to `stop` that may be among the nearest, ascending.
 
         Parameters
@@ -313,7 +328,9 @@ class RowIndex:
         error = np.linalg.norm(exact - codes[:, : self._dim] / steps[:, None], axis=1)
         factors = np.stack([1 / steps, np.linalg.norm(exact, axis=1) + error, error], axis=1).astype(np.float32)
 
-        def scan(first, last, best, rows, uppers, found):
+        def scan(
+            first: int, last: int, best: FloatArray, rows: IntArray, uppers: FloatArray, found: IntArray
+        ) -> None:
             scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, codes, factors, best, rows, uppers,
                       found)
 
@@ -325,7 +342,7 @@ class CodeIndex:
 
     Parameters
     ----------
-    emb : Embeddings
+    table : IndexedTable
         Decoded once, block by block, for the lengths of rows.
     small : SmallCodes
 
@@ -342,29 +359,29 @@ class CodeIndex:
     exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
     """
 
-    def __init__(self, emb, small):
+    def __init__(self, table: IndexedTable, small: SmallCodes) -> None:
         from embshrink.kernels.shuffle import ROWS, UNKNOWN, decode_rows, lay_out, search_codes
 
         self._search, self._decode = search_codes, decode_rows
-        n, self.n = emb.n_rows, emb.n_rows
+        n, self.n = table.n_rows, table.n_rows
         blocks, per = -(-n // ROWS), 8 // small.bits
-        book, self._turn = small.book.astype(np.float64), small.turn
+        book, self._turn = small.codebook.astype(np.float64), small.transform
         self._book, self._starts = np.ascontiguousarray(book.T), np.append(small.starts, book.shape[1])
-        self._numbers, self._finish = small.book, small.finish
+        self._numbers, self._finish = small.codebook, small.finish
         self.codes = _zeros((blocks, small.bytes_per_row, ROWS), np.uint8)
         self.lengths = np.zeros(blocks * ROWS, np.uint16)
         lengths = np.empty(n, np.float32)
         self.usable = True
 
-        def fill(start, stop):
-            own = np.sqrt(np.square(emb.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
+        def fill(start: int, stop: int) -> None:
+            own = np.sqrt(np.square(table.decode_rows(np.arange(start, stop)), dtype=np.float64).sum(axis=1))
             if not ((own == 0) | (own >= SHORTEST) & (own <= LONGEST)).all():
                 self.usable = False
                 return
             lengths[start:stop] = own
-            lay_out(np.ascontiguousarray(small.labels(slice(start, stop))), start, per, self.codes)
+            lay_out(np.ascontiguousarray(small.codes(slice(start, stop))), start, per, self.codes)
 
-        map_blocks(fill, n, max(1, emb.block_rows // ALIGNED) * ALIGNED)
+        map_blocks(fill, n, max(1, table.block_rows // ALIGNED) * ALIGNED)
         if not self.usable:
             return
         # A few long rows must not leave the others too few steps.
@@ -378,25 +395,29 @@ class CodeIndex:
         if self._turn is not None:
             longest = np.sqrt(np.add.reduceat(np.square(book), small.starts, axis=1).max(axis=0).sum())
             self._error = 1.02 * (len(self._turn) + 4) * UNIT * longest * np.linalg.norm(self._turn)
-        self._margin = (2 * emb.vector_size + 64) * UNIT  # as for RowIndex
+        self._margin = (2 * table.vector_size + 64) * UNIT  # as for RowIndex
 
     @staticmethod
-    def bytes_per_row(small):
+    def bytes_per_row(small: SmallCodes) -> int:
         """Return how much memory an index of `SmallCodes` takes for each stored row."""
         return small.bytes_per_row + 2
 
-    def candidates(self, queries, count, start, stop, eligible):
+    def candidates(
+        self, queries: FloatArray, count: int, start: int, stop: int, eligible: BoolArray
+    ) -> list[IntArray | None]:
         """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
-        queries = queries.astype(np.float64)
-        queries = queries if self._turn is None else queries @ self._turn.T
+        turned = queries.astype(np.float64)
+        turned = turned if self._turn is None else turned @ self._turn.T
 
-        def scan(first, last, best, rows, uppers, found):
+        def scan(
+            first: int, last: int, best: FloatArray, rows: IntArray, uppers: FloatArray, found: IntArray
+        ) -> None:
             self._search(self.codes, self.lengths, self._unit, first, last, eligible, self._book, self._starts,
-                         queries, self._error, self._margin, best, rows, uppers, found)
+                         turned, self._error, self._margin, best, rows, uppers, found)
 
-        return _best_rows(scan, len(queries), count, start, stop, self.codes.shape[1] + 2)
+        return _best_rows(scan, len(turned), count, start, stop, self.codes.shape[1] + 2)
 
-    def decode(self, rows):
+    def decode(self, rows: IntArray) -> FloatArray:
         """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
         vectors = np.empty((len(rows), len(self._book)), np.float32)
         self._decode(self.codes, rows, self._numbers, self._starts, vectors)

@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
 import numpy as np
 
-from embshrink.embeddings.index import MOST_FOUND, index_of
+from embshrink.embeddings.index import MOST_FOUND
 from embshrink.errors import EmbshrinkError
 from embshrink.numerics.arrays import row_norms, stable_product, unit_rows
 from embshrink.numerics.parallel import blocks, run_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from embshrink.embeddings.index import Index, IndexedTable
+    from embshrink.storage.arrays import FloatArray, IntArray, RealArray
+
+    class SearchTable(IndexedTable, Protocol):
+        """What search asks of a table."""
+
+        @property
+        def index(self) -> Index | None:
+            """The index of its rows, where there is one by now."""
+
+        def index_for(self, queries: int = 1, /) -> Index | None:
+            """Return the index, made if so many queries are worth it."""
+
+        def __contains__(self, word: str | bytes, /) -> bool: ...
+
+        def row_blocks(self) -> Iterator[tuple[int, FloatArray]]:
+            """Yield (first row, decoded rows) over all stored rows."""
+
+        def id_of(self, word: str | bytes, /) -> int:
+            """Return the id of a word; KeyError where there is none."""
+
+        def get_vector(self, word: str | bytes, norm: bool = False) -> FloatArray:
+            """Return the vector of a word, in the vocabulary or made of its n-grams; KeyError where there is none."""
+
+        def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
+            """Return the vectors of several words, (k, d)."""
+
+
+Item: TypeAlias = "str | bytes | RealArray"  # a word, or a vector (d,)
+Items: TypeAlias = "Item | tuple[Item, float] | Iterable[Item | tuple[Item, float]]"
+WordT = TypeVar("WordT", str, bytes)
+Found: TypeAlias = "tuple[IntArray, FloatArray]"  # ids and cosines, best first
 
 BATCH_VALUES = 1 << 24
 BATCH_QUERIES = 8  # that one pass over an index answers: more would not be faster
 FEW = 1000  # are sooner sorted than sifted
 
 
-def query_vector(emb, items, weights, normalize=True):
+def query_vector(
+    emb: SearchTable, items: Iterable[Item], weights: Sequence[float] | RealArray, normalize: bool = True
+) -> FloatArray:
     """Return the weighted sum of words and vectors, (dim,) float32.
 
     Parameters
@@ -33,9 +74,10 @@ def query_vector(emb, items, weights, normalize=True):
     return _sum(emb, _look_up(emb, items, normalize)[0], weights)
 
 
-def _look_up(emb, items, normalize=True):
+def _look_up(emb: SearchTable, items: Iterable[Item], normalize: bool = True) -> tuple[list[RealArray], set[int]]:
     """Return the vectors of words and vectors, and the set of those words' ids; unseen words have none."""
-    vectors, ids = [], set()
+    vectors: list[RealArray] = []
+    ids: set[int] = set()
     for item in items:
         if isinstance(item, np.ndarray):
             if item.shape != (emb.vector_size,):
@@ -52,18 +94,22 @@ def _look_up(emb, items, normalize=True):
     return vectors, ids
 
 
-def _vector(emb, index):
+def _vector(emb: SearchTable, index: int) -> FloatArray:
     if emb.index is None or emb.index.words is not None:
-        return emb.decode_ids([index])[0]
-    return _decoder(emb)(np.array([index]))[0]  # words have rows of their own
+        vectors = emb.decode_ids([index])
+    else:
+        vectors = _decoder(emb)(np.array([index]))  # words have rows of their own
+    vector: FloatArray = vectors[0]
+    return vector
 
 
-def _decoder(emb):
-    """Return what decodes rows that are there soonest: an index of codes has them in memory."""
-    return emb.decode_rows if emb.index is None else getattr(emb.index.rows, "decode", emb.decode_rows)
+def _decoder(emb: SearchTable) -> Callable[[IntArray], FloatArray]:
+    """Return the fastest way to decode rows: an index of codes has them in memory."""
+    decode = None if emb.index is None else emb.index.rows.decode
+    return emb.decode_rows if decode is None else decode
 
 
-def _sum(emb, vectors, weights):
+def _sum(emb: SearchTable, vectors: Sequence[RealArray], weights: Sequence[float] | RealArray) -> FloatArray:
     if len(vectors) == 1 and weights[0] == 1:  # one word, as most searches are for
         return vectors[0].astype(np.float32)
     total = np.zeros(emb.vector_size, np.float32)
@@ -72,7 +118,7 @@ def _sum(emb, vectors, weights):
     return total
 
 
-def row_cosines(emb, queries):
+def row_cosines(emb: SearchTable, queries: Sequence[RealArray] | RealArray) -> FloatArray:
     """Return the cosine of vectors to every stored row, (q, rows) float32; 0 where either is zero.
 
     Parameters
@@ -87,7 +133,7 @@ def row_cosines(emb, queries):
     units = [_unit(query) for query in queries]
     cosines = np.empty((len(units), emb.n_rows), np.float32)
 
-    def work(start, stop):
+    def work(start: int, stop: int) -> None:
         vectors, norms = _with_norms(emb.decode_rows(np.arange(start, stop)))
         for place, unit in enumerate(units):
             cosines[place, start:stop] = _cosines(vectors, norms, unit)
@@ -96,12 +142,12 @@ def row_cosines(emb, queries):
     return cosines
 
 
-def _unit(query):
+def _unit(query: RealArray) -> FloatArray:
     query = np.ascontiguousarray(query, np.float32)
     return query / (row_norms(query[None])[0] or 1)
 
 
-def _with_norms(vectors):
+def _with_norms(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return vectors, (k, d), and what to divide their products by, (k,)."""
     vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
@@ -110,12 +156,12 @@ def _with_norms(vectors):
     return vectors, norms
 
 
-def _cosines(vectors, norms, unit):
+def _cosines(vectors: FloatArray, norms: FloatArray, unit: FloatArray) -> FloatArray:
     """Return the cosines of vectors to one of length 1, (k,); their bits do not depend on what is beside them."""
     return stable_product(vectors, unit[:, None])[:, 0] / norms
 
 
-def word_cosines(emb, query):
+def word_cosines(emb: SearchTable, query: RealArray) -> FloatArray:
     """Return the cosine of a vector to every word, (n,) float32; EmbshrinkError where there are no words."""
     if not len(emb):
         raise EmbshrinkError("there are no words to search: the table holds n-grams alone",
@@ -123,7 +169,7 @@ def word_cosines(emb, query):
     return _of_words(emb, row_cosines(emb, query[None])[0])
 
 
-def _of_words(emb, cosines):
+def _of_words(emb: SearchTable, cosines: FloatArray) -> FloatArray:
     """Return words' cosines, (n,) float32, given those of rows."""
     rows, scale = emb.row_map, emb.scale
     if rows is None:
@@ -134,7 +180,7 @@ def _of_words(emb, cosines):
     return cosines
 
 
-def top(scores, topn):
+def top(scores: FloatArray, topn: int) -> IntArray:
     """Return the places of the `topn` highest scores, best first, the lower place first on a tie, NaN last.
 
     Parameters
@@ -153,7 +199,10 @@ def top(scores, topn):
     return places[np.argsort(negated[places], kind="stable")[:topn]]
 
 
-def nearest(emb, query, topn, start=0, stop=None, without=()):
+def nearest(
+    emb: SearchTable, query: RealArray, topn: int, start: int = 0, stop: int | None = None,
+    without: Collection[int] = (),
+) -> Found:
     """Return ids and cosines of the words nearest to a vector, best first, the lower id first on a tie.
 
     Parameters
@@ -173,30 +222,36 @@ def nearest(emb, query, topn, start=0, stop=None, without=()):
 
     Notes
     -----
-    With an index (see `embshrink.embeddings.index.index_of`) only rows that may be among the nearest are decoded; ids
+    With an index (see `embshrink.embeddings.index`) only rows that may be among the nearest are decoded; ids
     and cosines are those of decoding all, to the last bit.
     """
     start, stop = max(start, 0), len(emb) if stop is None else min(max(stop, 0), len(emb))
     return _nearest(emb, [query], topn, start, stop, [without])[0]
 
 
-def _nearest(emb, queries, topn, start, stop, without):
+def _nearest(
+    emb: SearchTable, queries: Sequence[RealArray], topn: int, start: int, stop: int,
+    without: Sequence[Collection[int]],
+) -> list[Found]:
     """Return for each query ids and cosines, as `nearest`; those to be left out are given for each."""
-    found = _candidates(emb, [_unit(query) for query in queries], topn + max(map(len, without)), start, stop)
-    for place, query in enumerate(queries):
-        if found[place] is None:
-            found[place] = np.arange(start, stop), word_cosines(emb, query)[start:stop]
-    return [_best(*pair, topn, left_out) for pair, left_out in zip(found, without)]
+    candidates = _candidates(emb, [_unit(query) for query in queries], topn + max(map(len, without)), start, stop)
+    answers = []
+    for query, found, left_out in zip(queries, candidates, without):
+        ids, cosines = found or (np.arange(start, stop), word_cosines(emb, query)[start:stop])
+        answers.append(_best(ids, cosines, topn, left_out))
+    return answers
 
 
-def _best(ids, cosines, topn, without):
+def _best(ids: IntArray, cosines: FloatArray, topn: int, without: Collection[int]) -> Found:
     best = top(cosines, topn + len(without))
-    left = [place for place, index in zip(best.tolist(), ids[best].tolist()) if index not in without]
-    left = np.array(left[: max(topn, 0)], np.int64)
+    places = [place for place, index in zip(best.tolist(), ids[best].tolist()) if index not in without]
+    left = np.array(places[: max(topn, 0)], np.int64)
     return ids[left], cosines[left]
 
 
-def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
+def nearest_batch(
+    emb: SearchTable, queries: Sequence[Item] | RealArray, topn: int = 10, restrict_vocab: int | None = None
+) -> Found:
     """Return ids and cosines of the words nearest to each of several words or vectors, best first.
 
     Parameters
@@ -229,13 +284,14 @@ def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
     stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
     ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
 
-    def keep(place, best):
+    def keep(place: int, best: Found) -> None:
         ids[place, : len(best[0])], cosines[place, : len(best[0])] = best
 
-    if not len(emb) or (index_of(emb, len(found)) is not None and topn < MOST_FOUND):
+    if not len(emb) or (emb.index_for(len(found)) is not None and topn < MOST_FOUND):
         for first, last in blocks(len(found), BATCH_QUERIES):
-            queries, without = zip(*((query, given) for (query,), given in found[first:last]))
-            for place, best in enumerate(_nearest(emb, queries, topn, 0, stop, without), first):
+            vectors = [query for (query,), _ in found[first:last]]
+            without = [given for _, given in found[first:last]]
+            for place, best in enumerate(_nearest(emb, vectors, topn, 0, stop, without), first):
                 keep(place, best)
         return ids, cosines
     for first, last in blocks(len(found), max(1, BATCH_VALUES // max(emb.n_rows, 1))):
@@ -246,26 +302,31 @@ def nearest_batch(emb, queries, topn=10, restrict_vocab=None):
     return ids, cosines
 
 
-def _candidates(emb, units, count, start, stop):
+def _candidates(
+    emb: SearchTable, units: Sequence[FloatArray], count: int, start: int, stop: int
+) -> list[Found | None]:
     """Return for each query the words that may be among the nearest, by id, and their cosines.
 
     None where all are to be looked at: where there is no index, or it cannot tell.
     """
-    index = index_of(emb)
+    index = emb.index_for()
     if index is None:
         return [None] * len(units)
     decode = _decoder(emb)
     answers = index.candidates(units[0][None] if len(units) == 1 else np.array(units), count, start, stop)
-    usual = [place for place, rows in enumerate(answers) if rows is not None]
-    for place, cosines in zip(usual, _cosines_to(decode, [answers[place] for place in usual],
-                                                 [units[place] for place in usual], emb.block_rows)):
-        rows = answers[place]
-        answers[place] = (rows, cosines) if index.words is None else index.words.spread(
+    found: list[Found | None] = [None] * len(units)
+    usual = [(place, rows) for place, rows in enumerate(answers) if rows is not None]
+    cosines_of_rows = _cosines_to(decode, [rows for _, rows in usual], [units[place] for place, _ in usual],
+                                  emb.block_rows)
+    for (place, rows), cosines in zip(usual, cosines_of_rows):
+        found[place] = (rows, cosines) if index.words is None else index.words.spread(
             rows, cosines, start, stop, count)
-    return answers
+    return found
 
 
-def _cosines_to(decode, rows, units, size):
+def _cosines_to(
+    decode: Callable[[IntArray], FloatArray], rows: Sequence[IntArray], units: Sequence[FloatArray], size: int
+) -> list[FloatArray]:
     """Return the cosines of some rows to a vector of length 1, for each of several; decode `size` rows at a time."""
     if len(rows) > 1 and sum(map(len, rows)) <= size:  # few, so in one go
         vectors, norms = _with_norms(decode(np.concatenate(rows)))
@@ -280,7 +341,10 @@ def _cosines_to(decode, rows, units, size):
     return found
 
 
-def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_end=None, restrict_vocab=None):
+def most_similar(
+    emb: SearchTable, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
+    clip_start: int = 0, clip_end: int | None = None, restrict_vocab: int | None = None,
+) -> list[tuple[str, float]] | FloatArray:
     """Return the words whose vectors have the highest cosine to a sum of words.
 
     Parameters
@@ -315,10 +379,11 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     packed words about 20 bytes a word. Among 400,000 words of 50 columns later ones take half a millisecond or less
     with codes of 4 bits, else up to two and a half. `Embeddings.close` lets go of all of it.
     """
-    items, weights = [], []
-    for given, sign in ((positive, 1.0), (negative, -1.0)):
-        for item in _as_list(given):
-            item, weight = item if isinstance(item, tuple) else (item, sign)
+    items: list[Item] = []
+    weights: list[float] = []
+    for side, sign in ((positive, 1.0), (negative, -1.0)):
+        for entry in _as_list(side):
+            item, weight = entry if isinstance(entry, tuple) else (entry, sign)
             items.append(item)
             weights.append(weight)
     if not items:
@@ -332,7 +397,7 @@ def most_similar(emb, positive=None, negative=None, topn=10, clip_start=0, clip_
     return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
 
 
-def _as_list(given):
+def _as_list(given: Items | None) -> list[Item | tuple[Item, float]]:
     if given is None:
         return []
     if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
@@ -340,7 +405,7 @@ def _as_list(given):
     return list(given)
 
 
-def logits(emb, query):
+def logits(emb: SearchTable, query: RealArray | Sequence[float]) -> FloatArray:
     """Return the dot product of a vector with every word's vector: a softmax layer held in compressed form.
 
     Parameters
@@ -374,25 +439,16 @@ def logits(emb, query):
     return products if scale is None else products * scale
 
 
-def analogy(emb, a, b, c, topn=10, restrict_vocab=None):
-    """Return the words that are to `c` as `b` is to `a` (3CosAdd), best first.
-
-    Notes
-    -----
-    Mikolov, Yih and Zweig, NAACL 2013: the highest cosine to ``b - a + c``.
-    """
-    return most_similar(emb, positive=[b, c], negative=[a], topn=topn, restrict_vocab=restrict_vocab)
-
-
-def distances(emb, word_or_vector, other_words=()):
+def distances(emb: SearchTable, word_or_vector: Item, other_words: Sequence[str | bytes] = ()) -> FloatArray:
     """Return 1 - cosine of a word or vector to `other_words`, or to all words, as an array."""
     query = query_vector(emb, [word_or_vector], [1.0])
     if other_words:
-        return 1 - emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
+        cosines: FloatArray = emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
+        return 1 - cosines
     return 1 - word_cosines(emb, query)
 
 
-def doesnt_match(emb, words):
+def doesnt_match(emb: SearchTable, words: Iterable[WordT]) -> WordT:
     """Return the word with the lowest cosine to the mean of all; words that are missing are passed over."""
     words = [word for word in words if word in emb]
     if not words:
@@ -401,9 +457,9 @@ def doesnt_match(emb, words):
     return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
 
 
-def closer_than(emb, first, second):
+def closer_than(emb: SearchTable, first: str | bytes, second: str | bytes) -> list[str]:
     """Return the words whose cosine to `first` is above that of `second`, in order of id."""
     cosines = word_cosines(emb, emb.get_vector(first))
-    limit = cosines[emb.get_index(second)]
-    itself = emb.get_index(first)
+    limit = cosines[emb.id_of(second)]
+    itself = emb.id_of(first)
     return [emb.words[int(i)] for i in np.flatnonzero(cosines > limit) if i != itself]

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
 
 from embshrink.errors import FormatError
-from embshrink.vocabulary.ngram_hashing import hashing_of_header
-from embshrink.vocabulary.ngram_rows import BITS_PER_RANK, encode_ids, plan_ids
-from embshrink.vocabulary.words import to_bytes
+from embshrink.vocabulary.bitmap import Bitmap
+from embshrink.vocabulary.ngram_hashing import Hashing
+from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
+from embshrink.vocabulary.words import Word, to_bytes
+
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import FloatArray, IntArray, StoredArray
+
+
+class RowTable(Protocol):
+    """What is asked of a table of n-gram rows: `Embeddings` is one."""
+
+    @property
+    def vector_size(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def block_rows(self) -> int:
+        """How many rows to decode at a time."""
+
+    def decode_ids(self, ids: IntArray, /) -> FloatArray:
+        """Return rows (k,) as (k, d) float32."""
+
+    def check_rows(self) -> None:
+        """Check every code and every decoded row; raise FormatError at the first that is wrong."""
 
 
 class Subwords:
@@ -15,11 +40,11 @@ class Subwords:
 
     Parameters
     ----------
-    header : dict
-        What `hashing_header` made, ``present``, ``missing``.
+    header : mapping
+        What `Hashing.as_header` made, ``present``, ``missing``.
     arrays : mapping of str to array_like
         What `encode_ids` made, mapped or not.
-    rows : Embeddings
+    rows : RowTable
         The n-gram rows, by number.
 
     Raises
@@ -33,54 +58,57 @@ class Subwords:
     present : int
         How many buckets have a row.
     missing : {"zero", "skip"}
-        As for `NgramTable`.
+        What an n-gram without a row counts as in the mean: a zero vector, or not at all.
+    bitmap : embshrink.vocabulary.bitmap.Bitmap
+        A bit for each bucket that has a row; the bit's rank is the row.
+    rows : RowTable
     """
 
-    def __init__(self, header, arrays, rows):
-        self.hashing = hashing_of_header(header)
-        self.present, self.missing = header["present"], header["missing"]
-        if not 0 <= self.present <= self.hashing.bucket or self.missing not in ("zero", "skip"):
+    def __init__(self, header: Mapping[str, object], arrays: Mapping[str, StoredArray], rows: RowTable) -> None:
+        self.hashing = Hashing.from_header(header)
+        present, missing = header["present"], header["missing"]
+        if (
+            not isinstance(present, int) or not 0 <= present <= self.hashing.bucket
+            or not isinstance(missing, str) or missing not in ("zero", "skip")
+        ):
             raise FormatError("the header's subwords have an impossible number", found=header)
         for name, (dtype, shape) in plan_ids(self.hashing.bucket).items():
             part = arrays.get(name)
             if part is None or part.dtype.name != dtype.name or part.shape != shape:
                 raise FormatError(f"section ngrams.{name} is missing or does not fit", expected=f"{dtype} {shape}",
                                   found=None if part is None else f"{part.dtype} {part.shape}")
-        self.bitmap, self._ranks, self.rows = arrays["bitmap"], arrays["ranks"], rows
+        self.present, self.missing, self.rows = present, missing, rows
+        self.bitmap = Bitmap(arrays["bitmap"], arrays["ranks"])
 
-    def _row(self, bucket):
+    def _row(self, bucket: int) -> int:
         """Return the row of a bucket, or -1."""
-        byte = int(self.bitmap[bucket >> 3])
-        if not byte >> (bucket & 7) & 1:
+        if not self.bitmap.bit(bucket):  # as most are, where many were left out: sooner seen than counted
             return -1
-        first = bucket // BITS_PER_RANK
-        before = self.bitmap[first * BITS_PER_RANK // 8 : bucket >> 3].tobytes()
-        row = int(self._ranks[first]) + int.from_bytes(before, "little").bit_count()
-        row += (byte & ((1 << (bucket & 7)) - 1)).bit_count()
+        row, _ = self.bitmap.rank(bucket)
         if row >= self.present:
             raise FormatError("ngrams.ranks points past the last row", expected=f"< {self.present}", found=row)
         return row
 
-    def vector(self, word):
+    def vector(self, word: Word) -> FloatArray | None:
         """Return the mean of a word's n-gram rows, (d,) float32, or None if it has none that is here."""
         buckets = self.hashing.ids(to_bytes(word))
         rows = [row for row in map(self._row, buckets) if row >= 0]
         if not rows:
             return None
-        total = self.rows.decode_ids(np.array(rows)).sum(axis=0, dtype=np.float32)
+        total: FloatArray = self.rows.decode_ids(np.array(rows, np.int64)).sum(axis=0, dtype=np.float32)
         return total / np.float32(len(rows) if self.missing == "skip" else len(buckets))
 
-    def ids(self):
+    def ids(self) -> IntArray:
         """Return the buckets that have a row, ascending, (present,) int64."""
-        ids = np.flatnonzero(np.unpackbits(np.asarray(self.bitmap), bitorder="little"))
+        ids = np.flatnonzero(np.unpackbits(np.asarray(self.bitmap.bits, np.uint8), bitorder="little"))
         if len(ids) and ids[-1] >= self.hashing.bucket:
             raise FormatError("ngrams.bitmap has bits beyond the last bucket")
         if len(ids) != self.present:
             raise FormatError("ngrams.bitmap does not have a bit for each row", expected=self.present, found=len(ids))
         return ids
 
-    def blocks(self):
-        """Yield (first bucket, vectors) over all buckets, some thousand at a time; zeros for those without a row."""
+    def blocks(self) -> Iterator[tuple[int, FloatArray]]:
+        """Yield (first bucket, vectors) over all buckets, `block_rows` at a time; zeros for those without a row."""
         ids = self.ids()
         step = self.rows.block_rows
         for start in range(0, self.hashing.bucket, step):
@@ -90,10 +118,10 @@ class Subwords:
             block[ids[first:last] - start] = self.rows.decode_ids(np.arange(first, last))
             yield start, block
 
-    def check(self):
+    def check(self) -> None:
         """Raise FormatError unless the bitmap and its ranks agree, and every row decodes."""
         ids = self.ids()
         ranks = encode_ids(ids, self.hashing.bucket)["ranks"]
-        if not np.array_equal(ranks, np.asarray(self._ranks)):
+        if not np.array_equal(ranks, np.asarray(self.bitmap.ranks)):
             raise FormatError("ngrams.ranks does not count ngrams.bitmap")
         self.rows.check_rows()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from embshrink.errors import ShapeError
 from embshrink.numerics.arrays import as_matrix
 from embshrink.vocabulary.words import Words
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-@dataclass
+    from embshrink.storage.arrays import FloatArray
+    from embshrink.storage.disk_rows import Matrix
+
+
+@dataclass(init=False)
 class WordVectors:
     """Words and their vectors, row i belonging to word i.
 
@@ -41,14 +47,17 @@ class WordVectors:
     """
 
     words: Words
-    matrix: np.ndarray
-    source: dict = field(default_factory=dict)
-    warnings: list = field(default_factory=list)
+    matrix: FloatArray
+    source: dict[str, object]
+    warnings: list[str]
 
-    def __post_init__(self):
-        if not isinstance(self.words, Words):
-            self.words = Words(self.words)
-        self.matrix = as_matrix(self.matrix)
+    def __init__(
+        self, words: Iterable[str | bytes], matrix: ArrayLike, source: Mapping[str, object] | None = None,
+        warnings: Iterable[str] | None = None,
+    ) -> None:
+        self.words = words if isinstance(words, Words) else Words(words)
+        self.matrix = as_matrix(matrix)
+        self.source, self.warnings = dict(source or {}), list(warnings or [])
         if len(self.words) != len(self.matrix):
             raise ShapeError("the number of words and of vectors differ", expected=f"{len(self.words)} rows",
                              found=f"{len(self.matrix)}")
@@ -56,26 +65,31 @@ class WordVectors:
             raise ShapeError("a word occurs twice", hint="Keep the first of each before making WordVectors.")
 
     @classmethod
-    def checked(cls, words, matrix, source, warnings):
-        """Return vectors of which the caller has already checked all that is checked here."""
+    def checked(cls, words: Words, matrix: Matrix, source: dict[str, object], warnings: list[str]) -> WordVectors:
+        """Return vectors of which the caller has already checked all that is checked here.
+
+        The matrix may be rows on disk, for callers that know of these.
+        """
         vectors = object.__new__(cls)
-        vectors.words, vectors.matrix, vectors.source, vectors.warnings = words, matrix, source, warnings
+        vectors.words, vectors.matrix = words, cast("FloatArray", matrix)
+        vectors.source, vectors.warnings = source, warnings
         return vectors
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.words)
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Length of a vector."""
         return self.matrix.shape[1]
 
-    def __contains__(self, word):
+    def __contains__(self, word: str | bytes) -> bool:
         return self.words.find(word) >= 0
 
-    def __getitem__(self, word):
+    def __getitem__(self, word: str | bytes) -> FloatArray:
         """Return the vector of `word`, shape (d,); raise KeyError if there is none."""
         index = self.words.find(word)
         if index < 0:
             raise KeyError(word)
-        return self.matrix[index]
+        vector: FloatArray = self.matrix[index]
+        return vector

@@ -1,1 +1,1 @@
-"""What a table is worth: benchmarks, scores, and what was lost against a baseline."""
+"""Scores of tables: word similarity, analogies, and what was lost against a baseline."""

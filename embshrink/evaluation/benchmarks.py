@@ -1,15 +1,21 @@
-"""Benchmarks: where the default ones are, and how any file of word pairs or analogies is read."""
+"""Benchmarks: find the default ones, and read files of word pairs or of analogies."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from embshrink.errors import ExtraError, SourceError
 from embshrink.vocabulary.words import to_text
+
+Pair: TypeAlias = tuple[str, str, float]  # two words and their similarity
+Question: TypeAlias = tuple[str, str, str, str]  # "a is to b as c is to d"
 
 MAX_BYTES = 64 << 20  # the largest benchmark in use has 3 MB; beyond this it is another file by mistake
 DELIMITERS = ("\t", ",", ";", None)  # None: runs of white space; earlier wins where several read as much
@@ -17,7 +23,7 @@ DELIMITERS = ("\t", ",", ";", None)  # None: runs of white space; earlier wins w
 
 @dataclass(frozen=True)
 class WordPairs:
-    """Word pairs with the similarity that people gave them.
+    """Word pairs, each with a similarity judged by people.
 
     Parameters
     ----------
@@ -30,10 +36,10 @@ class WordPairs:
     """
 
     name: str
-    pairs: list
+    pairs: list[Pair]
     invalid: int = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pairs)
 
 
@@ -52,14 +58,14 @@ class Analogies:
     """
 
     name: str
-    sections: list
+    sections: list[tuple[str, list[Question]]]
     invalid: int = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(len(questions) for _, questions in self.sections)
 
 
-def find_pairs():
+def find_pairs() -> list[Path]:
     """Return the files of the default word-similarity sets: WordSim-353 and SimLex-999.
 
     Returns
@@ -80,7 +86,7 @@ def find_pairs():
     return [gensim_file("wordsim353.tsv"), gensim_file("simlex999.txt")]
 
 
-def find_analogies():
+def find_analogies() -> Path:
     """Return the file of the default analogies: Google's questions-words, 19,544 questions in 14 sections.
 
     Returns
@@ -100,7 +106,7 @@ def find_analogies():
     return gensim_file("questions-words.txt")
 
 
-def gensim_file(name):
+def gensim_file(name: str) -> Path:
     """Return a file of the test data in the installed gensim, which is not imported.
 
     Parameters
@@ -117,7 +123,7 @@ def gensim_file(name):
         If gensim is not installed, or without this file.
     """
     spec = importlib.util.find_spec("gensim")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise ExtraError(f"{name} is a file of the package gensim, which is not installed",
                          hint="Install it with: pip install gensim, or name a file of your own.")
     path = Path(spec.submodule_search_locations[0], "test", "test_data", name)
@@ -127,7 +133,7 @@ def gensim_file(name):
     return path
 
 
-def read_pairs(path, delimiter=None):
+def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> WordPairs:
     """Read a word-similarity file.
 
     Parameters
@@ -135,10 +141,10 @@ def read_pairs(path, delimiter=None):
     path : str or os.PathLike
         UTF-8 text, one pair a line. Columns are separated by tabs, commas, semicolons or white space,
         whichever fits most lines. The first two columns are the words, the first number after them is the
-        score, and further columns are left alone, so that the published forms of SimLex-999 and Rare Words
-        need no editing. Lines that begin with ``#``, blank lines and a header are skipped.
+        score, and further columns are ignored, so that SimLex-999 and Rare Words can be read as they were
+        published. Lines that begin with ``#``, blank lines and a header are skipped.
     delimiter : str, optional
-        What separates the columns; None for whichever fits.
+        What separates the columns; None to choose the one that fits most lines.
 
     Returns
     -------
@@ -166,9 +172,56 @@ def read_pairs(path, delimiter=None):
     return WordPairs(Path(path).stem, pairs, len(rows) - len(pairs) - header)
 
 
-def _split(lines, delimiters):
+def as_word_pairs(benchmark: WordPairs | str | os.PathLike[str], delimiter: str | None = None) -> WordPairs:
+    """Return word pairs as they are, or read their file; see `read_pairs`."""
+    return benchmark if isinstance(benchmark, WordPairs) else read_pairs(benchmark, delimiter)
+
+
+def as_analogies(benchmark: Analogies | str | os.PathLike[str]) -> Analogies:
+    """Return analogies as they are, or read their file; see `read_analogies`."""
+    return benchmark if isinstance(benchmark, Analogies) else read_analogies(benchmark)
+
+
+def similarity_benchmarks(
+    pairs: WordPairs | str | os.PathLike[str] | Iterable[WordPairs | str | os.PathLike[str]] | None,
+) -> list[WordPairs]:
+    """Return the word-similarity benchmarks to use: one, several, or the default ones for None.
+
+    Raises
+    ------
+    SourceError
+        If one cannot be read.
+    ExtraError
+        If the default ones are not there.
+    """
+    if pairs is None:
+        return [read_pairs(path) for path in find_pairs()]
+    if isinstance(pairs, (str, os.PathLike, WordPairs)):
+        return [as_word_pairs(pairs)]
+    return [as_word_pairs(benchmark) for benchmark in pairs]
+
+
+def analogy_benchmark(analogies: Analogies | str | os.PathLike[str] | Literal[True] | None) -> Analogies | None:
+    """Return the analogy benchmark to use: one, the default one for True, none for None.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read.
+    ExtraError
+        If the default one is not there.
+    """
+    if analogies is None:
+        return None
+    return as_analogies(find_analogies() if analogies is True else analogies)
+
+
+def _split(
+    lines: list[tuple[int, str]], delimiters: Iterable[str | None]
+) -> tuple[list[list[str]], tuple[int, int]]:
     """Return the lines' columns, and the (number of columns, column of the score) that most lines have."""
-    best, best_count = ([], (0, 0)), 0
+    best: tuple[list[list[str]], tuple[int, int]] = [], (0, 0)
+    best_count = 0
     for delimiter in delimiters:
         rows = [[field.strip() for field in line.split(delimiter)] for _, line in lines]
         shapes = Counter(shape for shape in map(_shape, rows) if shape)
@@ -178,21 +231,21 @@ def _split(lines, delimiters):
     return best
 
 
-def _shape(row):
-    """Return (number of columns, column of the score) of a line, or None if it is no pair."""
+def _shape(row: Sequence[str]) -> tuple[int, int] | None:
+    """Return (number of columns, column of the score) of a line, or None if it holds no pair."""
     if len(row) < 3 or not row[0] or not row[1]:
         return None
     return next(((len(row), column) for column in range(2, len(row)) if _is_number(row[column])), None)
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text))
     except ValueError:
         return False
 
 
-def read_analogies(path):
+def read_analogies(path: str | os.PathLike[str]) -> Analogies:
     """Read a file of analogy questions.
 
     Parameters
@@ -211,8 +264,8 @@ def read_analogies(path):
         If the file cannot be read, is not text, is too large, holds no question, or has one before
         the first section.
     """
-    sections, invalid = [], 0
-    first_invalid = (1, "")
+    sections: list[tuple[str, list[Question]]] = []
+    invalid, first_invalid = 0, (1, "")
     for number, line in _lines(path):
         words = line.split()
         if line.startswith(": "):
@@ -222,7 +275,7 @@ def read_analogies(path):
                               expected="': name of the section'", found=_excerpt(line),
                               hint="Put a line such as ': all' above it.")
         elif len(words) == 4:
-            sections[-1][1].append(tuple(words))
+            sections[-1][1].append((words[0], words[1], words[2], words[3]))
         elif words:
             invalid += 1
             if invalid == 1:
@@ -236,7 +289,7 @@ def read_analogies(path):
     return analogies
 
 
-def _lines(path):
+def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """Return (line number from 1, line) of a text file."""
     try:
         with open(path, "rb") as file:
@@ -254,6 +307,6 @@ def _lines(path):
     return list(enumerate(text.split("\n"), 1))
 
 
-def _excerpt(line):
+def _excerpt(line: str) -> str:
     line = line.strip()
     return repr(line[:60] + "..." if len(line) > 60 else line) if line else "nothing"

@@ -1,16 +1,26 @@
-"""Compressed files of embshrink's own, as a source: decoded, they can be compressed anew."""
+"""Compressed files of embshrink's own, as a source: decoded, they can be compressed again."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embshrink.embeddings.file import open_file
+from embshrink.embeddings.table import VectorTable
 from embshrink.errors import SourceError
+from embshrink.formats.base import ReadOptions, ReadTable
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
 
 
-def read(stream, options, progress=None):
+def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read and decode an ``.ems`` file; as `embshrink.formats.text.read`."""
     if stream.file_path is None or stream.packed:
         raise SourceError("an .ems file is read from a plain file only", path=stream.path, where="byte 0",
                           hint="Save it to a file, uncompressed, and give its path.")
-    from embshrink.reader import load
-
-    emb = load(stream.file_path)
-    return emb.words.raw[: options.limit], emb.vectors[: options.limit], []
+    table = open_file(stream.file_path, VectorTable)
+    words = table.words.raw[: options.limit]
+    return words, table.decode_ids(np.arange(len(words))), []

@@ -9,17 +9,28 @@ which the published specification departs.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from embshrink.errors import TargetError
-from embshrink.formats.io.cursor import CUT, PIECE, Cursor
-from embshrink.formats.io.pq_codes import Codes, check_quantizer, of_embeddings, read_codes, read_floats
-from embshrink.formats.io.table_builder import MAX_WORD, check_count, check_dim, plural, settle, show
-from embshrink.vocabulary.words import Words
+from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
+from embshrink.formats.io.cursor import CUT, F4, PIECE, U1, Cursor
+from embshrink.formats.io.pq_codes import PQCodes
+from embshrink.formats.io.pq_files import check_quantizer, codes_of_embeddings, read_codes, read_floats
+from embshrink.formats.io.table_builder import MAX_WORD, check_dim, finish_words, plural, show
+from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.vocabulary.ngram_hashing import MAX_NGRAM
+from embshrink.vocabulary.words import Vocabulary, Words
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
 
 MAGIC = b"FiFu"
 VERSION = 0
@@ -31,42 +42,28 @@ NAMES = {SIMPLE: "SimpleVocab", ND_ARRAY: "NdArray", BUCKETS: "BucketSubwordVoca
 VOCABULARIES = (SIMPLE, BUCKETS, FASTTEXT, EXPLICIT, FLORET)
 STORAGES = (ND_ARRAY, QUANTIZED)
 ORDER = "Metadata (optional), a vocabulary, NdArray or QuantizedArray, NdNorms (optional)"
-MAX_NGRAM = 100
 WRITTEN = 1 << 14  # rows of codes, or words, written at a time
 SHORTEST = 1e-30  # codes of a vector no longer than this are written as of a zero vector: its norm has no inverse
 
 _NEWER = "It may be of a newer finalfusion: convert it with finalfusion to text."
 
 
-def read(stream, options, progress=None):
+def is_finalfusion(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a finalfusion file."""
+    return head.startswith(MAGIC)
+
+
+def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read the words and their finished vectors, norms multiplied in; as `embshrink.formats.text.read`.
 
     What a file from a path holds uncompressed is mapped, and only the words' rows are brought to memory.
     """
-    return finished_words(load_model(stream, options, progress), stream, options, progress)
-
-
-def finished_words(model, stream, options, progress=None, *, ngrams_kept=False):
-    """Return words, finished vectors and warnings of a model as `read` does.
-
-    With `ngrams_kept` the caller has taken the n-grams from the model, and they are not said to be lost.
-    """
-    warnings = []
-    if model.ngram_rows and not ngrams_kept:
-        warnings.append("the file's n-grams, from which finalfusion makes vectors for unseen words, are not kept: "
-                        "its own words keep their vectors")
-    if model.metadata:
-        warnings.append(f"the file's metadata, {plural(model.metadata, 'byte')}, are not kept")
-    check_count(len(model.words), options, stream.path)
-    words = model.words.raw[: options.limit]
-    places = model.places[: options.limit]
-    matrix = model.word_vectors(len(words), progress)
-    return *settle(words, matrix, places, options, stream.path, warnings), warnings
+    return load_model(stream, options, progress).finished_words(options, stream.path, progress)
 
 
 @dataclass
 class FinalfusionModel:
-    """What a file holds, with what `embshrink.vocabulary.ngram_rows.of_model` asks of a model.
+    """What a file holds; a `embshrink.formats.base.Model`.
 
     Parameters
     ----------
@@ -74,10 +71,8 @@ class FinalfusionModel:
         n words.
     places : numpy.ndarray, shape (n,), int64
         The byte at which each word stands.
-    dense : numpy.ndarray, shape (m, d), float32, or None
-        The rows: of words, then of n-grams.
-    codes : Codes or None
-        The same as codes, where they are stored so; the norms of words are multiplied into its norms.
+    table : numpy.ndarray, shape (m, d), float32, or PQCodes
+        The rows: of words, then of n-grams. Norms of words are multiplied into those of codes.
     norms : numpy.ndarray, shape (n,), float32, or None
         The length of each word's vector, for dense rows.
     ngram_rows : int
@@ -89,10 +84,9 @@ class FinalfusionModel:
     """
 
     words: Words
-    places: np.ndarray
-    dense: np.ndarray | None
-    codes: Codes | None
-    norms: np.ndarray | None
+    places: IntArray
+    table: FloatArray | PQCodes
+    norms: FloatArray | None
     ngram_rows: int
     minn: int
     maxn: int
@@ -102,29 +96,42 @@ class FinalfusionModel:
     pruned = None  # every bucket has a row
 
     @property
-    def counts(self):
-        """How often each word was seen: the file does not say."""
-        return np.ones(len(self.words), np.int64)
+    def codes(self) -> PQCodes | None:
+        """The rows as codes, where they are stored so."""
+        return self.table if isinstance(self.table, PQCodes) else None
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Length of a vector."""
-        return self.dense.shape[1] if self.codes is None else self.codes.dim
+        return self.table.dim if isinstance(self.table, PQCodes) else self.table.shape[1]
 
     @property
-    def has_ngrams(self):
+    def has_ngrams(self) -> bool:
         """Whether there are n-grams that we can make vectors of unseen words from."""
         return self.bucket > 0
 
-    def rows(self, ids):
+    def rows(self, ids: IntArray) -> FloatArray:
         """Return rows, shape (k, d), float32; those of words at length 1 where the norms are apart."""
-        return np.asarray(self.dense[ids]) if self.codes is None else self.codes.rows(ids)
+        return self.table.rows(ids) if isinstance(self.table, PQCodes) else np.asarray(self.table[ids])
 
-    def word_vectors(self, count, progress=None):
+    def finished_words(
+        self, options: ReadOptions, path: str, progress: Progress | None = None, *, ngrams_kept: bool = False
+    ) -> ReadTable:
+        """Return words, finished vectors and warnings; as `Model.finished_words`."""
+        warnings = []
+        if self.ngram_rows and not ngrams_kept:
+            warnings.append("the file's n-grams, from which finalfusion makes vectors for unseen words, are not "
+                            "kept: its own words keep their vectors")
+        if self.metadata:
+            warnings.append(f"the file's metadata, {plural(self.metadata, 'byte')}, are not kept")
+        return finish_words(self.words.raw, self.places, lambda count: self.word_vectors(count, progress), options,
+                            path, warnings)
+
+    def word_vectors(self, count: int, progress: Progress | None = None) -> FloatArray:
         """Return the vectors of the first words, shape (count, d), float32."""
-        if self.codes is not None:
-            return self.codes.matrix(count, progress)
-        matrix = np.array(self.dense[:count])
+        if isinstance(self.table, PQCodes):
+            return self.table.matrix(count, progress)
+        matrix = np.array(self.table[:count])
         if self.norms is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 matrix *= self.norms[:count, None]
@@ -134,7 +141,7 @@ class FinalfusionModel:
 # ---------------------------------------------------------------- reading
 
 
-def load_model(stream, options, progress=None):
+def load_model(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> FinalfusionModel:
     """Read a file from a stream.
 
     Returns
@@ -148,29 +155,28 @@ def load_model(stream, options, progress=None):
     """
     cursor = Cursor(stream, progress, "finalfusion file")
     kinds = _read_header(cursor)
-    metadata = _pass_metadata(cursor) if kinds[0] == METADATA else 0
-    vocabulary, storage, *norms = kinds[1:] if kinds[0] == METADATA else kinds
-    words, places, ngram_rows, hashed = _read_vocabulary(cursor, vocabulary)
-    rows = len(words) + ngram_rows
-    dense = codes = None
-    if storage == ND_ARRAY:
-        dense = _read_dense(cursor, rows)
-    else:
-        codes = _read_quantized(cursor, rows)
-    norms = _read_norms(cursor, len(words)) if norms else None
+    metadata = _skip_metadata(cursor) if kinds[0] == METADATA else 0
+    kind, storage, *rest = kinds[1:] if kinds[0] == METADATA else kinds
+    found = _read_vocabulary(cursor, kind)
+    count = len(found.words)
+    rows = count + found.ngram_rows
+    table = _read_dense(cursor, rows) if storage == ND_ARRAY else _read_quantized(cursor, rows)
+    norms = _read_norms(cursor, count) if rest else None
     cursor.check(not cursor.some(1), "bytes follow the last chunk", cursor.offset - 1, "the end of the file",
                  "more bytes")
-    if codes is not None and norms is not None:
-        factors = np.ones(rows, np.float32) if codes.norms is None else codes.norms
+    if isinstance(table, PQCodes) and norms is not None:
+        factors = np.ones(rows, np.float32) if table.norms is None else table.norms
         with np.errstate(over="ignore"):
-            factors[: len(words)] *= norms
-        codes.norms, norms = factors, None
-    return FinalfusionModel(Words(words), places, dense, codes, norms, ngram_rows, *hashed, metadata)
+            factors[:count] *= norms
+        table, norms = dataclasses.replace(table, norms=factors), None
+    return FinalfusionModel(
+        words=Words(found.words), places=found.places, table=table, norms=norms, ngram_rows=found.ngram_rows,
+        minn=found.minn, maxn=found.maxn, bucket=found.bucket, metadata=metadata)
 
 
-def _read_header(cursor):
+def _read_header(cursor: Cursor) -> tuple[int, ...]:
     """Return the kinds of the chunks."""
-    magic, version, count = cursor.unpack("<4sII", "its header")
+    magic, version, count = struct.unpack("<4sII", cursor.exactly(12, "its header"))
     cursor.check(magic == MAGIC, "the file does not begin as finalfusion's do", 0, show(MAGIC), show(magic))
     cursor.check(version == VERSION, "the version of the file is not one we know", 4, VERSION, version, _NEWER)
     cursor.check(2 <= count <= 4, "the number of chunks is not possible", 8, "2 to 4", count)
@@ -180,56 +186,57 @@ def _read_header(cursor):
                      _NEWER)
     rest = kinds[1:] if kinds[0] == METADATA else kinds
     right = len(rest) >= 2 and rest[0] in VOCABULARIES and rest[1] in STORAGES and rest[2:] in ((), (ND_NORMS,))
-    cursor.check(right, "the chunks do not make a table of vectors", 12, ORDER, ", ".join(map(NAMES.get, kinds)))
+    cursor.check(right, "the chunks do not make a table of vectors", 12, ORDER,
+                 ", ".join(NAMES[kind] for kind in kinds))
     return kinds
 
 
-def _begin(cursor, kind):
+def _begin(cursor: Cursor, kind: int) -> int:
     """Read the head of a chunk; return the byte behind its data."""
     start = cursor.offset
     found, length = cursor.unpack("<IQ", f"the head of the chunk {NAMES[kind]}")
     cursor.check(found == kind, "the chunk is not the one that the header lists", start,
                  f"{kind} ({NAMES[kind]})", f"{found} ({NAMES.get(found, 'unknown')})")
     cursor.require(length, f"the chunk {NAMES[kind]}")
-    return cursor.offset + length
+    return cursor.offset + int(length)
 
 
-def _check_end(cursor, kind, end, coming=0):
+def _check_end(cursor: Cursor, kind: int, end: int, coming: int = 0) -> None:
     """Refuse the chunk unless it ends behind the next `coming` bytes."""
     cursor.check(cursor.offset + coming == end, f"the length of the chunk {NAMES[kind]} is not that of what it holds",
                  cursor.offset, f"its end at byte {cursor.offset + coming}", f"byte {end}")
 
 
-def _check_type(cursor, found, expected, byte):
+def _check_type(cursor: Cursor, found: int, expected: int, byte: int) -> None:
     cursor.check(found == expected, "the type of the numbers is not one we know", byte, expected, found, _NEWER)
 
 
-def _check_rows(cursor, found, rows, byte):
+def _check_rows(cursor: Cursor, found: int, rows: int, byte: int) -> None:
     cursor.check(found == rows, "the number of rows is not that of words and n-grams", byte, rows, found)
 
 
-def _pass_padding(cursor):
-    """Pass the zeros before an array: 1 to 4 of them, so that it begins at a multiple of 4."""
+def _skip_padding(cursor: Cursor) -> None:
+    """Skip the zeros before an array: 1 to 4 of them, so that it begins at a multiple of 4."""
     start = cursor.offset
-    (padding,) = cursor.unpack(f"{_padding(start)}s", "the padding before its numbers")
+    padding = cursor.exactly(_padding(start), "the padding before its numbers")
     cursor.check(not padding.strip(b"\0"), "the padding before the numbers is not zero", start,
                  plural(len(padding), "zero byte"), padding.hex(" "))
 
 
-def _padding(offset):
+def _padding(offset: int) -> int:
     return 4 - offset % 4
 
 
-def _pass_metadata(cursor):
+def _skip_metadata(cursor: Cursor) -> int:
     """Return the number of bytes, after checking that they are text."""
     end = _begin(cursor, METADATA)
     start, count = cursor.offset, end - cursor.offset
-    _check_text([cursor.array((count,), np.uint8, "its metadata", mapped=False).tobytes()], [start], cursor,
+    _check_text([cursor.array((count,), U1, "its metadata", mapped=False).tobytes()], np.array([start]), cursor,
                 "the metadata are")
     return count
 
 
-def _check_text(items, places, cursor, what):
+def _check_text(items: Sequence[bytes], places: IntArray, cursor: Cursor, what: str) -> None:
     """Refuse items that are not UTF-8."""
     try:
         b"\0".join(items).decode()  # a character cut off at the end of one is not made whole by the next
@@ -242,43 +249,78 @@ def _check_text(items, places, cursor, what):
                                    found=show(item)) from error
 
 
-def _read_vocabulary(cursor, kind):
-    """Return words, where each stands, how many rows are of n-grams, and (minn, maxn, bucket) if we can use them."""
+class _Sizes(NamedTuple):
+    """What the head of a vocabulary says: `buckets` is their number, or its exponent."""
+
+    words: int
+    ngrams: int = 0
+    minn: int = 1
+    maxn: int = 1
+    buckets: int = 0
+
+
+class _Vocabulary(NamedTuple):
+    """Words, where each stands, and how n-grams are hashed: zeros unless as fastText does."""
+
+    words: list[bytes]
+    places: IntArray
+    ngram_rows: int
+    minn: int = 0
+    maxn: int = 0
+    bucket: int = 0
+
+
+def _read_sizes(cursor: Cursor, kind: int, start: int) -> _Sizes:
+    """Return the sizes of the vocabulary that begins at the byte `start`, checked."""
+    what = "the sizes of its vocabulary"
+    if kind == SIMPLE:
+        sizes, at = _Sizes(*cursor.unpack("<Q", what)), start
+    elif kind == EXPLICIT:
+        sizes, at = _Sizes(*cursor.unpack("<QQII", what)), start + 16
+    else:
+        count, minn, maxn, buckets = cursor.unpack("<QIII", what)
+        sizes, at = _Sizes(count, 0, minn, maxn, buckets), start + 8
+    cursor.check(sizes.words > 0, "the file holds no words", start, "1 or more", sizes.words)
+    cursor.check(1 <= sizes.minn <= sizes.maxn, "the lengths of the n-grams are not possible", at,
+                 "1 or more, the shortest first", f"{sizes.minn} to {sizes.maxn}")
+    if kind == BUCKETS:
+        cursor.check(sizes.buckets < 64, "the exponent of the number of buckets is not possible", start + 16,
+                     "0 to 63", sizes.buckets)
+    elif kind == FASTTEXT:
+        cursor.check(sizes.buckets > 0, "the number of buckets is not possible", start + 16, "1 or more",
+                     sizes.buckets)
+    return sizes
+
+
+def _read_vocabulary(cursor: Cursor, kind: int) -> _Vocabulary:
     cursor.check(kind != FLORET, "a vocabulary of floret holds no words, only buckets of n-grams", cursor.offset,
                  "words", "none", "Have finalfusion write the vectors of the words you need as text.")
     end = _begin(cursor, kind)
     start = cursor.offset
-    layout = {SIMPLE: "<Q", EXPLICIT: "<QQII"}.get(kind, "<QIII")
-    count, *numbers = cursor.unpack(layout, "the sizes of its vocabulary")
-    cursor.check(count > 0, "the file holds no words", start, "1 or more", count)
-    listed = numbers.pop(0) if kind == EXPLICIT else None
-    minn, maxn, *buckets = numbers or (1, 1)
-    cursor.check(1 <= minn <= maxn, "the lengths of the n-grams are not possible",
-                 start + (8 if listed is None else 16), "1 or more, the shortest first", f"{minn} to {maxn}")
-    hashed, rows = (0, 0, 0), 0
-    if kind == BUCKETS:
-        cursor.check(buckets[0] < 64, "the exponent of the number of buckets is not possible", start + 16, "0 to 63",
-                     buckets[0])
-        rows = 1 << buckets[0]
-    elif kind == FASTTEXT:
-        (rows,) = buckets
-        cursor.check(rows > 0, "the number of buckets is not possible", start + 16, "1 or more", rows)
-        if minn > 1 and maxn <= MAX_NGRAM and rows < 2**31:  # finalfusion counts the marks < and > as n-grams of 1
-            hashed = minn, maxn, rows
+    count, ngrams, minn, maxn, buckets = _read_sizes(cursor, kind, start)
     words, places, _ = _read_items(cursor, count, "word")
-    if listed is not None:
-        rows = _read_ngrams(cursor, listed)
-        if end == cursor.offset - 8 * listed:  # finalfusion-python forgets to count the indices
+    rows = 0
+    if kind == BUCKETS:
+        rows = 1 << buckets
+    elif kind == FASTTEXT:
+        rows = buckets
+    elif kind == EXPLICIT:
+        rows = _read_ngrams(cursor, ngrams)
+        if end == cursor.offset - 8 * ngrams:  # finalfusion-python forgets to count the indices
             end = cursor.offset
     _check_end(cursor, kind, end)
-    return words, places, rows, hashed
+    # finalfusion counts the marks < and > as n-grams of length 1, which fastText does not.
+    if kind == FASTTEXT and minn > 1 and maxn <= MAX_NGRAM and buckets < 2**31:
+        return _Vocabulary(words, places, rows, minn, maxn, buckets)
+    return _Vocabulary(words, places, rows)
 
 
-def _read_items(cursor, count, noun, tail=0):
+def _read_items(cursor: Cursor, count: int, noun: str, tail: int = 0) -> tuple[list[bytes], IntArray, bytes]:
     """Return strings, where each stands, and the `tail` bytes behind each, joined."""
     cursor.require((4 + tail) * count, f"its list of {plural(count, noun)}")
     first = cursor.offset
-    items, tails = [], []
+    items: list[bytes] = []
+    tails: list[bytes] = []
     while len(items) < count:
         chunk = cursor.some(PIECE)
         start = 0
@@ -303,7 +345,7 @@ def _read_items(cursor, count, noun, tail=0):
     return items, places, b"".join(tails)
 
 
-def _read_ngrams(cursor, count):
+def _read_ngrams(cursor: Cursor, count: int) -> int:
     """Return how many rows a list of n-grams names; several may name the same."""
     start = cursor.offset
     _, places, tails = _read_items(cursor, count, "n-gram", tail=8)
@@ -313,19 +355,19 @@ def _read_ngrams(cursor, count):
     return len(named)
 
 
-def _read_dense(cursor, rows):
+def _read_dense(cursor: Cursor, rows: int) -> FloatArray:
     end = _begin(cursor, ND_ARRAY)
     start = cursor.offset
     found, dim, kind = cursor.unpack("<QII", "the sizes of its matrix")
     _check_rows(cursor, found, rows, start)
     check_dim(dim, cursor.path, f"byte {start + 8}")
     _check_type(cursor, kind, F32, start + 12)
-    _pass_padding(cursor)
+    _skip_padding(cursor)
     _check_end(cursor, ND_ARRAY, end, 4 * rows * dim)
-    return cursor.array((rows, dim), "<f4", "its matrix").astype(np.float32, copy=False)
+    return cursor.array((rows, dim), F4, "its matrix").astype(np.float32, copy=False)
 
 
-def _read_quantized(cursor, rows):
+def _read_quantized(cursor: Cursor, rows: int) -> PQCodes:
     end = _begin(cursor, QUANTIZED)
     start = cursor.offset
     projected, normed, subspaces, dim, centroids, found, codes, floats = cursor.unpack("<5IQ2I",
@@ -338,22 +380,22 @@ def _read_quantized(cursor, rows):
     _check_rows(cursor, found, rows, start + 20)
     _check_type(cursor, codes, U8, start + 28)
     _check_type(cursor, floats, F32, start + 32)
-    _pass_padding(cursor)
+    _skip_padding(cursor)
     coming = 4 * (projected * dim * dim + centroids * dim + normed * rows) + rows * subspaces
     _check_end(cursor, QUANTIZED, end, coming)
     projection = read_floats(cursor, (dim, dim), "its projection") if projected else None
     codebooks = read_floats(cursor, (subspaces, centroids, dim // subspaces), "its codebooks")
     norms = read_floats(cursor, (rows,), "the norms of its codes") if normed else None
-    return Codes(read_codes(cursor, rows, subspaces, centroids), codebooks, projection, norms)
+    return PQCodes(read_codes(cursor, rows, subspaces, centroids), codebooks, projection, norms)
 
 
-def _read_norms(cursor, count):
+def _read_norms(cursor: Cursor, count: int) -> FloatArray:
     end = _begin(cursor, ND_NORMS)
     start = cursor.offset
     found, kind = cursor.unpack("<QI", "the number of its norms")
     cursor.check(found == count, "the number of norms is not that of words", start, count, found)
     _check_type(cursor, kind, F32, start + 8)
-    _pass_padding(cursor)
+    _skip_padding(cursor)
     _check_end(cursor, ND_NORMS, end, 4 * count)
     return read_floats(cursor, (count,), "its norms")
 
@@ -361,7 +403,7 @@ def _read_norms(cursor, count):
 # ---------------------------------------------------------------- writing
 
 
-def write(file, outgoing):
+def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write words, rows at length 1 and norms; codes of the method pq as they are, where the format can hold them.
 
     Raises
@@ -370,7 +412,7 @@ def write(file, outgoing):
         If a word is not UTF-8, or a vector is longer than float32 can say.
     """
     out = _Chunks(file)
-    found = of_embeddings(outgoing.embeddings)
+    found = codes_of_embeddings(outgoing.embeddings)
     kinds = (SIMPLE, ND_ARRAY if found is None else QUANTIZED, ND_NORMS)
     out.write(MAGIC + struct.pack("<5I", VERSION, len(kinds), *kinds))
     _write_words(out, outgoing.words)
@@ -382,22 +424,22 @@ def write(file, outgoing):
 class _Chunks:
     """A file that knows how far it is written."""
 
-    def __init__(self, file):
+    def __init__(self, file: OutputFile) -> None:
         self._file = file
         self._offset = 0
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         self._file.write(data)
         self._offset += len(data)
 
-    def begin(self, kind, fields, coming, *, padded):
+    def begin(self, kind: int, fields: bytes, coming: int, *, padded: bool) -> None:
         """Write a chunk's head and first fields; `coming` bytes follow."""
         zeros = bytes(_padding(self._offset + 12 + len(fields)) if padded else 0)
         length = len(fields) + len(zeros) + coming
         self.write(struct.pack("<IQ", kind, length) + fields + zeros)
 
 
-def _write_words(out, words):
+def _write_words(out: _Chunks, words: Vocabulary) -> None:
     for word in words.raw:
         try:
             word.decode()
@@ -411,10 +453,10 @@ def _write_words(out, words):
             (struct.pack("<I", len(word)), word) for word in raw[start : start + WRITTEN])))
 
 
-def _lengths(block, outgoing, start):
+def _lengths(block: FloatArray, outgoing: Outgoing, start: int) -> FloatArray:
     """Return the length of each row, (k,), float32."""
     with np.errstate(over="ignore"):
-        lengths = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64)).astype(np.float32)
+        lengths: FloatArray = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64)).astype(np.float32)
     if not np.isfinite(lengths).all():
         word = outgoing.words.raw[start + int(np.flatnonzero(~np.isfinite(lengths))[0])]
         raise TargetError(f"the vector of {show(word)} is longer than a float32 can say, as finalfusion stores it",
@@ -422,7 +464,7 @@ def _lengths(block, outgoing, start):
     return lengths
 
 
-def _write_dense(out, outgoing):
+def _write_dense(out: _Chunks, outgoing: Outgoing) -> FloatArray:
     """Write rows at length 1; return the lengths they had."""
     n, dim = len(outgoing.words), outgoing.dim
     out.begin(ND_ARRAY, struct.pack("<QII", n, dim, F32), 4 * n * dim, padded=True)
@@ -435,7 +477,7 @@ def _write_dense(out, outgoing):
     return lengths
 
 
-def _write_quantized(out, outgoing, codes, scale):
+def _write_quantized(out: _Chunks, outgoing: Outgoing, codes: PQCodes, scale: FloatArray) -> FloatArray:
     """Write codes, and what brings each row to length 1; return the lengths that the words' vectors have."""
     lengths = np.empty(len(codes), np.float32)
     done = 0

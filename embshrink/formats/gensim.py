@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from embshrink.errors import SourceError
+from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.numerics.arrays import as_matrix
 from embshrink.vocabulary.words import to_bytes
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
 
 WARNING = "unpickling runs code from the file: only load files you trust"
 
 
-def read(stream, options, progress=None):
+def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read KeyedVectors, or a model that holds some in ``wv``; as `embshrink.formats.text.read`.
 
     Raises
@@ -27,7 +35,8 @@ def read(stream, options, progress=None):
         from gensim.models import KeyedVectors
 
         model = KeyedVectors.load(path)
-        model = getattr(model, "wv", model)
+        with contextlib.suppress(AttributeError):  # KeyedVectors themselves have no `wv`
+            model = model.wv
         words = [to_bytes(str(word)) for word in model.index_to_key]
         matrix = as_matrix(model.vectors[: len(words)], "its table")
     except Exception as error:
@@ -38,7 +47,7 @@ def read(stream, options, progress=None):
     return words[: options.limit], matrix[: options.limit], [WARNING]
 
 
-def write(file, outgoing):
+def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write a KeyedVectors, one pickle with the vectors in it; see `embshrink.formats.write_vectors`.
 
     The matrix is built whole. A word that is not UTF-8 becomes text with lone surrogates, from which `read` has its

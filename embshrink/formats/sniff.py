@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-import struct
+from collections.abc import Callable
 
 import numpy as np
 
 from embshrink.errors import SourceError
-from embshrink.formats import fasttext, finalfusion, floret, navec, spacy, text, word2vec
-from embshrink.formats.io.stream import Folder
-
-EMS = b"\x89EMS\r\n\x1a\n"
+from embshrink.formats.fasttext import is_model
+from embshrink.formats.finalfusion import is_finalfusion
+from embshrink.formats.floret import is_table
+from embshrink.formats.io.stream import Folder, Stream
+from embshrink.formats.navec import is_navec
+from embshrink.formats.spacy import is_vocab
+from embshrink.formats.text import DECIMAL
+from embshrink.formats.text import HEADER as TEXT_HEADER
+from embshrink.formats.word2vec import HEADER, HEADER_UNENDED
+from embshrink.storage.container import MAGIC
 
 _AS_TEXT = "Write words and vectors as word2vec text and read that."
 _FETCH = "Fetch the file itself, not a page about it."
@@ -43,12 +49,12 @@ _QUOTED = re.compile(rb'"(?:[^"]|"")*"[,;\t]')
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1b\x7f]")
 
 
-def identify(stream):
-    """Return the format of a stream: "ems", "fasttext", "word2vec" or "text".
+def identify(stream: Stream | Folder) -> str:
+    """Return the name of a source's format, as in `embshrink.formats.FORMATS`.
 
     Parameters
     ----------
-    stream : embshrink.formats.io.stream.Stream
+    stream : embshrink.formats.io.stream.Stream or embshrink.formats.io.stream.Folder
 
     Returns
     -------
@@ -60,7 +66,7 @@ def identify(stream):
         If it is something else: naming it, and what to do.
     """
     if isinstance(stream, Folder):
-        if spacy.is_vocab(stream):
+        if is_vocab(stream):
             return "spacy"
         raise SourceError("this is a folder", path=stream.path, expected="a file, or a spaCy vocab folder",
                           hint="Name a file in it.")
@@ -68,16 +74,9 @@ def identify(stream):
     if not head:
         raise SourceError("the file is empty", path=stream.path, where="byte 0", expected="words and vectors",
                           found="0 bytes", hint="Fetch it again.")
-    if head.startswith(EMS):
-        return "ems"
-    if head.startswith(fasttext.MAGIC) or _is_old_fasttext(head):
-        return "fasttext"
-    if head.startswith(finalfusion.MAGIC):
-        return "finalfusion"
-    if navec.is_navec(head):
-        return "navec"
-    if floret.is_table(head):
-        return "floret"
+    for name, recognized in _RECOGNIZED:
+        if recognized(head):
+            return name
     found = _name(head, len(head) == stream.content_size)
     if found:
         what, hint = found
@@ -86,81 +85,141 @@ def identify(stream):
     return "word2vec" if _is_word2vec(head, stream.content_size) else "text"
 
 
-def _name(head, whole):
-    """Return what a file we do not read is, and what to do; or None."""
+# Formats that the first bytes tell for certain.
+_RECOGNIZED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
+    ("ems", lambda head: head.startswith(MAGIC)),
+    ("fasttext", is_model),
+    ("finalfusion", is_finalfusion),
+    ("navec", is_navec),
+    ("floret", is_table),
+)
+
+
+# ---------------------------------------------------------------- what we do not read
+
+
+def _name(head: bytes, whole: bool) -> tuple[str, str] | None:
+    """Return what a file we do not read is, and what to do; or None.
+
+    Parameters
+    ----------
+    head : bytes
+        What the file begins with.
+    whole : bool
+        `head` is all of it.
+    """
     for magic, what, hint in _MAGICS:
         if head.startswith(magic):
             return what, hint
-    if head[257:262] == b"ustar":
-        return "a tar archive", _UNPACK
-    if re.match(rb"\x80[\x02-\x05]", head) or _PICKLE_EARLY.match(head):
-        return "a pickle", _PICKLE
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
-        return "a safetensors file", _AS_TEXT
-    zeros = [head[i:64:2].count(0) / max(1, len(head[i:64:2])) for i in (0, 1)]
-    if len(head) >= 8 and min(zeros) < 0.2 and max(zeros) > 0.8:
-        return "text in UTF-16", "Convert it to UTF-8, with: iconv -f utf-16le -t utf-8 (or utf-16be)"
+    for what, hint, holds in _BINARY_RULES:
+        if holds(head):
+            return what, hint
     lines = head.split(b"\n")
-    if not (_ends_in_number(lines[0]) or word2vec.HEADER_UNENDED.match(head)):
-        binary = _binary(head)
+    if not (_ends_in_number(lines[0]) or HEADER_UNENDED.match(head)):
+        binary = _name_binary(head)
         if binary:
             return binary
     if not whole and len(lines) > 1:
         lines.pop()  # it may go on
-    return _name_text([line.rstrip(b"\r") for line in lines if line.strip()])
-
-
-def _name_text(lines):
+    lines = [line.rstrip(b"\r") for line in lines if line.strip()]
     if not lines:
         return None
-    first = lines[0]
-    start = b"\n".join(lines[:3])
-    if not _ends_in_number(first):  # not a row, whatever its word
-        if _HTML.match(start):
-            return "an HTML or XML page", _FETCH
-        if _JSON.match(start):
-            return "JSON", _AS_TEXT
-    if any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) and line.count(b" ") == 1 for line in lines):
-        return "a file with conflict markers of git", "Resolve the conflict, or check the file out again."
-    rows = lines[1:] if text.HEADER.fullmatch(first) and len(lines) > 1 else lines
-    rows = rows[:100]
-    if all(row.count(b":") >= 2 and all(map(_SPARSE.fullmatch, row.split()[-2:])) for row in rows):
-        return "sparse text, with index:value pairs", "Write every value of every row, parted by spaces."
-    if all(map(_QUOTED.match, rows)):
-        return "CSV with quotes", "Write it without quotes, and with spaces in place of commas."
-    for separator, what in ((b"\t", "tabs"), (b",", "commas"), (b";", "semicolons")):
-        if all(_is_row_parted_by(row, separator) for row in rows):
-            return f"a table whose columns are parted by {what}", f"Replace {what} by spaces."
-    if len(rows) >= 3 and all(b"." in row.split(b" ")[0] and all(map(text.DECIMAL.fullmatch, row.split()))
-                              for row in rows):
-        return "a table of numbers, without words", "Put each row's word in front of it."
-    return None
+    sample = _Sample(lines)
+    return next(((what, hint) for what, hint, holds in _TEXT_RULES if holds(sample)), None)
 
 
-def _ends_in_number(line):
-    return bool(text.DECIMAL.fullmatch(line.rstrip(b" \r").rpartition(b" ")[2]))
+def _is_utf16(head: bytes) -> bool:
+    """Whether every second byte is 0, as in text of UTF-16 without a mark."""
+    zeros = [head[i:64:2].count(0) / max(1, len(head[i:64:2])) for i in (0, 1)]
+    return len(head) >= 8 and min(zeros) < 0.2 and max(zeros) > 0.8
 
 
-def _is_row_parted_by(row, separator):
-    """Say whether the first number of a row stands behind `separator`, where we expect a space."""
+# What the file is; what to do; whether its first bytes say so. The first rule that holds counts.
+_BINARY_RULES: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
+    ("a tar archive", _UNPACK, lambda head: head[257:262] == b"ustar"),
+    ("a pickle", _PICKLE, lambda head: bool(re.match(rb"\x80[\x02-\x05]", head) or _PICKLE_EARLY.match(head))),
+    ("a safetensors file", _AS_TEXT,
+     lambda head: head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000),
+    ("text in UTF-16", "Convert it to UTF-8, with: iconv -f utf-16le -t utf-8 (or utf-16be)", _is_utf16),
+)
+
+
+class _Sample:
+    """The first lines of a file of text.
+
+    Parameters
+    ----------
+    lines : list of bytes
+        At least one; none is blank.
+
+    Attributes
+    ----------
+    start : bytes
+        The first three lines.
+    starts_with_row : bool
+        The first line ends in a number: it is a row, whatever its word.
+    rows : list of bytes
+        The first 100 lines, without a header.
+    """
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.lines = lines
+        self.start = b"\n".join(lines[:3])
+        self.starts_with_row = _ends_in_number(lines[0])
+        self.rows = (lines[1:] if TEXT_HEADER.fullmatch(lines[0]) and len(lines) > 1 else lines)[:100]
+
+    def has_conflict(self) -> bool:
+        """Whether git left markers of a conflict."""
+        return any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) and line.count(b" ") == 1 for line in self.lines)
+
+    def is_sparse(self) -> bool:
+        """Whether rows end in pairs ``index:value``."""
+        return all(row.count(b":") >= 2 and all(map(_SPARSE.fullmatch, row.split()[-2:])) for row in self.rows)
+
+    def is_quoted(self) -> bool:
+        """Whether rows begin with a word in quotes."""
+        return all(map(_QUOTED.match, self.rows))
+
+    def is_parted_by(self, separator: bytes) -> bool:
+        """Whether the first number of every row stands behind `separator`, where we expect a space."""
+        return all(_is_row_parted_by(row, separator) for row in self.rows)
+
+    def lacks_words(self) -> bool:
+        """Whether rows are numbers alone, and the first of each is no whole number, which may be a word."""
+        return len(self.rows) >= 3 and all(
+            b"." in row.split(b" ")[0] and all(map(DECIMAL.fullmatch, row.split())) for row in self.rows)
+
+
+# What the file is; what to do; whether its first lines say so. The first rule that holds counts.
+_TEXT_RULES: tuple[tuple[str, str, Callable[[_Sample], bool]], ...] = (
+    ("an HTML or XML page", _FETCH, lambda text: not text.starts_with_row and bool(_HTML.match(text.start))),
+    ("JSON", _AS_TEXT, lambda text: not text.starts_with_row and bool(_JSON.match(text.start))),
+    ("a file with conflict markers of git", "Resolve the conflict, or check the file out again.",
+     _Sample.has_conflict),
+    ("sparse text, with index:value pairs", "Write every value of every row, parted by spaces.", _Sample.is_sparse),
+    ("CSV with quotes", "Write it without quotes, and with spaces in place of commas.", _Sample.is_quoted),
+    ("a table whose columns are parted by tabs", "Replace tabs by spaces.", lambda text: text.is_parted_by(b"\t")),
+    ("a table whose columns are parted by commas", "Replace commas by spaces.",
+     lambda text: text.is_parted_by(b",")),
+    ("a table whose columns are parted by semicolons", "Replace semicolons by spaces.",
+     lambda text: text.is_parted_by(b";")),
+    ("a table of numbers, without words", "Put each row's word in front of it.", _Sample.lacks_words),
+)
+
+
+def _ends_in_number(line: bytes) -> bool:
+    return bool(DECIMAL.fullmatch(line.rstrip(b" \r").rpartition(b" ")[2]))
+
+
+def _is_row_parted_by(row: bytes, separator: bytes) -> bool:
     fields = row.split(separator)
     values = fields[-1].split(b" ")
-    return len(fields) > 1 and bool(text.DECIMAL.fullmatch(values[0])) and all(
-        text.DECIMAL.fullmatch(value) for value in values[1:] if value)
+    return len(fields) > 1 and bool(DECIMAL.fullmatch(values[0])) and all(
+        DECIMAL.fullmatch(value) for value in values[1:] if value)
 
 
-def _is_old_fasttext(head):
-    """Tell the first layout of fastText's models, which had no magic number, by what its 12 arguments can be."""
-    if len(head) < 80:
-        return False
-    dim, ws, _, _, _, _, loss, model, bucket, minn, maxn, _ = struct.unpack_from("<12i", head)
-    size, words, labels = struct.unpack_from("<3i", head, 56)
-    return (1 <= dim <= 65_536 and 0 <= ws <= 1000 and 1 <= loss <= 4 and 1 <= model <= 3 and bucket >= 0
-            and 0 <= minn <= 100 and 0 <= maxn <= 100 and 0 <= labels <= size and size == words + labels)
-
-
-def _binary(head):
-    """Name raw numbers and other bytes that cannot be text."""
+def _name_binary(head: bytes) -> tuple[str, str] | None:
+    """Name raw numbers and other bytes that cannot be text, and say what to do; None if it may be text."""
     start = head[:4096]
     if not start.strip(b"\0"):
         return "nothing but NUL bytes", "The file was not written or fetched completely; fetch it again."
@@ -176,26 +235,30 @@ def _binary(head):
     return "binary data of no format we know", "Check that this is the file you meant."
 
 
-def _is_word2vec(head, size):
-    """Tell word2vec's binary format from its text format: both begin with the same header."""
-    header = word2vec.HEADER.match(head[:256])
+def _is_word2vec(head: bytes, size: int | None) -> bool:
+    """Whether this is word2vec's binary format, not its text format: both begin with the same header."""
+    header = HEADER.match(head[:256])
     if not header:
-        return bool(word2vec.HEADER_UNENDED.match(head) and _CONTROL.search(head))
+        return bool(HEADER_UNENDED.match(head) and _CONTROL.search(head))
     body = head[header.end() :]
     line = body.split(b"\n", 1)[0]
     fields = line.rstrip(b"\r ").split(b" ")
-    if len(fields) > 1 and all(map(text.DECIMAL.fullmatch, fields[1:])):
+    if len(fields) > 1 and all(map(DECIMAL.fullmatch, fields[1:])):
         return False
     if _CONTROL.search(body):
         # Text may hold control characters in words, but not behind the first space of most lines.
         rows = [row for row in body.split(b"\n")[:100] if row]
         return sum(map(_ends_in_number, rows)) < len(rows) / 2
-    return _lands(body, header, len(head) == size)
+    return len(head) == size and _ends_with_rows(body, *header.groups())
 
 
-def _lands(body, header, whole):
-    """Say whether binary rows end exactly where a small file does."""
-    count, dim = (int(number) for number in header.groups() if len(number) < 20) if whole else (0, 0)
+def _ends_with_rows(body: bytes, *header: bytes) -> bool:
+    """Whether the rows that a header promises end exactly where a small file does."""
+    if any(len(number) >= 20 for number in header):  # no file is so large
+        return False
+    count, dim = map(int, header)
+    if count < 1 or dim < 1:
+        return False
     start = 0
     for _ in range(count):
         space = body.find(b" ", start)
@@ -204,4 +267,4 @@ def _lands(body, header, whole):
             return False
         if body[start : start + 1] == b"\n":
             start += 1
-    return count > 0 and start == len(body)
+    return start == len(body)

@@ -11,16 +11,28 @@ import io
 import json
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from embshrink.errors import SourceError, TargetError
+from embshrink.formats.base import CreateFile, Outgoing, ReadOptions, ReadTable
 from embshrink.formats.floret import FloretTable, check_whole, checked_hashing, floret_rows, no_words
-from embshrink.formats.io.spacy_keys import ORTH, SYMBOLS, keys_of, murmurhash64
+from embshrink.formats.io.spacy_keys import ORTH, SYMBOLS, UInt64Array, keys_of, murmurhash64
 from embshrink.formats.io.table_builder import check_count, check_dim, plural, settle, show
 from embshrink.numerics.arrays import as_matrix
+from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.storage.disk_rows import Matrix
+from embshrink.vocabulary.ngram_hashing import Floret
 from embshrink.vocabulary.words import to_bytes
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Folder, Stream
+    from embshrink.numerics.progress import Progress
+
+JsonT = TypeVar("JsonT", "dict[str, Any]", "list[Any]")
 
 FILES = ("strings.json", "key2row", "vectors", "vectors.cfg")
 PIECE = 16 << 20
@@ -41,24 +53,24 @@ class Vocab:
     warnings : list of str
     """
 
-    words: list
-    rows: np.ndarray
-    matrix: np.ndarray
-    warnings: list
+    words: list[bytes]
+    rows: IntArray
+    matrix: Matrix
+    warnings: list[str]
 
 
-def is_vocab(folder):
+def is_vocab(folder: Folder) -> bool:
     """Whether a folder is a vocab folder, or a pipeline with one in it."""
     return _prefix(folder) is not None
 
 
-def _prefix(folder):
+def _prefix(folder: Folder) -> str | None:
     """Return what comes before the names of the files, or None."""
     return next((prefix for prefix in ("", "vocab/")
                  if folder.has(f"{prefix}vectors") and folder.has(f"{prefix}strings.json")), None)
 
 
-def read(folder, options, progress=None):
+def read(folder: Folder, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read the words of a vocab and a vector for each; as `embshrink.formats.text.read`, from a folder."""
     found = load_table(folder, options, progress)
     if isinstance(found, FloretTable):
@@ -67,7 +79,9 @@ def read(folder, options, progress=None):
     return found.words, found.matrix[found.rows] if shared else found.matrix, found.warnings
 
 
-def load_table(folder, options, progress=None):
+def load_table(
+    folder: Folder, options: ReadOptions, progress: Progress | None = None
+) -> Vocab | FloretTable:
     """Read a vocab with the rows that words share, or the rows of a floret table.
 
     Parameters
@@ -92,19 +106,23 @@ def load_table(folder, options, progress=None):
                           found="a folder without them", hint="Name a pipeline's folder, or vocab in it.")
     settings = _read_settings(folder, prefix)
     stream = folder.open(f"{prefix}vectors")
-    matrix, start = _read_vectors(stream, progress)
+    matrix, places = _read_vectors(stream, progress)
     if settings.get("mode", "default") == "floret":
-        return _floret_table(folder.path, settings, matrix, start, options, stream.path)
+        return _floret_table(folder.path, settings, matrix, places, options, stream.path)
     keys, key_rows = _read_key2row(folder.open(f"{prefix}key2row"), len(matrix))
     strings = _read_strings(folder.open(f"{prefix}strings.json"))
-    return _vocab(strings, keys, key_rows, matrix, start, options, stream.path)
-
-
-def _vocab(strings, keys, key_rows, matrix, start, options, path):
-    warnings = []
     words, rows, missing = _words_of_keys(strings, keys, key_rows)
+    warnings = []
     if missing:
         warnings.append(f"{plural(missing, 'key')} of {len(keys)} left out, whose string is not in strings.json")
+    return _vocab(words, rows, matrix, places, options, stream.path, warnings)
+
+
+def _vocab(
+    words: list[bytes], rows: IntArray, matrix: FloatArray, places: IntArray, options: ReadOptions, path: str,
+    warnings: list[str],
+) -> Vocab:
+    """Return words and the rows that some word has, after dealing with rows that are not finite."""
     if not words:
         raise SourceError("no word has a vector", path=path, where="the whole file",
                           expected="a pipeline with word vectors", found=f"{plural(len(matrix), 'row')}",
@@ -117,16 +135,18 @@ def _vocab(strings, keys, key_rows, matrix, start, options, path):
             warnings.append(f"{plural(len(matrix) - len(used), 'row')} left out that no word has")
         matrix = matrix[used]
     owners = [words[first] for first in firsts]
-    kept, matrix = settle(owners, matrix, start + used * 4 * matrix.shape[1], options, path, warnings)
+    kept, settled = settle(owners, matrix, places[used], options, path, warnings)
     if len(kept) < len(owners):  # rows that are not finite, and all words on them
         finite = set(kept)
         here = np.array([word in finite for word in owners])
         words = [word for word, row in zip(words, rows) if here[row]]
         rows = (np.cumsum(here) - 1)[rows[here[rows]]]
-    return Vocab(words, rows, matrix, warnings)
+    return Vocab(words, rows, settled, warnings)
 
 
-def _words_of_keys(strings, keys, key_rows):
+def _words_of_keys(
+    strings: list[bytes], keys: UInt64Array, key_rows: IntArray
+) -> tuple[list[bytes], IntArray, int]:
     """Return words in order of row, their rows, and how many keys have no string."""
     order = np.argsort(keys)
     ordered = keys[order]
@@ -135,7 +155,7 @@ def _words_of_keys(strings, keys, key_rows):
     strings = [string for string in strings if string not in symbols]
     hashes = murmurhash64(strings)
     at = np.minimum(np.searchsorted(ordered, hashes), max(len(ordered) - 1, 0))
-    known = np.flatnonzero(ordered[at] == hashes) if len(ordered) else []
+    known = np.flatnonzero(ordered[at] == hashes).tolist() if len(ordered) else []
     words = [*(strings[index] for index in known), *symbols]
     places = np.array([*(at[index] for index in known), *symbols.values()], np.int64)
     rows = key_rows[order[places]]
@@ -143,45 +163,46 @@ def _words_of_keys(strings, keys, key_rows):
     return [words[index] for index in by_row], rows[by_row], len(keys) - len(np.unique(places))
 
 
-def _floret_table(folder_path, settings, matrix, start, options, path):
+def _floret_table(
+    folder_path: str, settings: dict[str, Any], matrix: FloatArray, places: IntArray, options: ReadOptions, path: str
+) -> FloretTable:
     check_whole(options, folder_path)
     kinds = {"minn": int, "maxn": int, "hash_count": int, "hash_seed": int, "bow": str, "eow": str}
     if any(type(settings.get(name)) is not kind for name, kind in kinds.items()):
         raise SourceError("vectors.cfg does not say how floret hashes", path=folder_path, where="vectors.cfg",
                           expected=", ".join(kinds), found=settings, hint=_AGAIN)
     minn, maxn, hashes, seed, bow, eow = (settings[name] for name in kinds)
-    hashing = checked_hashing(folder_path, "vectors.cfg", minn, maxn, len(matrix), hashes, seed, bow, eow)
+    hashing = checked_hashing(folder_path, "vectors.cfg", minn, maxn, len(matrix), Floret(hashes, seed, bow, eow))
     warnings = []
     if minn < 2:
         warnings.append(f"minn is {minn}: spaCy counts lone marks of begin and end as n-grams, which floret and "
                         "embshrink do not, so vectors differ from spaCy's")
     names = [b"%d" % row for row in range(len(matrix))]
-    places = start + np.arange(len(matrix)) * 4 * matrix.shape[1]
-    names, matrix = settle(names, matrix, places, options, path, warnings)
-    return FloretTable(hashing, np.array(names).astype(np.int64), matrix, warnings)
+    names, settled = settle(names, matrix, places, options, path, warnings)
+    return FloretTable(hashing, np.array(names).astype(np.int64), settled, warnings)
 
 
 # ---------------------------------------------------------------- the files
 
 
-def _content(stream):
-    data = bytearray(stream.content_size)
+def _content(stream: Stream) -> bytes:
+    data = bytearray(stream.content_size or 0)
     return bytes(data[: stream.readinto(data)])
 
 
-def _read_json(stream, kind, expected):
+def _read_json(stream: Stream, kind: type[JsonT], expected: str) -> JsonT:
     try:
         value = json.loads(_content(stream))
     except (ValueError, RecursionError) as error:
         raise SourceError(f"this is not JSON: {error}", path=stream.path, where="the whole file",
                           hint=_AGAIN) from error
-    if type(value) is not kind:
+    if not isinstance(value, kind):
         raise SourceError("the JSON is something else", path=stream.path, where="byte 0", expected=expected,
                           found=type(value).__name__, hint=_AGAIN)
     return value
 
 
-def _read_settings(folder, prefix):
+def _read_settings(folder: Folder, prefix: str) -> dict[str, Any]:
     """Return what ``vectors.cfg`` says; nothing if it is missing, as it was before spaCy 3.2."""
     if not folder.has(f"{prefix}vectors.cfg"):
         return {}
@@ -194,7 +215,7 @@ def _read_settings(folder, prefix):
     return settings
 
 
-def _read_strings(stream):
+def _read_strings(stream: Stream) -> list[bytes]:
     """Return the strings as distinct bytes, in order."""
     strings = _read_json(stream, list, "a list of strings")
     for index, string in enumerate(strings):
@@ -204,8 +225,8 @@ def _read_strings(stream):
     return list(dict.fromkeys(map(to_bytes, strings)))
 
 
-def _read_vectors(stream, progress):
-    """Return the array of a ``.npy`` file, (rows, d) float32, and the byte at which it begins."""
+def _read_npy_header(stream: Stream) -> tuple[int, int, int]:
+    """Return rows and columns of the table in a ``.npy`` file, and the byte at which it begins."""
     from numpy.lib import format as npy
 
     head = io.BytesIO(stream.head)
@@ -232,61 +253,74 @@ def _read_vectors(stream, progress):
         raise SourceError("the file's length does not fit its header", path=stream.path, where="byte 0",
                           expected=f"{size} bytes for {plural(rows, 'row')} of {dim}", found=stream.content_size,
                           hint=_AGAIN)
+    return rows, dim, start
+
+
+def _read_vectors(stream: Stream, progress: Progress | None) -> tuple[FloatArray, IntArray]:
+    """Return the array of a ``.npy`` file, (rows, d) float32, and the byte at which each row begins."""
+    rows, dim, start = _read_npy_header(stream)
     stream.readinto(bytearray(start))
-    matrix = np.empty(shape, "<f4")
+    matrix = np.empty((rows, dim), "<f4")
     view = memoryview(matrix.reshape(-1)).cast("B")
     for first in range(0, len(view), PIECE):
         piece = view[first : first + PIECE]
         if stream.readinto(piece) < len(piece):
             raise SourceError("the file ends early", path=stream.path, where=f"byte {start + first}",
-                              expected=f"{size} bytes", found="fewer: it has changed while it was read", hint=_AGAIN)
+                              expected=f"{start + len(view)} bytes",
+                              found="fewer: it has changed while it was read", hint=_AGAIN)
         if progress:
             progress("read", stream.done, stream.size)
-    return matrix.astype(np.float32, copy=False), start
+    return matrix.astype(np.float32, copy=False), start + np.arange(rows) * 4 * dim
 
 
-def _read_key2row(stream, rows):
+def _read_key2row(stream: Stream, rows: int) -> tuple[UInt64Array, IntArray]:
     """Return keys, (k,) uint64, and the row of each, (k,) int64, out of a MessagePack map of numbers."""
     data = _content(stream)
+    numbers = _unpack_map(data, stream.path)
+    keys, key_rows = numbers[::2], numbers[1::2]
+    if len(np.unique(keys)) < len(keys):
+        raise _damaged(stream.path, "a key is there twice", 0, f"{len(keys)} keys", len(np.unique(keys)))
+    if len(keys) and int(key_rows.max()) >= rows:
+        raise _damaged(stream.path, "a key has a row that is not there", 0, f"below {rows}", int(key_rows.max()))
+    return keys, key_rows.astype(np.int64)
 
-    def damaged(problem, at, expected, found):
-        return SourceError(problem, path=stream.path, where=f"byte {at}", expected=expected, found=found, hint=_AGAIN)
 
+def _damaged(path: str, problem: str, at: int, expected: object, found: object) -> SourceError:
+    return SourceError(problem, path=path, where=f"byte {at}", expected=expected, found=found, hint=_AGAIN)
+
+
+def _unpack_map(data: bytes, path: str) -> UInt64Array:
+    """Return the keys and values of a MessagePack map of whole numbers, in turn, (2 k,)."""
     kind = data[0] if data else None
     if kind is None or not (kind >> 4 == 8 or kind in (0xDE, 0xDF)) or len(data) < {0xDE: 3, 0xDF: 5}.get(kind, 1):
-        raise damaged("this is no MessagePack map", 0, "the head of a map", show(data[:8]))
+        raise _damaged(path, "this is no MessagePack map", 0, "the head of a map", show(data[:8]))
     at = {0xDE: 3, 0xDF: 5}.get(kind, 1)
     count = int.from_bytes(data[1:at], "big") if at > 1 else kind & 15
     if 2 * count > len(data) - at:
-        raise damaged("the map is longer than the file", 0, f"{count} keys and rows", f"{len(data)} bytes")
+        raise _damaged(path, "the map is longer than the file", 0, f"{count} keys and rows", f"{len(data)} bytes")
     numbers = np.empty(2 * count, np.uint64)
     widths = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
     for index in range(2 * count):
-        kind = data[at] if at < len(data) else None
-        if kind is not None and kind < 128:
+        kind = data[at] if at < len(data) else -1
+        if 0 <= kind < 128:
             numbers[index] = kind
             at += 1
             continue
         end = at + 1 + widths.get(kind, 0)
         if kind not in widths or end > len(data):
-            raise damaged(f"{'key' if index % 2 == 0 else 'row'} {index // 2} is no whole number", at,
-                          "a number of 1 to 9 bytes", show(data[at : at + 9]) if kind is not None else "the end")
+            raise _damaged(path, f"{'key' if index % 2 == 0 else 'row'} {index // 2} is no whole number", at,
+                          "a number of 1 to 9 bytes", show(data[at : at + 9]) if kind >= 0 else "the end")
         numbers[index] = int.from_bytes(data[at + 1 : end], "big")
         at = end
     if at < len(data):
-        raise damaged("bytes follow the map", at, "the end of the file", f"{plural(len(data) - at, 'byte')}")
-    keys, key_rows = numbers[::2], numbers[1::2]
-    if len(np.unique(keys)) < count:
-        raise damaged("a key is there twice", 0, f"{count} keys", len(np.unique(keys)))
-    if count and int(key_rows.max()) >= rows:
-        raise damaged("a key has a row that is not there", 0, f"below {rows}", int(key_rows.max()))
-    return keys, key_rows.astype(np.int64)
+        raise _damaged(path, "bytes follow the map", at, "the end of the file", f"{plural(len(data) - at, 'byte')}")
+    return numbers
 
 
 # ---------------------------------------------------------------- writing
 
 
-def write(create, outgoing):
+def write(create: CreateFile, outgoing: Outgoing) -> None:
     """Write a vocab folder, with rows that words share, or as a floret table. See `embshrink.formats.export`.
 
     Parameters
@@ -306,7 +340,7 @@ def write(create, outgoing):
         _write_floret(create, outgoing)
 
 
-def _write_words(create, outgoing):
+def _write_words(create: CreateFile, outgoing: Outgoing) -> None:
     raw, emb = outgoing.words.raw, outgoing.embeddings
     for word in raw:
         try:
@@ -320,23 +354,25 @@ def _write_words(create, outgoing):
     if len(twice):
         one, other = (show(raw[index]) for index in order[twice[0] : twice[0] + 2])
         raise TargetError(f"the words {one} and {other} have the same key in spaCy", hint="Leave one of them out.")
-    rows, count, blocks = np.arange(len(raw)), len(raw), outgoing.blocks
+    rows, count, blocks = list(range(len(raw))), len(raw), outgoing.blocks
     if emb is not None and emb.row_map is not None and emb.scale is None:
-        rows, count = emb.row_map, emb.n_rows
+        rows, count = emb.row_map.tolist(), emb.n_rows
         blocks = (as_matrix(block, "a block of rows") for _, block in emb.row_blocks())
-    _write_files(create, raw, zip(keys.tolist(), rows.tolist()), (count, outgoing.dim), blocks, {"mode": "default"})
+    _write_files(create, raw, zip(keys.tolist(), rows), (count, outgoing.dim), blocks, {"mode": "default"})
 
 
-def _write_floret(create, outgoing):
-    subwords = floret_rows(outgoing)
+def _write_floret(create: CreateFile, outgoing: Outgoing) -> None:
+    subwords, own = floret_rows(outgoing)
     hashing = subwords.hashing
-    own = hashing.floret
     settings = {"mode": "floret", "minn": hashing.minn, "maxn": hashing.maxn, "hash_count": own.hashes,
                 "hash_seed": own.seed, "bow": own.bow, "eow": own.eow, "attr": ORTH}
     _write_files(create, [], (), (hashing.bucket, outgoing.dim), (block for _, block in subwords.blocks()), settings)
 
 
-def _write_files(create, raw, pairs, shape, blocks, settings):
+def _write_files(
+    create: CreateFile, raw: list[bytes], pairs: Iterable[tuple[int, int]], shape: tuple[int, int],
+    blocks: Iterable[FloatArray], settings: dict[str, object],
+) -> None:
     """Write the four files; the strings in the order of ids, which spaCy takes as well as its own."""
     with create("strings.json") as file:
         file.write(json.dumps([word.decode() for word in raw]).encode("ascii"))
@@ -354,11 +390,12 @@ def _write_files(create, raw, pairs, shape, blocks, settings):
         file.write(json.dumps(settings).encode("ascii"))
 
 
-def _number(value):
+def _number(value: int) -> bytes:
+    """Return a number in MessagePack."""
     return bytes([value]) if value < 128 else _packed(value, {1: 0xCC, 2: 0xCD, 4: 0xCE, 8: 0xCF})
 
 
-def _packed(value, kinds):
-    """Return a number in the fewest bytes there is a kind for, behind that."""
+def _packed(value: int, kinds: dict[int, int]) -> bytes:
+    """Return a number, with its kind in front, in the fewest bytes: `kinds` are the kinds by number of bytes."""
     width = next(width for width in kinds if value < 256**width)
     return struct.pack(">B", kinds[width]) + value.to_bytes(width, "big")

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.io.stream import Pieces
-from embshrink.formats.io.table_builder import MAX_WORD, SHOWN, Table, check_dim, plural, show
+from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
+from embshrink.formats.io.pieces import Pieces
+from embshrink.formats.io.table_builder import MAX_WORD, SHOWN, TableBuilder, check_dim, plural, show
 from embshrink.numerics.arrays import MAX_DIM
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
+from embshrink.storage.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from embshrink.storage.disk_rows import Matrix
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
 
 PIECE = 16 << 20  # holds the first rows, whatever their lengths
 PART = 1 << 20
@@ -33,7 +42,7 @@ NONFINITE = re.compile(rb"[+-]?(?:inf(?:inity)?|nan(?:\([a-z0-9_]*\))?|1\.#(?:in
 _SKIP_HINT = "Correct the row, or allow some to be left out with --skip-bad-rows N."
 
 
-def read(stream, options, progress=None):
+def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read a text file of vectors.
 
     Parameters
@@ -46,7 +55,7 @@ def read(stream, options, progress=None):
     Returns
     -------
     words : list of bytes
-    matrix : numpy.ndarray, shape (n, d), float32
+    matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
         Every number is ``numpy.float32(float(text))``, bit for bit.
     warnings : list of str
 
@@ -56,17 +65,20 @@ def read(stream, options, progress=None):
         Naming line, byte, what was expected and what was found.
     """
     with Pieces(stream, PIECE, MAX_LINE) as pieces, one_blas_thread():
-        warnings = []
+        warnings: list[str] = []
         layout = _layout(pieces, options, stream.path, warnings)
         return *read_rows(pieces, layout, options, stream, warnings, progress), warnings
 
 
-def read_rows(pieces, layout, options, stream, warnings, progress=None, check=None):
+def read_rows(
+    pieces: Pieces, layout: Layout, options: ReadOptions, stream: Stream, warnings: list[str],
+    progress: Progress | None = None, check: Callable[[list[bytes]], None] | None = None,
+) -> tuple[list[bytes], Matrix]:
     """Read the rows of a text file from the first on; return words and matrix.
 
     Parameters
     ----------
-    pieces : embshrink.formats.io.stream.Pieces
+    pieces : embshrink.formats.io.pieces.Pieces
         At the first piece.
     layout : Layout
     options, stream, progress
@@ -95,15 +107,27 @@ def read_rows(pieces, layout, options, stream, warnings, progress=None, check=No
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a text file's rows are, and what they look like."""
+    """Where a text file's rows are, and what they look like.
+
+    Parameters
+    ----------
+    dim : int
+        Numbers of a row.
+    promised : int or None
+        How many rows there are by the header; None without a header.
+    carriage : bool
+        Lines end in a carriage return and a newline.
+    start : int
+        Where in the first piece the first row begins.
+    """
 
     dim: int
-    promised: int | None  # rows the header tells of
-    carriage: bool  # lines end in \r\n
-    start: int  # where in the first piece the first row begins
+    promised: int | None
+    carriage: bool
+    start: int
 
 
-def _layout(pieces, options, path, warnings):
+def _layout(pieces: Pieces, options: ReadOptions, path: str, warnings: list[str]) -> Layout:
     """Find out the dimension, and whether there is a header, from the first 1,000 rows."""
     start = pieces.start
     if pieces.buffer[start : start + 3] == BOM:
@@ -115,25 +139,15 @@ def _layout(pieces, options, path, warnings):
         _too_long(pieces, start, path, 1)
         raise SourceError("the file holds no rows", path=path, where="line 1", expected="a word and its numbers",
                           found="nothing", hint="Check that the file was written or fetched completely.")
-    header = HEADER.fullmatch(rows[0]) if rows[0] is lines[0] and options.header != "no" else None
-    if options.header == "yes" and not header:
-        raise SourceError("line 1 is not a header", path=path, where="line 1, byte 0",
-                          expected="two whole numbers: rows and dimension", found=show(lines[0]),
-                          hint="Leave --header away, or say --header no.")
-    if header:
-        if len(rows) == 1:
-            raise SourceError("nothing follows the header", path=path, where="line 1, byte 0", expected="rows",
-                              found=show(lines[0]),
-                              hint="Fetch the file again; if this is a word and one number, use --header no.")
-        header = _checked_header(header, rows[1:], options, path)
-    body = rows[1:] if header else rows
-    carriage = all(row.endswith(b"\r") for row in body)
-    if header:
+    header = _find_header(lines[0], rows, options, path)
+    if header is not None:
         promised, dim = header
+        carriage = all(row.endswith(b"\r") for row in rows[1:])
         if not re.fullmatch(rb"\d+ \d+\r?", lines[0]):
             warnings.append("the header has more spaces or signs than it should")
         return Layout(dim, promised, carriage, start + len(lines[0]) + 1)
-    dim = _common_fields(body, carriage) - 1
+    carriage = all(row.endswith(b"\r") for row in rows)
+    dim = _common_fields(rows, carriage) - 1
     if dim < 1:
         hint = "Check that this is the file you meant; embshrink reads words and numbers parted by spaces."
         if b"\r" in rows[0]:
@@ -144,8 +158,35 @@ def _layout(pieces, options, path, warnings):
     return Layout(dim, None, carriage, start)
 
 
-def _first_lines(pieces, start):
-    lines = []
+def _find_header(first: bytes, rows: list[bytes], options: ReadOptions, path: str) -> tuple[int, int] | None:
+    """Return the two numbers of the header, or None if there is none.
+
+    Parameters
+    ----------
+    first : bytes
+        The first line.
+    rows : list of bytes
+        The first lines that are not blank.
+    options : ReadOptions
+    path : str
+        For messages.
+    """
+    match = HEADER.fullmatch(first) if rows[0] is first and options.header != "no" else None
+    if options.header == "yes" and not match:
+        raise SourceError("line 1 is not a header", path=path, where="line 1, byte 0",
+                          expected="two whole numbers: rows and dimension", found=show(first),
+                          hint="Leave --header away, or say --header no.")
+    if not match:
+        return None
+    if len(rows) == 1:
+        raise SourceError("nothing follows the header", path=path, where="line 1, byte 0", expected="rows",
+                          found=show(first),
+                          hint="Fetch the file again; if this is a word and one number, use --header no.")
+    return _checked_header(match, rows[1:], options, path)
+
+
+def _first_lines(pieces: Pieces, start: int) -> list[bytes]:
+    lines: list[bytes] = []
     while len(lines) <= HEAD_ROWS and start < pieces.stop:
         end = pieces.buffer.find(b"\n", start, pieces.stop)
         if end < 0:
@@ -157,27 +198,28 @@ def _first_lines(pieces, start):
     return lines
 
 
-def _fields(row, carriage):
+def _fields(row: bytes, carriage: bool) -> list[bytes]:
     """Return the fields of a line; one space at its end, as some tools write, is not a field."""
     if carriage and row.endswith(b"\r"):
         row = row[:-1]
     return (row[:-1] if row.endswith(b" ") else row).split(b" ")
 
 
-def _common_fields(rows, carriage):
+def _common_fields(rows: list[bytes], carriage: bool) -> int:
+    """Return how many fields most lines have; the fewest of the numbers that are as common."""
     counts = Counter(len(_fields(row, carriage)) for row in rows)
     most = max(counts.values())
     return min(count for count, times in counts.items() if times == most)
 
 
-def _checked_header(match, rows, options, path):
+def _checked_header(
+    match: re.Match[bytes], rows: list[bytes], options: ReadOptions, path: str
+) -> tuple[int, int] | None:
     """Return the header's two numbers, or None if the line is the first row of a table of one column."""
-    count, dim = match.groups()
     carriage = rows[0].endswith(b"\r")
-    believable = len(count) < 20 and len(dim) < 20
     fields = _fields(rows[0], carriage)
-    if believable:
-        count, dim = int(count), int(dim)
+    if all(len(number) < 20 for number in match.groups()):
+        count, dim = map(int, match.groups())
         extra = len(fields) - 1 - dim
         fits = dim >= 1 and (extra == 0 or (
             extra > 0 and all(map(DECIMAL.fullmatch, fields[-dim:])) and not DECIMAL.fullmatch(fields[-dim - 1])))
@@ -191,7 +233,8 @@ def _checked_header(match, rows, options, path):
                       hint="Correct the header; if this line is a word and one number, use --header no.")
 
 
-def _too_long(pieces, start, path, line):
+def _too_long(pieces: Pieces, start: int, path: str, line: int) -> None:
+    """Refuse the line that begins at `start` if it is longer than lines may be."""
     if pieces.stop - start > MAX_LINE:
         raise SourceError("the line is too long", path=path, where=f"line {line}, byte {pieces.base + start}",
                           expected=f"at most {MAX_LINE} bytes", found="more",
@@ -202,14 +245,18 @@ def _too_long(pieces, start, path, line):
 
 
 class _BadRow(Exception):
-    """A row that cannot be read, as the keyword arguments of the SourceError to raise for it."""
+    """A row that cannot be read, and what to say of it."""
 
-    def __init__(self, problem, hint, **details):
-        self.problem = problem
-        self.details = {"hint": hint, **details}
+    def __init__(self, problem: str, hint: str, *, expected: object = None, found: object = None) -> None:
+        self.problem, self.hint, self.expected, self.found = problem, hint, expected, found
+
+    def error(self, path: str, where: str) -> SourceError:
+        """Return the error for it."""
+        return SourceError(self.problem, path=path, where=where, expected=self.expected, found=self.found,
+                           hint=self.hint)
 
 
-def reread(line, dim):
+def reread(line: bytes, dim: int) -> tuple[bytes, FloatArray]:
     """Read one row by the full rules, in Python: the kernel leaves to this what is not plainly right.
 
     Parameters
@@ -245,46 +292,93 @@ def reread(line, dim):
         elif NONFINITE.fullmatch(field):
             values[column] = np.nan
         else:
-            hint = _SKIP_HINT
-            if b"," in field:
-                hint = "Numbers need a decimal point, not a comma. " + hint
-            elif b"\r" in field:
-                hint = "Some or all lines end in a carriage return: convert the file to newlines alone."
-            raise _BadRow(f"number {column + 1} of the word {show(fields[0])} is not a decimal number", hint,
-                          expected="a number such as -0.125 or 1e-05", found=show(field))
+            raise _not_a_number(fields[0], column, field)
     with np.errstate(over="ignore"):
         return fields[0], values.astype(np.float32)
+
+
+def _not_a_number(word: bytes, column: int, field: bytes) -> _BadRow:
+    hint = _SKIP_HINT
+    if b"," in field:
+        hint = "Numbers need a decimal point, not a comma. " + hint
+    elif b"\r" in field:
+        hint = "Some or all lines end in a carriage return: convert the file to newlines alone."
+    return _BadRow(f"number {column + 1} of the word {show(word)} is not a decimal number", hint,
+                   expected="a number such as -0.125 or 1e-05", found=show(field))
+
+
+@dataclass
+class _Lines:
+    """Lines of a piece, as the kernel split them.
+
+    Parameters
+    ----------
+    pieces : Pieces
+    first : int
+        The number of the first line.
+    starts, word_ends, ends : numpy.ndarray, shape (k,), int64
+        Where in the piece each line begins, its word ends, and it ends.
+    status : numpy.ndarray, shape (k,), uint8
+        What the kernel noticed: ``ODD``, ``LONG``, ``TRAILING``.
+    """
+
+    pieces: Pieces
+    first: int
+    starts: IntArray
+    word_ends: IntArray
+    ends: IntArray
+    status: ByteArray
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def where(self, row: int) -> str:
+        """Return the place of a line, for messages."""
+        return f"line {self.first + row}, byte {self.pieces.base + self.starts[row]}"
+
+    def line(self, row: int) -> bytes:
+        """Return a line without its end."""
+        return bytes(self.pieces.buffer[self.starts[row] : self.ends[row]])
+
+    def word(self, row: int) -> bytes:
+        """Return the word of a line."""
+        return bytes(self.pieces.buffer[self.starts[row] : self.word_ends[row]])
 
 
 class _Reader:
     """Takes pieces of the file and keeps count of lines, faults and oddities."""
 
-    def __init__(self, layout, options, stream, warnings):
+    def __init__(self, layout: Layout, options: ReadOptions, stream: Stream, warnings: list[str]) -> None:
         self._dim = layout.dim
         self._layout = layout
         self._options = options
         self._path = stream.path
         self._content_size = stream.content_size
         self._warnings = warnings
-        self._table = Table(layout.dim, options, stream.path, "line")
+        self._table = TableBuilder(layout.dim, options, stream.path, "line")
         self._line = 1 if layout.promised is None else 2  # the number of the next line
         self._rows = 0  # lines that are rows, good or bad
-        self._blank = None  # the first of the blank lines nothing has come after yet: line, byte
-        self._skipped = []
-        self._long = []
+        self._blank: tuple[int, int] | None = None  # line and byte of the first blank line, if no row came after
+        self._skipped: list[str] = []
+        self._long: list[str] = []
         self._trailing = 0
         self._final_newline = True
         self.full = False
 
     @property
-    def words(self):
+    def words(self) -> list[bytes]:
         """The words of the rows kept so far."""
         return self._table.words
 
-    def take(self, pieces, used):
+    def take(self, pieces: Pieces, used: int) -> int:
         """Read all whole lines from ``buffer[used:]`` on; return where the first incomplete one begins."""
-        from embshrink.kernels.text import count_lines, parse_rows
+        end = self._last_line_end(pieces, used)
+        if end > used:
+            self._keep(*self._parse(pieces, used, end))
+        return end
 
+    def _last_line_end(self, pieces: Pieces, used: int) -> int:
+        """Return where the last whole line from `used` on ends; `used` if there is none."""
         buffer = pieces.buffer
         end = pieces.stop if pieces.last else buffer.rfind(b"\n", used, pieces.stop) + 1
         if not pieces.last and pieces.stop - max(end, used) > MAX_LINE:
@@ -293,11 +387,15 @@ class _Reader:
             buffer[end] = 10
             end += 1
             self._final_newline = False
-        if end <= used:
-            return used
+        return max(end, used)
+
+    def _parse(self, pieces: Pieces, used: int, end: int) -> tuple[FloatArray, _Lines]:
+        """Parse the lines from `used` to `end`, as many as the options ask for, with a kernel on all cores."""
+        from embshrink.kernels.text import count_lines, parse_rows
+
         cuts = [used]
         while cuts[-1] < end:
-            cuts.append(buffer.find(b"\n", min(cuts[-1] + PART, end - 1)) + 1)
+            cuts.append(pieces.buffer.find(b"\n", min(cuts[-1] + PART, end - 1)) + 1)
         counts = map_blocks(lambda part, _: count_lines(pieces.data, cuts[part], cuts[part + 1]), len(cuts) - 1, 1)
         bounds = np.cumsum([0, *counts])
         count = int(bounds[-1])
@@ -307,111 +405,106 @@ class _Reader:
 
         matrix = self._table.room(count, self._coming(pieces, end - used, count))
         starts, word_ends, ends = (np.empty(count, dtype=np.int64) for _ in range(3))
-        status = np.empty(count, dtype=np.uint8)
+        lines = _Lines(pieces, self._line, starts, word_ends, ends, np.empty(count, dtype=np.uint8))
 
-        def parse(part, _):
+        def parse(part: int, _: int) -> None:
             rows = slice(bounds[part], bounds[part + 1])  # cut off at count, where that is less
             parse_rows(pieces.data, cuts[part], self._layout.carriage, matrix[rows], starts[rows], word_ends[rows],
-                       ends[rows], status[rows])
+                       ends[rows], lines.status[rows])
 
         map_blocks(parse, len(cuts) - 1, 1)
-        self._keep(pieces, matrix, starts, word_ends, ends, status)
-        return end
+        return matrix, lines
 
-    def _coming(self, pieces, size, count):
+    def _coming(self, pieces: Pieces, size: int, count: int) -> int:
         """Return about how many rows come after this piece, judged by the bytes that are there."""
         if self._content_size is None or self.full:
             return 0
         rest = self._content_size - (pieces.base + pieces.stop)
         return max(0, rest * count // size) * 51 // 50
 
-    def _keep(self, pieces, matrix, starts, word_ends, ends, status):
+    def _keep(self, matrix: FloatArray, lines: _Lines) -> None:
+        """Put the rows that the kernel parsed into the table, after looking at what it found odd."""
         from embshrink.kernels.text import LONG, ODD, TRAILING, copy_words
 
-        keep = np.ones(len(status), dtype=bool)
-        odd = np.flatnonzero(status & ODD)
-        for row in self._leave_blank_out(odd, starts, ends, keep, pieces):
-            self._settle(row, matrix, starts, word_ends, ends, keep, pieces)
-        self._rows += len(status) - int(np.count_nonzero(starts == ends))
+        starts, ends, status = lines.starts, lines.ends, lines.status
+        keep = np.ones(len(lines), dtype=bool)
+        for row in self._leave_blank_out(np.flatnonzero(status & ODD), lines, keep):
+            self._settle(row, matrix, lines, keep)
+        self._rows += len(lines) - int(np.count_nonzero(starts == ends))
         self._trailing += int(np.count_nonzero(status & TRAILING))
-        good = status & ODD == 0
-        lengths = np.where(keep, word_ends - starts, 0)
-        for row in np.flatnonzero((lengths > MAX_WORD) | (ends - starts > MAX_LINE))[:1]:
-            raise SourceError("the row is too long", path=self._path, where=self._where(row, starts, pieces),
+        lengths = np.where(keep, lines.word_ends - starts, 0)
+        for row in np.flatnonzero((lengths > MAX_WORD) | (ends - starts > MAX_LINE))[:1].tolist():
+            raise SourceError("the row is too long", path=self._path, where=lines.where(row),
                               expected=f"a word of at most {MAX_WORD} bytes in a line of at most {MAX_LINE}",
                               found=f"{lengths[row]} in {ends[row] - starts[row]}",
                               hint="Check that this is the file you meant.")
-        for row in np.flatnonzero(good & (status & LONG != 0)):
-            self._note_long(row, starts, word_ends, pieces)
-        starts, word_ends = starts[keep], word_ends[keep]
-        joined = np.empty(int(lengths.sum()) + len(starts), dtype=np.uint8)
-        copy_words(pieces.data, starts, word_ends, 10, joined)
+        for row in np.flatnonzero((status & ODD == 0) & (status & LONG != 0)).tolist():
+            self._note_long(row, lines)
+        joined = np.empty(int(lengths.sum()) + int(np.count_nonzero(keep)), dtype=np.uint8)
+        copy_words(lines.pieces.data, starts[keep], lines.word_ends[keep], 10, joined)
         words = joined.tobytes().split(b"\n")[:-1]  # a word of a text file never holds a newline
-        self._table.add(matrix, keep, words, np.arange(self._line, self._line + len(status)))
-        self._line += len(status)
+        self._table.add(matrix, keep, words, np.arange(self._line, self._line + len(lines)))
+        self._line += len(lines)
 
-    def _where(self, row, starts, pieces):
-        return f"line {self._line + row}, byte {pieces.base + starts[row]}"
-
-    def _leave_blank_out(self, odd, starts, ends, keep, pieces):
+    def _leave_blank_out(self, odd: IntArray, lines: _Lines, keep: BoolArray) -> list[int]:
         """Return the odd rows that are not blank lines at the end of the file."""
-        blank = odd[starts[odd] == ends[odd]]
-        if self._blank and len(blank) < len(starts):
-            self._blank_inside(*self._blank)
+        blank = odd[lines.starts[odd] == lines.ends[odd]]
+        if self._blank and len(blank) < len(lines):
+            line, byte = self._blank
+            self._blank_inside(f"line {line}, byte {byte}")
             self._blank = None
         keep[blank] = False
         filled = np.flatnonzero(keep)
         last = filled[-1] if len(filled) else -1
-        for row in blank:
+        for row in blank.tolist():
             if row < last:
-                self._blank_inside(self._line + row, pieces.base + starts[row])
+                self._blank_inside(lines.where(row))
             elif self._blank is None:
-                self._blank = (self._line + row, pieces.base + starts[row])
-        return odd[keep[odd]]
+                self._blank = (lines.first + row, lines.pieces.base + int(lines.starts[row]))
+        rest: list[int] = odd[keep[odd]].tolist()
+        return rest
 
-    def _blank_inside(self, line, byte):
-        self._fault(f"line {line}, byte {byte}",
-                    _BadRow("the line is empty, and rows follow it", _SKIP_HINT,
-                            expected=f"a word and {self._dim} numbers", found="nothing"))
+    def _blank_inside(self, where: str) -> None:
+        self._fault(where, _BadRow("the line is empty, and rows follow it", _SKIP_HINT,
+                                   expected=f"a word and {self._dim} numbers", found="nothing"))
 
-    def _settle(self, row, matrix, starts, word_ends, ends, keep, pieces):
+    def _settle(self, row: int, matrix: FloatArray, lines: _Lines, keep: BoolArray) -> None:
         """Read a row again by the full rules."""
-        where = self._where(row, starts, pieces)
-        line = bytes(pieces.buffer[starts[row] : ends[row]])
+        where = lines.where(row)
         try:
-            word, matrix[row] = reread(line, self._dim)
+            word, matrix[row] = reread(lines.line(row), self._dim)
         except _BadRow as bad:
             keep[row] = False
-            cut = pieces.last and not self._final_newline and row == len(starts) - 1
+            cut = lines.pieces.last and not self._final_newline and row == len(lines) - 1
             if cut and self._options.allow_truncated:
                 self._warnings.append(f"the last row is cut off and was left out ({where})")
-            else:
-                if cut and bad.details["hint"] is _SKIP_HINT:
-                    bad.details["hint"] = ("The file ends inside this row: fetch it again, or use --allow-truncated "
-                                           "to leave the row out.")
-                self._fault(where, bad)
+                return
+            if cut and bad.hint is _SKIP_HINT:
+                bad.hint = ("The file ends inside this row: fetch it again, or use --allow-truncated "
+                            "to leave the row out.")
+            self._fault(where, bad)
             return
-        word_ends[row] = starts[row] + len(word)
+        lines.word_ends[row] = lines.starts[row] + len(word)
         if not np.isfinite(matrix[row]).all():
             self._table.settle_nonfinite(matrix, keep, np.array([row]), [where], [word])
         if keep[row] and DECIMAL.fullmatch(word.rpartition(b" ")[2]) and b" " in word:
-            self._note_long(row, starts, word_ends, pieces)
+            self._note_long(row, lines)
 
-    def _note_long(self, row, starts, word_ends, pieces):
-        where = self._where(row, starts, pieces)
-        word = bytes(pieces.buffer[starts[row] : word_ends[row]])
+    def _note_long(self, row: int, lines: _Lines) -> None:
+        where, word = lines.where(row), lines.word(row)
         if self._options.strict:
             raise SourceError("the row looks one number too long", path=self._path, where=where,
                               expected=f"a word and {self._dim} numbers", found=f"the word {show(word)}",
                               hint="Correct the row; without --strict it is a word that holds a space.")
         self._long.append(f"{where}: {show(word)}")
 
-    def _fault(self, where, bad):
+    def _fault(self, where: str, bad: _BadRow) -> None:
+        """Leave a bad row out, or refuse the file, as the options say."""
         if len(self._skipped) >= self._options.skip_bad_rows:
-            raise SourceError(bad.problem, path=self._path, where=where, **bad.details)
+            raise bad.error(self._path, where)
         self._skipped.append(f"{where}: {bad.problem}")
 
-    def finish(self, at_end):
+    def finish(self, at_end: bool) -> tuple[list[bytes], Matrix]:
         """Check the counts; return words and matrix."""
         warnings, options = self._warnings, self._options
         if not self.full:
@@ -436,7 +529,7 @@ class _Reader:
                               hint="The file may be cut short: fetch it again.")
         return self._table.finish(warnings)
 
-    def _check_counts(self, promised):
+    def _check_counts(self, promised: int | None) -> None:
         if promised is None or promised == self._rows:
             return
         if self._rows < promised and not self._options.allow_truncated:
@@ -449,7 +542,7 @@ class _Reader:
 # ---------------------------------------------------------------- writing
 
 
-def write(file, outgoing):
+def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write GloVe's text: no header. See `embshrink.formats.write_vectors`."""
     spaces = Counter(word.count(b" ") for word in outgoing.words.raw[:HEAD_ROWS])
     if min(count for count, times in spaces.items() if times == max(spaces.values())):
@@ -458,13 +551,13 @@ def write(file, outgoing):
     _write_rows(file, outgoing)
 
 
-def write_with_header(file, outgoing):
+def write_with_header(file: OutputFile, outgoing: Outgoing) -> None:
     """Write word2vec's text: a header, then as `write`. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
     _write_rows(file, outgoing)
 
 
-def _write_rows(file, outgoing):
+def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
     row, raw = 0, outgoing.words.raw
     for block in outgoing.blocks:
         numbers = block.astype("S16")  # the shortest decimal that gives the same float32

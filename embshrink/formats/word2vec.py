@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from embshrink.errors import SourceError, TargetError
-from embshrink.formats.io.stream import Pieces
-from embshrink.formats.io.table_builder import MAX_WORD, Table, check_dim, plural, show
+from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
+from embshrink.formats.io.pieces import Pieces
+from embshrink.formats.io.table_builder import MAX_WORD, TableBuilder, check_dim, plural, show
 from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
+from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.storage.disk_rows import Matrix
+
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
 
 PIECE = 4 << 20  # holds the first two rows, whatever their words and dimension
 HEADER = re.compile(rb"[ \t]*([+-]?\d+)[ \t]+([+-]?\d+)[ \t]*\r?\n")
@@ -22,8 +30,10 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CUT_SHORT = "The file is cut short or its header is wrong: fetch it again, or use --allow-truncated."
 _WRONG_HEADER = "The header, or the kind of numbers, is not what the rows hold; fetch the file again."
 
+FloatingArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 
-def read(stream, options, progress=None):
+
+def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read a binary file of vectors.
 
     Parameters
@@ -36,7 +46,7 @@ def read(stream, options, progress=None):
     Returns
     -------
     words : list of bytes
-    matrix : numpy.ndarray, shape (n, d), float32
+    matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
     warnings : list of str
 
     Raises
@@ -58,7 +68,7 @@ def read(stream, options, progress=None):
         return *reader.finish(pieces, used), reader.warnings
 
 
-def read_header(stream):
+def read_header(stream: Stream) -> tuple[int, int, int]:
     """Return rows, dimension and length of the header line.
 
     Raises
@@ -83,29 +93,31 @@ def read_header(stream):
 class _Reader:
     """Takes pieces of the file and checks that its rows are where the header says."""
 
-    def __init__(self, stream, options):
+    def __init__(self, stream: Stream, options: ReadOptions) -> None:
         self._stream = stream
         self._options = options
-        self.warnings = []
+        self.warnings: list[str] = []
         self.promised, self.dim, self.header_size = read_header(stream)
         self._width = 4 * self.dim
         self._rows = 0
-        self._newline = None
+        self._newline = False  # whether one follows each row; see decide_newline
         self.full = False  # as many rows as the options ask for
-        self.stopped = None  # why no further row could be found
+        self.stopped: int | None = None  # why no further row could be found, as the kernel says
         least = self.header_size + self.promised * (self._width + 1)
         size = stream.content_size
         if size is not None and least > size and not options.allow_truncated:
             raise self._error("the file is too small for its header", 0, _CUT_SHORT,
                               expected=f"at least {least} bytes for {self.promised} rows of {self.dim} numbers",
                               found=size)
-        self._table = Table(self.dim, options, stream.path, "byte")
+        self._table = TableBuilder(self.dim, options, stream.path, "byte")
 
-    def _error(self, problem, byte, hint, **details):
-        return SourceError(problem, path=self._stream.path, where=f"byte {byte}", **details,
+    def _error(
+        self, problem: str, byte: int, hint: str, *, expected: object = None, found: object = None
+    ) -> SourceError:
+        return SourceError(problem, path=self._stream.path, where=f"byte {byte}", expected=expected, found=found,
                            hint=_diagnosis(self._stream.head, self.header_size, self.dim) or hint)
 
-    def decide_newline(self, pieces, start):
+    def decide_newline(self, pieces: Pieces, start: int) -> None:
         """Find out from rows 1 and 2 whether a newline follows each row."""
         if self._options.row_newline != "auto":
             self._newline = self._options.row_newline == "yes"
@@ -119,13 +131,13 @@ class _Reader:
             raise self._error("rows 1 and 2 do not agree on whether a newline follows a row", pieces.base + second,
                               "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
 
-    def _row_end(self, pieces, start):
+    def _row_end(self, pieces: Pieces, start: int) -> int | None:
         """Return where the numbers of the row at `start` end, or None if nothing comes behind them."""
         space = pieces.buffer.find(b" ", start, min(pieces.stop, start + MAX_WORD + 1))
         end = space + 1 + self._width
         return end if space >= 0 and end < pieces.stop else None
 
-    def take(self, pieces, used):
+    def take(self, pieces: Pieces, used: int) -> int:
         """Read all whole rows from ``buffer[used:]`` on; return where the first incomplete one begins."""
         from embshrink.kernels.word2vec import INCOMPLETE, read_rows
 
@@ -146,33 +158,36 @@ class _Reader:
         words = joined[:written].tobytes().split(b" ")[:-1]  # a word of this format never holds a space
         if not self._rows:
             self._check_byte_order(block[:1000], pieces.base + used)
-        keep = np.ones(count, dtype=bool)
-        places = starts[:count] + pieces.base
+        self._keep(block, words, starts[:count] + pieces.base)
+        self._rows += count
+        self.full = self._rows == self._options.limit
+        return int(end)
+
+    def _keep(self, block: FloatArray, words: list[bytes], places: IntArray) -> None:
+        """Put rows into the table, but for those that are not finite and to be left out."""
+        keep = np.ones(len(block), dtype=bool)
         if first_nonfinite(block) >= 0:
             rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
             self._table.settle_nonfinite(block, keep, rows, [f"byte {places[row]}" for row in rows],
                                          [words[row] for row in rows])
             words = [word for word, kept in zip(words, keep) if kept]
         self._table.add(block, keep, words, places)
-        self._rows += count
-        self.full = self._rows == self._options.limit
-        return end
 
-    def _coming(self, pieces):
+    def _coming(self, pieces: Pieces) -> int:
         """Return how many rows may come after this piece, judged by the bytes that are there."""
         if self._stream.content_size is None:
             return 0
         rest = self._stream.content_size - (pieces.base + pieces.stop)
         return max(0, min(rest // (self._width + 1), self.promised - self._rows))
 
-    def _check_byte_order(self, block, byte):
-        share = _plausible(block)
-        if share is not None and share < 0.4 and _plausible(block.byteswap()) > 0.95:
+    def _check_byte_order(self, block: FloatArray, byte: int) -> None:
+        share, swapped = _plausible(block), _plausible(block.byteswap())
+        if share is not None and swapped is not None and share < 0.4 and swapped > 0.95:
             raise SourceError("the numbers are big-endian", path=self._stream.path, where=f"byte {byte}",
                               expected="little-endian float32", found="numbers that make sense the other way round",
                               hint="Write the file anew on a little-endian machine, or as text.")
 
-    def finish(self, pieces, used):
+    def finish(self, pieces: Pieces, used: int) -> tuple[list[bytes], Matrix]:
         """Check that the rows end where the file does; return words and matrix."""
         byte, rest = pieces.base + used, bytes(pieces.buffer[used : pieces.stop])
         if not self.full:
@@ -184,26 +199,11 @@ class _Reader:
                               hint="The file may be cut short: fetch it again.")
         return self._table.finish(self.warnings)
 
-    def _check_end(self, byte, rest, at_end):
-        from embshrink.kernels import word2vec as kernels
-
+    def _check_end(self, byte: int, rest: bytes, at_end: bool) -> None:
+        """Check that there are as many rows as the header says, and nothing behind them."""
         extra = self._rows - self.promised
         if extra < 0:
-            row = f"row {self._rows + 1}"
-            if self.stopped == kernels.LONG_WORD:
-                raise self._error(f"the word of {row} never ends", byte, _WRONG_HEADER,
-                                  expected=f"a space within {MAX_WORD} bytes", found=show(rest[:24]))
-            if self.stopped == kernels.NO_NEWLINE:
-                raise self._error(f"no newline follows {row}, as one followed the rows before", byte, _WRONG_HEADER,
-                                  expected="a newline behind its numbers", found="another byte")
-            if self.stopped == kernels.NEWLINE_IN_WORD:
-                raise self._error(f"the word of {row} begins with a newline, unlike those before", byte,
-                                  "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
-            if not self._options.allow_truncated:
-                raise self._error(f"the file ends in {row}", byte, _CUT_SHORT, expected=f"{self.promised} rows",
-                                  found=f"{self._rows} and {plural(len(rest), 'byte')}")
-            self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}"
-                                 + (f"; {plural(len(rest), 'byte')} of a row cut off left out" if rest else ""))
+            self._check_missing(byte, rest)
         elif extra > 0:
             added = self._table.words[len(self._table.words) - extra :]
             if rest.strip(b"\n") or not at_end or not all(map(_is_sane, added)):
@@ -220,15 +220,35 @@ class _Reader:
                               expected=f"the end of the file after {self.promised} rows",
                               found=f"{len(rest)} bytes" + ("" if at_end else " and more"))
 
+    def _check_missing(self, byte: int, rest: bytes) -> None:
+        """Refuse a file with fewer rows than its header says, unless the options allow that it ends early."""
+        from embshrink.kernels import word2vec as kernels
+
+        row = f"row {self._rows + 1}"
+        if self.stopped == kernels.LONG_WORD:
+            raise self._error(f"the word of {row} never ends", byte, _WRONG_HEADER,
+                              expected=f"a space within {MAX_WORD} bytes", found=show(rest[:24]))
+        if self.stopped == kernels.NO_NEWLINE:
+            raise self._error(f"no newline follows {row}, as one followed the rows before", byte, _WRONG_HEADER,
+                              expected="a newline behind its numbers", found="another byte")
+        if self.stopped == kernels.NEWLINE_IN_WORD:
+            raise self._error(f"the word of {row} begins with a newline, unlike those before", byte,
+                              "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
+        if not self._options.allow_truncated:
+            raise self._error(f"the file ends in {row}", byte, _CUT_SHORT, expected=f"{self.promised} rows",
+                              found=f"{self._rows} and {plural(len(rest), 'byte')}")
+        self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}"
+                             + (f"; {plural(len(rest), 'byte')} of a row cut off left out" if rest else ""))
+
 
 # ---------------------------------------------------------------- what else it may be
 
 
-def _is_sane(word):
+def _is_sane(word: bytes) -> bool:
     return len(word) <= 256 and not _CONTROL.search(word)
 
 
-def _plausible(values):
+def _plausible(values: FloatingArray) -> float | None:
     """Return the share of the numbers that are as large as those of word vectors, or None for too few to tell."""
     with np.errstate(invalid="ignore"):
         sizes = np.abs(values[values != 0].astype(np.float64))
@@ -237,7 +257,7 @@ def _plausible(values):
     return float(np.mean((sizes > 1e-6) & (sizes < 1e3)))
 
 
-def _diagnosis(head, start, dim):
+def _diagnosis(head: bytes, start: int, dim: int) -> str | None:
     """Return a sentence on what numbers or what dimension the rows look like, if other than the header says."""
     for kind, dtype, length in (("float64", "<f8", dim), ("float16", "<f2", dim), ("float32", "<f4", dim - 1),
                                 ("float32", "<f4", dim + 1)):
@@ -248,9 +268,10 @@ def _diagnosis(head, start, dim):
     return None
 
 
-def _walk(head, start, dtype, dim):
+def _walk(head: bytes, start: int, dtype: np.dtype[np.floating], dim: int) -> tuple[list[bytes], FloatingArray]:
     """Return the first words and vectors, if vectors were `dim` numbers of `dtype`."""
-    words, vectors = [], []
+    words: list[bytes] = []
+    vectors: list[FloatingArray] = []
     if 1 <= dim <= MAX_DIM:
         while len(words) < 20:
             start += head[start : start + 1] == b"\n"
@@ -267,7 +288,7 @@ def _walk(head, start, dtype, dim):
 # ---------------------------------------------------------------- writing
 
 
-def write(file, outgoing):
+def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write the binary format, a newline after each row. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
     row, width, raw = 0, 4 * outgoing.dim, outgoing.words.raw

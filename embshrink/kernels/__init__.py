@@ -1,35 +1,66 @@
 """All numba code, one self-contained file per family.
 
 No jitted function calls one of another file: numba's on-disk cache would not notice that the
-other file changed. Kernels get C-contiguous arrays of one dtype and write into arrays the caller
-gives; they check nothing. They hold no lock on the interpreter, so threads run them side by side.
+other file changed. Kernels take C-contiguous arrays of fixed dtypes and write into arrays that the
+caller passes; they check nothing. They release the GIL, so threads run them in parallel.
 """
 
 from __future__ import annotations
 
-# No nnan/ninf: those let the compiler delete isnan checks. reassoc is what allows SIMD sums.
+from typing import TYPE_CHECKING, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+R = TypeVar("R")
+
+# Without nnan and ninf, which let the compiler delete isnan checks. reassoc is what allows SIMD sums.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def kernel(function=None, *, fastmath=False):
-    """Compile `function` with numba; cache the result on disk where that is possible.
+@overload
+def kernel(function: Callable[..., R]) -> Callable[..., R]: ...
+@overload
+def kernel(*, fastmath: bool | set[str]) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
+def kernel(function: Callable[..., R] | None = None, *, fastmath: bool | set[str] = False,
+           ) -> Callable[..., R] | Callable[[Callable[..., R]], Callable[..., R]]:
+    """Compile `function` with numba when it is first called; cache the result on disk where that is possible.
 
-    A read-only install without a home folder has nowhere to keep a cache, and numba refuses at
-    import then. Compiling anew in each process is slower, not wrong.
+    Parameters
+    ----------
+    function : callable, optional
+        Without it, a decorator is returned.
+    fastmath : bool or set of str
+        LLVM's fast-math flags, such as `FAST`.
+
+    Returns
+    -------
+    callable
+        It takes arrays of any dtype and is compiled for each combination, so only its result is typed.
+
+    Notes
+    -----
+    A read-only install without a home folder has no place for a cache, and numba raises RuntimeError then. Compiling
+    again in each process is slower but not wrong.
     """
+    if function is None:
+        return lambda function: _compiled(function, fastmath)
+    return _compiled(function, fastmath)
+
+
+def _compiled(function: Callable[..., R], fastmath: bool | set[str]) -> Callable[..., R]:
     import numba
 
-    if function is None:
-        return lambda function: kernel(function, fastmath=fastmath)
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": fastmath}
     try:
-        return numba.njit(cache=True, **options)(function)
+        compiled: Callable[..., R] = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        compiled = numba.njit(**options)(function)
+    return compiled
 
 
-def compiled_for(feature):
-    """Whether kernels are compiled here, and for a processor with a feature, as LLVM names it, that numba may use."""
+def compiled_for(feature: str) -> bool:
+    """Return whether numba compiles here, for a processor with `feature` (LLVM's name of it) that numba may use."""
     from numba.core import config
     from numba.core.codegen import get_host_cpu_features
 

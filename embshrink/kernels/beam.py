@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from embshrink.kernels import FAST, kernel
 
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
+
 TWO = np.float32(2)  # a plain 2 would make everything float64
-RUN = 32  # sums passed over at once if none of them is among the best
+RUN = 32  # sums skipped at once if none of them is among the best
 
 
 @kernel(fastmath=FAST)
-def encode_beam(products, cross, norms, beam, codes):
+def encode_beam(products: FloatArray, cross: FloatArray, norms: FloatArray, beam: int, codes: IntArray) -> None:
     """Choose one centroid of each codebook for every row, keeping the `beam` best prefixes.
 
-    products (n, m * k) float32, rows times centroids; cross (m * k, m * k) float32, centroids times
-    centroids; norms (m, k) float32, squared lengths; out: codes (n, m) int64. The error of a sum of
-    centroids, without the row's own length, is sum |c|^2 - 2 x.c + 2 sum c.c' over pairs.
+    products (n, m * k) float32, dot products of rows and centroids; cross (m * k, m * k) float32, dot products of
+    centroids; norms (m, k) float32, squared lengths of centroids; out: codes (n, m) int64. The squared error of
+    a sum of centroids, less the squared length of the row, is the sum of ``|c|^2 - 2 x . c`` over its centroids
+    plus that of ``2 c . c'`` over their pairs.
     """
     stages, k = norms.shape
     kept = np.zeros((beam, stages), np.int64)
@@ -75,8 +81,8 @@ def encode_beam(products, cross, norms, beam, codes):
 
 
 @kernel
-def count_pairs(codes, k, counts):
-    """Count how often two centroids are used together: codes (n, m) int64, counts (m * k, m * k) float64."""
+def count_pairs(codes: IntArray, k: int, counts: DoubleArray) -> None:
+    """Count how often two centroids are used together: codes (n, m) int64; out: counts (m * k, m * k) float64."""
     n, stages = codes.shape
     for i in range(n):
         for a in range(stages):

@@ -1,72 +1,170 @@
-"""Entropy-coded quantization: choose the sizes of coefficients, write them, read them."""
+"""Entropy-coded quantization: choose the sizes of coefficients, write them, read them.
+
+`embshrink.methods.ecq` has the formulas. Arrays that belong together are passed as one NamedTuple. The classes are in
+this file because the compiled code on disk depends on the order of their fields, and is only made anew when this file
+changes.
+
+In the comments a *size* is the absolute value of a quantized coefficient, its *bin* the column of the tables that it
+falls into, and a *symbol* a bin with a sign: 0, +1, -1, +2, -2, ..., and the escape last.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from embshrink.kernels import kernel
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# As in storage/rans.py, which is above this package: here they are constants that numba compiles in.
+PROBABILITY_BITS = 12
+TOTAL = 1 << PROBABILITY_BITS
+LOWEST = 1 << 14
+
+# As in methods/ecq/model.py.
+UNIT = 64  # a step has so many
+SHIFTED = 3  # the bins 1 to 3 have values of their own
+LARGEST = 1 << 13  # sizes from here on are escaped
+LARGEST_ESCAPED = (1 << 15) - 1
+
+NO_PATH = 1e300  # cost of a state of the trellis that no path leads to
+NOT_IN_TABLE = 1e5  # bits from which on a bin has no symbol in a table: its sizes are escaped
+
+
+class Contexts(NamedTuple):
+    """How a row's level and state move, and so which row of the tables (the context) each coefficient has."""
+
+    axis_levels: npt.NDArray[np.int64]  # (m,), in 1/256: what each axis adds to the level of a row
+    gains: npt.NDArray[np.int64]  # (m,), in 1/4096: how far a coefficient's score moves the level
+    level_count: int  # contexts of one quantizer
+    moves: npt.NDArray[np.int64]  # (states, 2): the state after an even and an odd size; (1, 2) without a trellis
+    fixed: bool  # of centroids: the state stays 0
+
+
+class Prices(NamedTuple):
+    """What a coder chooses sizes by."""
+
+    bits: npt.NDArray[np.float64]  # (contexts, bins + 1): of a size with its sign; of the escape last
+    values: npt.NDArray[np.float64]  # (contexts, bins + 1), in 1/64 steps, above 0; read for the bins up to 3 alone
+    scores: npt.NDArray[np.int64]  # (contexts, bins + 1)
+    bin_of_size: npt.NDArray[np.int64]  # (8193,)
+    spacing: float  # of a quantizer's values, in 1/64 steps
+    offset: float  # how far the second quantizer's values are moved towards 0
+
+
+class Symbols(NamedTuple):
+    """What writing and reading need of each symbol."""
+
+    frequencies: npt.NDArray[np.integer]  # (contexts, symbols), of 4096
+    starts: npt.NDArray[np.integer]  # (contexts, symbols): sum of the frequencies before
+    scores: npt.NDArray[np.integer]  # (contexts, symbols)
+    first_sizes: npt.NDArray[np.int64]  # (symbols,): the smallest size of a symbol's bin
+    raw_bits: npt.NDArray[np.int64]  # (symbols,): the bin has 2**raw_bits sizes
+
+
+class Lookup(NamedTuple):
+    """What only reading needs of the symbols."""
+
+    slots: npt.NDArray[np.uint8]  # (contexts, 4096): the symbol of each slot
+    values: npt.NDArray[np.integer]  # (contexts, symbols), in 1/64 steps: of the first size of a bin
+
+
+class LabelTables(NamedTuple):
+    """How the numbers of rows' centroids are coded: head, then plain bits; arrays are empty without centroids."""
+
+    frequencies: npt.NDArray[np.int64]  # (heads,), of 4096
+    starts: npt.NDArray[np.int64]  # (heads,)
+    slots: npt.NDArray[np.int64]  # (4096,): the head of each slot; read alone
+    tail_bits: int
+
+
+class Stream(NamedTuple):
+    """How rows lie in blocks, and where their levels begin."""
+
+    rows: int  # in all
+    block: int  # rows of a block
+    bucket_levels: npt.NDArray[np.int64]  # (buckets,), in 1/256
+    centroid_levels: npt.NDArray[np.int64]  # (centroids,), in 1/256
+    unit: int  # 0 for rows; for centroids what sizes are multiplied by, and there are no labels
+
+
+# ---------------------------------------------------------------- one coefficient
+
 
 @kernel
-def choose(targets, levels, base, gains, slope, cost, values, scores, first, steps, moves, fixed, sizes, room, links):
+def _context(level: int, state: int, level_count: int) -> int:
+    """Return the context of a level, in 1/256, and a state: odd states use the second quantizer."""
+    return (state & 1) * level_count + min(max(level >> 8, 0), level_count - 1)
+
+
+@kernel
+def _value(prices: Prices, context: int, bin_: int, size: int, quantizer: int) -> float:
+    """Return the value, in 1/64 steps, of a size that is in a bin, or escaped if that is the last one."""
+    if bin_ <= SHIFTED and bin_ < prices.values.shape[1] - 1:
+        return prices.values[context, bin_]
+    return prices.spacing * size - (prices.offset * quantizer if size > 0 else 0.0)
+
+
+@kernel
+def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], slope: float, contexts: Contexts,
+           prices: Prices, sizes: npt.NDArray[np.int32]) -> None:
     """Choose a size and sign for each coefficient of each row, by the Viterbi algorithm.
 
-    The least ``(target - value)^2 + slope * bits`` over a row, where the bits depend on the path. With one state this
-    is rounding that knows what each value costs.
+    The least sum of ``(target - value)**2 + slope * bits`` over a row, where the bits depend on the path: each state
+    keeps the level of the best path to it. With one state this is rounding that knows what each value costs.
 
-    targets (n, m) float64, in 1/64 steps; levels (n,) int64, what rows begin with; base (m,) int64; gains (m,) int64;
-    cost, values (contexts, sizes + 1) float64; scores (contexts, sizes + 1) int64, the last of each an escape;
-    first (8193,) int64, the symbol of each size; steps (2, 2) float64, distance of a quantizer's values and how far
-    the first is moved down; moves (states, 2) int64; fixed: stay in state 0; out: sizes (n, m) int32, signed;
-    room (4, states) float64 and links (m, states) int64 are scratch.
+    targets (n, m), in 1/64 steps; row_levels (n,), in 1/256, what rows' levels begin with; slope: what a bit is worth
+    in squares of 1/64 steps; out: sizes (n, m), signed.
     """
     n, m = targets.shape
-    states = 1 if fixed else len(moves)
-    top = cost.shape[1] - 1
-    quantizers = 2 if len(moves) > 1 else 1
-    height = len(cost) // quantizers
-    total, after, level, level_after = room[0], room[1], room[2], room[3]
+    axis_levels, gains, moves = contexts.axis_levels, contexts.gains, contexts.moves
+    bits, scores, bin_of_size = prices.bits, prices.scores, prices.bin_of_size
+    states = 1 if contexts.fixed else len(moves)
+    escape = bits.shape[1] - 1
+    costs, levels = np.empty((2, states)), np.empty((2, states), np.int64)
+    links = np.empty((m, states), np.int64)  # of the best path to each state: 8 * size + the state before
+    cost, cost_after, level, level_after = costs[0], costs[1], levels[0], levels[1]
     for i in range(n):
         for state in range(states):
-            total[state] = 1e300
-        total[0] = 0.0
-        level[0] = levels[i]
+            cost[state] = NO_PATH
+        cost[0] = 0.0
+        level[0] = row_levels[i]
         for j in range(m):
             target = abs(targets[i, j])
             for state in range(states):
-                after[state] = 1e300
+                cost_after[state] = NO_PATH
             for state in range(states):
-                if total[state] > 1e299:
+                if cost[state] == NO_PATH:
                     continue
                 quantizer = state & 1
-                at = (base[j] + int(level[state])) >> 8
-                at = quantizer * height + min(max(at, 0), height - 1)
-                nearest = int(min((target + steps[quantizer, 1]) / steps[quantizer, 0] + 0.5, 32767.0))
-                for option in range(4):
+                context = _context(axis_levels[j] + level[state], state, contexts.level_count)
+                nearest = int(min((target + prices.offset * quantizer) / prices.spacing + 0.5, LARGEST_ESCAPED))
+                for option in range(4):  # the sizes nearest + 1, nearest, nearest - 1 and 0
                     size = nearest + 1 - option if option < 3 else 0
-                    if size < 0 or (option == 3 and nearest < 2) or size > 32767 or (option == 0 and states == 1):
+                    if size < 0 or size > LARGEST_ESCAPED:
                         continue
-                    symbol = min(first[min(size, 8192)], top)
-                    if symbol < 4 and symbol < top:
-                        value = values[at, symbol]
-                    else:
-                        value = steps[quantizer, 0] * size - steps[quantizer, 1]
-                    price = cost[at, symbol]
-                    if price > 1e5:  # not in this table
-                        symbol = top
-                        value = steps[quantizer, 0] * size - (steps[quantizer, 1] if size > 0 else 0.0)
-                        price = cost[at, top]
-                    sum_ = total[state] + (target - value) ** 2 + slope * price
-                    follows = 0 if fixed else moves[state, size & 1]
-                    if sum_ < after[follows]:
-                        after[follows] = sum_
-                        links[j, follows] = size * 8 + state
-                        level_after[follows] = level[state] + ((gains[j] * scores[at, symbol]) >> 12)
-            total, after = after, total
+                    if (option == 3 and nearest < 2) or (option == 0 and states == 1):
+                        continue
+                    bin_ = min(bin_of_size[min(size, LARGEST)], escape)
+                    price = bits[context, bin_]
+                    if price > NOT_IN_TABLE:
+                        bin_ = escape
+                        price = bits[context, escape]
+                    value = _value(prices, context, bin_, size, quantizer)
+                    reached = cost[state] + (target - value) ** 2 + slope * price
+                    after = 0 if contexts.fixed else moves[state, size & 1]
+                    if reached < cost_after[after]:
+                        cost_after[after] = reached
+                        links[j, after] = size * 8 + state
+                        level_after[after] = level[state] + ((gains[j] * scores[context, bin_]) >> PROBABILITY_BITS)
+            cost, cost_after = cost_after, cost
             level, level_after = level_after, level
         best = 0
         for state in range(1, states):
-            if total[state] < total[best]:
+            if cost[state] < cost[best]:
                 best = state
         for j in range(m - 1, -1, -1):
             link = links[j, best]
@@ -75,211 +173,241 @@ def choose(targets, levels, base, gains, slope, cost, values, scores, first, ste
 
 
 @kernel
-def count(sizes, levels, targets, base, gains, values, scores, first, steps, height, moves, fixed, counts, sums,
-          rebuilt):
-    """Count how often each size is met in each context, and add up what targets they stand for.
+def count(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], targets: npt.NDArray[np.float64],
+          contexts: Contexts, prices: Prices, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64],
+          rebuilt: npt.NDArray[np.float64]) -> None:
+    """Count how often each bin occurs in each context, and add up the targets that the smallest sizes stand for.
 
-    Parameters as for `choose`; height: levels of a quantizer; out: counts (contexts, sizes + 1) int64; sums
-    (contexts, 3) float64, of targets' sizes in 1/64 steps, for the sizes 1 to 3; rebuilt (n, m) float64, the values.
+    Parameters as for `choose`; out: counts (contexts, bins + 1); sums (contexts, 3), of the absolute targets in 1/64
+    steps, for the sizes 1 to 3; rebuilt (n, m), the values.
     """
-    top = counts.shape[1] - 1
     n, m = sizes.shape
+    escape = counts.shape[1] - 1
     for i in range(n):
-        level = levels[i]
+        level = row_levels[i]
         state = 0
         for j in range(m):
-            at = (state & 1) * height + min(max((base[j] + level) >> 8, 0), height - 1)
+            context = _context(contexts.axis_levels[j] + level, state, contexts.level_count)
             size = abs(sizes[i, j])
-            symbol = min(first[min(size, 8192)], top)
-            counts[at, symbol] += 1
-            target = abs(targets[i, j])
-            if symbol < 4 and symbol < top:
-                value = values[at, symbol]
-            else:
-                value = steps[state & 1, 0] * size - steps[state & 1, 1]
-            if size == 0:
-                value = 0.0
+            bin_ = min(prices.bin_of_size[min(size, LARGEST)], escape)
+            counts[context, bin_] += 1
+            value = _value(prices, context, bin_, size, state & 1)
             rebuilt[i, j] = value if sizes[i, j] >= 0 else -value
-            if 0 < size < 4:
-                sums[at, size - 1] += target
-            level += (gains[j] * scores[at, symbol]) >> 12
-            if not fixed:
-                state = moves[state, size & 1]
+            if 0 < size <= SHIFTED:
+                sums[context, size - 1] += abs(targets[i, j])
+            level += (contexts.gains[j] * prices.scores[context, bin_]) >> PROBABILITY_BITS
+            if not contexts.fixed:
+                state = contexts.moves[state, size & 1]
+
+
+# ---------------------------------------------------------------- writing
 
 
 @kernel
-def write(sizes, levels, heads, tails, tail_bits, head_frequencies, head_starts, base, gains, frequencies, starts,
-          scores, first, bases, raw, height, moves, fixed, block, out, lengths, scratch):
+def _encode(intervals: npt.NDArray[np.int64], used: int, out: npt.NDArray[np.uint8]) -> int:
+    """Code the first `used` intervals by rANS, last to first, into the end of `out`; return how many bytes."""
+    x = LOWEST
+    place = len(out)
+    for k in range(used - 1, -1, -1):
+        frequency = intervals[k, 1]
+        limit = frequency * (LOWEST * 256 // TOTAL)
+        while x >= limit:
+            place -= 1
+            out[place] = x & 255
+            x >>= 8
+        x = (x // frequency << PROBABILITY_BITS) + x % frequency + intervals[k, 0]
+    while x:
+        place -= 1
+        out[place] = x & 255
+        x >>= 8
+    return len(out) - place
+
+
+@kernel
+def write(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], labels: npt.NDArray[np.int64],
+          label_tables: LabelTables, contexts: Contexts, symbols: Symbols, bin_of_size: npt.NDArray[np.int64],
+          block: int, out: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
     """Code rows in blocks, each block by itself.
 
-    sizes (n, m) int32; levels (n,) int64; heads, tails (n,) int64, the parts of a row's centroid: a symbol of
-    `head_frequencies`, if that is not empty, and `tail_bits` plain bits; out: out (blocks, room) uint8, filled from
-    the end of each row; lengths (blocks,) int64; scratch (>= symbols of a block, 2) int64.
+    sizes (n, m), signed; row_levels (n,), in 1/256; labels (n,), rows' centroids; out: out (blocks, room), filled
+    from the end of each row; lengths (blocks,).
     """
     n, m = sizes.shape
+    frequencies, starts, raw_bits = symbols.frequencies, symbols.starts, symbols.raw_bits
     escape = frequencies.shape[1] - 1
-    top = (escape + 1) // 2  # the escape's size symbol
+    escape_bin = (escape + 1) // 2
+    tail_bits = label_tables.tail_bits
+    plain = PROBABILITY_BITS - tail_bits
+    intervals = np.empty((min(block, n) * (3 * m + 2), 2), np.int64)  # start and frequency of all that a block says
     for number in range(len(lengths)):
         used = 0
         for i in range(number * block, min((number + 1) * block, n)):
-            if len(head_frequencies):
-                scratch[used, 0] = head_starts[heads[i]]
-                scratch[used, 1] = head_frequencies[heads[i]]
+            if len(label_tables.frequencies):
+                head = labels[i] >> tail_bits
+                intervals[used, 0] = label_tables.starts[head]
+                intervals[used, 1] = label_tables.frequencies[head]
                 used += 1
                 if tail_bits:
-                    scratch[used, 0] = tails[i] << (12 - tail_bits)
-                    scratch[used, 1] = 1 << (12 - tail_bits)
+                    intervals[used, 0] = (labels[i] & ((1 << tail_bits) - 1)) << plain
+                    intervals[used, 1] = 1 << plain
                     used += 1
-            level = levels[i]
+            level = row_levels[i]
             state = 0
             for j in range(m):
-                at = (state & 1) * height + min(max((base[j] + level) >> 8, 0), height - 1)
+                context = _context(contexts.axis_levels[j] + level, state, contexts.level_count)
                 size = abs(sizes[i, j])
-                symbol = min(first[min(size, 8192)], top)
-                code = 0 if symbol == 0 else 2 * symbol - (1 if sizes[i, j] > 0 else 0)
-                if symbol == top or frequencies[at, code] == 0:
-                    code = escape
-                scratch[used, 0] = starts[at, code]
-                scratch[used, 1] = frequencies[at, code]
+                negative = sizes[i, j] < 0
+                bin_ = min(bin_of_size[min(size, LARGEST)], escape_bin)
+                symbol = 0 if bin_ == 0 else 2 * bin_ - (0 if negative else 1)
+                if bin_ == escape_bin or frequencies[context, symbol] == 0:
+                    symbol = escape
+                intervals[used, 0] = starts[context, symbol]
+                intervals[used, 1] = frequencies[context, symbol]
                 used += 1
-                if code == escape:
-                    both = 2 * size + (1 if sizes[i, j] < 0 else 0)
-                    scratch[used, 0] = (both >> 8) << 4
-                    scratch[used, 1] = 16
-                    scratch[used + 1, 0] = (both & 255) << 4
-                    scratch[used + 1, 1] = 16
+                if symbol == escape:  # 16 plain bits: the size and its sign
+                    both = 2 * size + (1 if negative else 0)
+                    intervals[used, 0] = (both >> 8) << 4
+                    intervals[used, 1] = 16
+                    intervals[used + 1, 0] = (both & 255) << 4
+                    intervals[used + 1, 1] = 16
                     used += 2
-                elif raw[code]:
-                    scratch[used, 0] = (size - bases[code]) << (12 - raw[code])
-                    scratch[used, 1] = 1 << (12 - raw[code])
+                elif raw_bits[symbol]:
+                    kept = PROBABILITY_BITS - raw_bits[symbol]
+                    intervals[used, 0] = (size - symbols.first_sizes[symbol]) << kept
+                    intervals[used, 1] = 1 << kept
                     used += 1
-                level += (gains[j] * scores[at, code]) >> 12
-                if not fixed:
-                    state = moves[state, size & 1]
-        x = 1 << 14
-        place = out.shape[1]
-        for s in range(used - 1, -1, -1):
-            frequency = scratch[s, 1]
-            limit = frequency << 10  # 256 * LOWEST / 4096 a slot
-            while x >= limit:
-                place -= 1
-                out[number, place] = x & 255
-                x >>= 8
-            x = (x // frequency << 12) + x % frequency + scratch[s, 0]
-        while x:
-            place -= 1
-            out[number, place] = x & 255
-            x >>= 8
-        lengths[number] = out.shape[1] - place
+                level += (contexts.gains[j] * symbols.scores[context, symbol]) >> PROBABILITY_BITS
+                if not contexts.fixed:
+                    state = contexts.moves[state, size & 1]
+        lengths[number] = _encode(intervals, used, out[number])
+
+
+# ---------------------------------------------------------------- reading
 
 
 @kernel
-def read(data, begins, ends, numbers, rows, block, prior, classes, head_slots, head_frequencies, head_starts,
-         tail_bits, base, gains, slots, frequencies, starts, values, scores, bases, raw, height, moves, fixed, step,
-         labels, out):
+def _refill(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Return the state, at least `LOWEST` if there are bytes for that, and the place of the next byte."""
+    while x < LOWEST and place < end:
+        x = x << 8 | np.int64(data[place])
+        place += 1
+    return x, place
+
+
+@kernel
+def _plain(x: int, bits: int) -> tuple[int, int]:
+    """Return so many plain bits, and the state behind them, to be refilled."""
+    kept = PROBABILITY_BITS - bits
+    return (x & (TOTAL - 1)) >> kept, (x >> PROBABILITY_BITS << kept) + (x & ((1 << kept) - 1))
+
+
+@kernel
+def _escaped(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Return twice a size, plus 1 for minus, and the state and place behind it."""
+    high, x = _plain(x, 8)
+    x, place = _refill(x, place, end, data)
+    low, x = _plain(x, 8)
+    x, place = _refill(x, place, end, data)
+    return high << 8 | low, x, place
+
+
+@kernel
+def _bucket(row: int) -> int:
+    """Return the rank bucket of a row: 0 for the first 255, then one an octave."""
+    above = (row + 1) >> 8
+    bucket = 0
+    while above:
+        above >>= 1
+        bucket += 1
+    return bucket
+
+
+@kernel
+def read(data: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64],
+         numbers: npt.NDArray[np.int64], tables: tuple[tuple[object, ...], ...], labels: npt.NDArray[np.int64],
+         out: npt.NDArray[np.int32]) -> int:
     """Read blocks of rows back; return the place of the first block that is damaged, or -1.
 
-    data uint8; begins, ends (k,) int64, where blocks lie; numbers (k,) int64, which blocks they are; rows: of the
-    whole table; prior (buckets,) int64, classes (centroids,) int64; step: of a size's value, where `fixed`; out:
-    labels (k, block) int64, out (k, block, m) int32 in 1/64 steps.
+    begins, ends (k,): where in `data` blocks lie; numbers (k,): which blocks they are; tables: a `Stream`,
+    `LabelTables`, `Contexts`, `Symbols` and a `Lookup`, as plain tuples, which numba takes apart in less time: that
+    counts where one row is looked up; out: labels (k, block), rows' centroids; out (k, block, m), in 1/64 steps.
     """
+    stream, label_tables, contexts = Stream(*tables[0]), LabelTables(*tables[1]), Contexts(*tables[2])
+    symbols, lookup = Symbols(*tables[3]), Lookup(*tables[4])
     m = out.shape[2]
+    block, unit = stream.block, stream.unit
+    axis_levels, gains, moves = contexts.axis_levels, contexts.gains, contexts.moves
+    frequencies, starts, scores = symbols.frequencies, symbols.starts, symbols.scores
+    first_sizes, raw_bits = symbols.first_sizes, symbols.raw_bits
+    slots, values = lookup.slots, lookup.values
     escape = frequencies.shape[1] - 1
+    trellis = len(moves) > 1
+    spacing = 2 * UNIT if trellis else UNIT
     for b in range(len(begins)):
-        place, end = begins[b], ends[b]
-        x = 0
-        while x < 16384 and place < end:
-            x = x << 8 | np.int64(data[place])
-            place += 1
+        end = ends[b]
+        x, place = _refill(0, begins[b], end, data)
         first = numbers[b] * block
-        for i in range(first, min(first + block, rows)):
+        for i in range(first, min(first + block, stream.rows)):
             level = 0
-            if not fixed:
-                bucket = 0
-                above = (i + 1) >> 8
-                while above:
-                    above >>= 1
-                    bucket += 1
-                level = prior[bucket]
-                if len(head_frequencies):
-                    slot = x & 4095
-                    head = head_slots[slot]
-                    x = head_frequencies[head] * (x >> 12) + slot - head_starts[head]
-                    while x < 16384 and place < end:
-                        x = x << 8 | np.int64(data[place])
-                        place += 1
-                    label = head << tail_bits
-                    if tail_bits:
-                        label |= (x & 4095) >> (12 - tail_bits)
-                        x = (x >> 12 << (12 - tail_bits)) + (x & ((1 << (12 - tail_bits)) - 1))
-                        while x < 16384 and place < end:
-                            x = x << 8 | np.int64(data[place])
-                            place += 1
+            if not contexts.fixed:
+                level = stream.bucket_levels[_bucket(i)]
+                if len(label_tables.frequencies):
+                    slot = x & (TOTAL - 1)
+                    label = label_tables.slots[slot]
+                    x = label_tables.frequencies[label] * (x >> PROBABILITY_BITS)
+                    x += slot - label_tables.starts[label]
+                    x, place = _refill(x, place, end, data)
+                    if label_tables.tail_bits:
+                        tail, x = _plain(x, label_tables.tail_bits)
+                        x, place = _refill(x, place, end, data)
+                        label = label << label_tables.tail_bits | tail
                     labels[b, i - first] = label
-                    level += classes[label]
+                    level += stream.centroid_levels[label]
             state = 0
             for j in range(m):
-                at = (base[j] + level) >> 8
-                at = (state & 1) * height + min(max(at, 0), height - 1)
-                slot = x & 4095
-                code = slots[at, slot]
-                x = frequencies[at, code] * (x >> 12) + slot - starts[at, code]
-                while x < 16384 and place < end:
-                    x = x << 8 | np.int64(data[place])
-                    place += 1
-                size = bases[code]
-                value = values[at, code]
-                if code == escape:
-                    size = (x & 4095) >> 4
-                    x = (x >> 12 << 4) + (x & 15)
-                    while x < 16384 and place < end:
-                        x = x << 8 | np.int64(data[place])
-                        place += 1
-                    size = size << 8 | (x & 4095) >> 4
-                    x = (x >> 12 << 4) + (x & 15)
-                    while x < 16384 and place < end:
-                        x = x << 8 | np.int64(data[place])
-                        place += 1
-                    negative = size & 1
-                    size >>= 1
-                    value = 64 * size
-                    if len(moves) > 1:
-                        value = 128 * size - (64 if state & 1 and size else 0)
-                    if negative:
+                context = _context(axis_levels[j] + level, state, contexts.level_count)
+                slot = x & (TOTAL - 1)
+                symbol = slots[context, slot]
+                x = frequencies[context, symbol] * (x >> PROBABILITY_BITS) + slot - starts[context, symbol]
+                x, place = _refill(x, place, end, data)
+                size = first_sizes[symbol]
+                value = values[context, symbol]
+                if symbol == escape:
+                    both, x, place = _escaped(x, place, end, data)
+                    size = both >> 1
+                    value = spacing * size - (UNIT if trellis and state & 1 and size else 0)
+                    if both & 1:
                         value = -value
-                elif raw[code]:
-                    bits = raw[code]
-                    extra = (x & 4095) >> (12 - bits)
-                    x = (x >> 12 << (12 - bits)) + (x & ((1 << (12 - bits)) - 1))
-                    while x < 16384 and place < end:
-                        x = x << 8 | np.int64(data[place])
-                        place += 1
+                elif raw_bits[symbol]:
+                    extra, x = _plain(x, raw_bits[symbol])
+                    x, place = _refill(x, place, end, data)
                     size += extra
-                    extra *= 128 if len(moves) > 1 else 64
-                    value = value + extra if value > 0 else value - extra
-                if fixed:
-                    out[b, i - first, j] = step * size if value > 0 else -step * size
+                    value = value + spacing * extra if value > 0 else value - spacing * extra
+                if contexts.fixed:
+                    out[b, i - first, j] = unit * size if value > 0 else -unit * size
                 else:
                     out[b, i - first, j] = value
                     state = moves[state, size & 1]
-                level += (gains[j] * scores[at, code]) >> 12
-        if x != 16384 or place != end:
+                level += (gains[j] * scores[context, symbol]) >> PROBABILITY_BITS
+        if x != LOWEST or place != end:
             return b
     return -1
 
 
 @kernel
-def combine(values, weights, means, book, buckets, labels, out):
-    """Add what rows' buckets and centroids say to their own values: all whole numbers, in 1/4096 steps.
+def combine(values: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], means: npt.NDArray[np.float64],
+            centroids: npt.NDArray[np.float64], buckets: npt.NDArray[np.int64], labels: npt.NDArray[np.int64],
+            out: npt.NDArray[np.float64]) -> None:
+    """Add the means of rows' buckets and their centroids to their own values: all integers, in 1/4096 steps.
 
-    values (k, m) int32; weights (buckets,), means (buckets, m) and book (centroids, m) float64; buckets, labels (k,)
-    int64; out: (k, m) float64.
+    values (k, m), in 1/64 steps; weights (buckets,), in 1/64; means (buckets, m) and centroids (count, m), in 1/4096
+    steps; buckets, labels (k,); out (k, m).
     """
     for i in range(len(values)):
         weight, mean, value, row = weights[buckets[i]], means[buckets[i]], values[i], out[i]
         for j in range(len(row)):
             row[j] = value[j] * weight + mean[j]
-        if len(book):
-            centroid = book[labels[i]]
+        if len(centroids):
+            centroid = centroids[labels[i]]
             for j in range(len(row)):
                 row[j] += centroid[j]

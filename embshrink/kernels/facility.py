@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from embshrink.kernels import kernel
 
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+
 
 @kernel
-def reverse_graph(targets, scores, starts, sources, reversed_scores):
-    """Turn lists of neighbours into lists of those whose neighbour one is.
+def reverse_graph(targets: IntArray, scores: FloatArray, starts: IntArray, sources: IntArray,
+                  reversed_scores: FloatArray) -> None:
+    """Reverse the edges of a graph.
 
-    targets (n, k) int64, -1 for none; scores (n, k) float32; out: starts (n + 1,) int64, sources and
-    reversed_scores (edges,), where j's entries are at starts[j]:starts[j + 1], sources ascending.
+    targets (n, k) int64, the neighbours of each node, -1 for none; scores (n, k) float32; out: starts (n + 1,) int64,
+    sources (edges,) int64 and reversed_scores (edges,) float32. The nodes that have j as a neighbour are
+    ``sources[starts[j]:starts[j + 1]]``, ascending.
     """
     n, k = targets.shape
     starts[:] = 0
@@ -33,8 +40,9 @@ def reverse_graph(targets, scores, starts, sources, reversed_scores):
 
 
 @kernel
-def _gain(j, starts, sources, scores, weights, served):
-    """Return by how much choosing j would raise the sum of weights times the best score of each."""
+def _gain(j: int, starts: IntArray, sources: IntArray, scores: FloatArray, weights: DoubleArray,
+          served: DoubleArray) -> float:
+    """Return by how much choosing j would raise the weighted sum of the best score of each node."""
     gain = weights[j] * max(1.0 - served[j], 0.0)  # j serves itself perfectly
     for e in range(starts[j], starts[j + 1]):
         i = sources[e]
@@ -45,8 +53,8 @@ def _gain(j, starts, sources, scores, weights, served):
 
 
 @kernel
-def _sift_down(heap, bounds, size, place):
-    """Restore the heap's order below `place`: the highest bound on top, the lower id first on a tie."""
+def _sift_down(heap: IntArray, bounds: DoubleArray, size: int, place: int) -> None:
+    """Restore the order of the heap below `place`: the highest bound on top, the lower id first on a tie."""
     moved = heap[place]
     while True:
         child = 2 * place + 1
@@ -66,12 +74,13 @@ def _sift_down(heap, bounds, size, place):
 
 
 @kernel
-def choose_greedily(starts, sources, scores, weights, served, taken, chosen):
-    """Fill `chosen` with the candidates that raise the sum most, one after the other (Minoux 1978).
+def choose_greedily(starts: IntArray, sources: IntArray, scores: FloatArray, weights: DoubleArray,
+                    served: DoubleArray, taken: BoolArray, chosen: IntArray) -> None:
+    """Fill `chosen` with the candidates that raise the weighted sum most, one after the other (Minoux 1978).
 
-    served (n,) float64 is each one's best score so far, kept up to date; taken (n,) bool marks those
-    already chosen. A gain only falls as others are chosen, so an old gain is a bound, and most
-    candidates are never looked at again.
+    starts, sources and scores come from `reverse_graph`; weights (n,) float64; served (n,) float64 is the best score
+    of each node so far, and is updated; taken (n,) bool marks those already chosen. A gain only falls as others are
+    chosen, so an old gain is an upper bound, and most gains are not computed again.
     """
     n = len(weights)
     bounds = np.empty(n, np.float64)

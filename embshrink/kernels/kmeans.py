@@ -1,27 +1,32 @@
 """k-means in few dimensions: exact Lloyd iterations with most centroids ruled out per group of points.
 
-The points are put once into a k-d tree's leaves. A leaf's box rules out every centroid that is farther from all of
-the box than another centroid is; in two dimensions seven of 256 remain (Pelleg and Moore, KDD 1999). What remains
-is compared with all points of the leaf at once (SIMD over points).
+The points are put once into leaves of neighbouring points. A centroid that is farther from every point of a leaf's
+bounding box than another centroid is ruled out for the leaf; in two dimensions about seven of 256 remain (Pelleg and
+Moore, KDD 1999). Those that remain are compared with all points of the leaf at once (SIMD over points).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.kernels import FAST, kernel
 
-LEAF = 128  # points
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
+
+LEAF = 128  # points in a leaf
 BRANCH = 8  # leaves for which centroids are ruled out together first
 RUN = 128  # points whose k-means++ weights are added up first
-ROUNDING = np.float32(1e-5)  # of a distance: it must not rule out the true nearest
+ROUNDING = np.float32(1e-5)  # relative error of a distance: it must not rule out the nearest centroid
 
 
 @kernel
-def sort_along_curve(columns, order):
-    """Fill `order` (n,) int64 with the points of columns (d, n) float32 along a Z-order curve.
+def sort_along_curve(columns: FloatArray, order: IntArray) -> None:
+    """Sort the points of columns (d, n) float32 along a Z-order curve; out: order (n,) int64, their indices.
 
-    Each axis gets 16 // d bits (at least one, on the first 16 axes), over the middle of its range.
+    Each of the first 16 axes has 16 // d bits, at least one, which divide the range mean +- 2.5 standard deviations.
     """
     d, n = columns.shape
     axes = min(d, 16)
@@ -58,11 +63,12 @@ def sort_along_curve(columns, order):
 
 
 @kernel(fastmath=FAST)
-def fill_leaves(columns, order, points, lows, highs):
-    """Put points, columns (d, n) float32, into leaves, and those into branches, in the order given.
+def fill_leaves(columns: FloatArray, order: IntArray, points: FloatArray, lows: FloatArray,
+                highs: FloatArray) -> None:
+    """Put points, columns (d, n) float32, into leaves in the order given, and leaves into branches.
 
-    out: points (e, n) float32, e >= d, which come filled with zeros; lows and highs (e, leaves + branches) float32,
-    the boxes, zeros too.
+    out: points (e, n) float32, e >= d, in this order; lows and highs (e, leaves + branches) float32, the bounding
+    boxes. All come filled with zeros.
     """
     d, n = columns.shape
     leaves = -(-n // LEAF)
@@ -88,12 +94,13 @@ def fill_leaves(columns, order, points, lows, highs):
 
 
 @kernel(fastmath=FAST)
-def move_points(points, lows, highs, centroids, labels, distances, sums, counts):
-    """Give every point its nearest centroid, the lowest index on a tie, and keep the sums up to date.
+def move_points(points: FloatArray, lows: FloatArray, highs: FloatArray, centroids: FloatArray, labels: AnyArray,
+                distances: FloatArray, sums: DoubleArray, counts: IntArray) -> int:
+    """Find the nearest centroid of every point, the lowest index on a tie; return how many labels changed.
 
     points, lows and highs come from `fill_leaves`, with an even number of rows; centroids (e, k) float32; labels
-    (n,) int32, -1 at first; out: labels, distances (n,) float32, squared, sums (e, k) float64 and counts (k,) int64
-    of each centroid's points. Returns how many labels changed.
+    (n,) int32, -1 at first, are updated, and so are the sum and the number of the points of each centroid: sums
+    (e, k) float64 and counts (k,) int64. out: distances (n,) float32, squared.
     """
     e, k = centroids.shape
     n = points.shape[1]
@@ -136,11 +143,16 @@ def move_points(points, lows, highs, centroids, labels, distances, sums, counts)
 
 
 @kernel(fastmath=FAST)
-def _rule_out(lows, highs, box, centroids, names, k, near, few, ids):
-    """Copy the first k of centroids, and their names, that may be the nearest to a point of a box; return how many.
+def _rule_out(lows: FloatArray, highs: FloatArray, box: int, centroids: FloatArray, names: AnyArray, k: int,
+              near: FloatArray, few: FloatArray, ids: AnyArray) -> int:
+    """Copy those of the first k centroids that may be the nearest to a point of a box; return how many.
 
-    A centroid is out where it is farther from all of the box than the one nearest to its middle: where it is farther
-    from the corner that is the farthest in its direction.
+    A centroid is ruled out if it is farther from every point of the box than the rival, which is the centroid nearest
+    to the middle of the box. It suffices to look at the corner that lies farthest in the direction from the rival to
+    the centroid: if that corner is nearer to the rival, so are all points of the box.
+
+    centroids (e, >= k) float32; names (>= k,) int32, their indices; near (>= k,) float32, a buffer; out: few
+    (e, >= k) float32 and ids (>= k,) int32, the centroids that remain and their indices.
     """
     e = len(centroids)
     rival = 0
@@ -182,8 +194,13 @@ def _rule_out(lows, highs, box, centroids, names, k, near, few, ids):
 
 
 @kernel(fastmath=FAST)
-def _compare(points, start, stop, centroids, ids, k, total, best, found):
-    """Find the nearest of the first k centroids for the points from start to stop, two axes at a time."""
+def _compare(points: FloatArray, start: int, stop: int, centroids: FloatArray, ids: AnyArray, k: int,
+             total: FloatArray, best: FloatArray, found: AnyArray) -> None:
+    """Find the nearest of the first k centroids for the points from start to stop, two axes at a time.
+
+    ids (>= k,) int32, the indices of the centroids; total (LEAF,) float32, a buffer, which must be zeros if e is 2;
+    out: best (LEAF,) float32, squared distances, and found (LEAF,) int32, indices.
+    """
     e = len(points)
     size = stop - start
     best[:size] = np.inf
@@ -209,11 +226,11 @@ def _compare(points, start, stop, centroids, ids, k, total, best, found):
 
 
 @kernel(fastmath=FAST)
-def choose_plus_plus(columns, uniforms, chosen):
-    """k-means++ (Arthur and Vassilvitskii, SODA 2007): fill `chosen` (k,) with points of columns (d, n) float32.
+def choose_plus_plus(columns: FloatArray, uniforms: DoubleArray, chosen: IntArray) -> None:
+    """Choose points of columns (d, n) float32 by k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    uniforms (k,) float64 in [0, 1) are the random draws. Where all points are already centres, the
-    next ones in order are taken.
+    uniforms (k,) float64 in [0, 1) are the random draws; out: chosen (k,) int64. If all points are equal to chosen
+    ones, the next points in order are chosen.
     """
     d, n = columns.shape
     gaps = np.empty(n, np.float32)
@@ -257,18 +274,22 @@ def choose_plus_plus(columns, uniforms, chosen):
 
 
 @kernel
-def list_members(labels, places, members):
-    """Put the rows of each cluster, ascending, into members (n,) int64 from places (k,) int64 on, which move."""
+def list_members(labels: IntArray, places: IntArray, members: IntArray) -> None:
+    """List the rows of each cluster, ascending; out: members (n,) int64.
+
+    places (k,) int64 say where in `members` each cluster begins; they are changed.
+    """
     for i in range(len(labels)):
         members[places[labels[i]]] = i
         places[labels[i]] += 1
 
 
 @kernel
-def sum_clusters(matrix, members, starts, first, last, sums):
-    """Sum the rows of each cluster in order, for clusters first..last: sums (k, d) float64.
+def sum_clusters(matrix: FloatArray, members: IntArray, starts: IntArray, first: int, last: int,
+                 sums: DoubleArray) -> None:
+    """Sum the rows of each cluster in order, for the clusters from `first` to `last`; out: sums (k, d) float64.
 
-    members (n,) holds row ids by cluster, starts (k + 1,) where each cluster begins in it.
+    members (n,) int64 holds the rows of each cluster, starts (k + 1,) int64 where each cluster begins in it.
     """
     for c in range(first, last):
         sums[c] = 0

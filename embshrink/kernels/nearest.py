@@ -1,13 +1,15 @@
 """The best target of each row: over tiles of a score matrix, or by products of bytes that rule most targets out.
 
-A processor that multiplies bytes (VNNI) takes a quarter of the time for them that it takes for float32. So rows and
-targets are rounded to bytes, of which the error is known, and only targets that may be best are looked at in full.
-Numba must be told of the instruction: without one, or without compiling, `numerics/assignment` uses the tiles.
+A processor that multiplies bytes (VNNI) needs a quarter of the time that float32 takes. So rows and targets are
+rounded to bytes with known errors, and only targets that may be the best are compared in float32. The instruction is
+called through an intrinsic, as numba does not use it by itself. Where the processor lacks it, or nothing is compiled,
+`numerics/assignment` uses the tiles.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -16,30 +18,71 @@ from numba.extending import intrinsic
 
 from embshrink.kernels import FAST, compiled_for, kernel
 
-RUN = 128  # columns passed over at once if none of them is better
-GROUP = 4  # bytes whose products one lane adds up
-ROWS = 6  # at once: with so many sums, and what they are made of, the processor's registers are full
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context, Signature
+
+    from embshrink.storage.arrays import AnyArray, ByteArray, FloatArray, IntArray
+
+    Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
+
+RUN = 128  # columns skipped at once if none of them is better
+GROUP = 4  # bytes whose products one lane of a vector adds up
+ROWS = 6  # rows at once: their sums and operands fill the processor's registers
 _LANES, _VECTORS = (16, 4) if compiled_for("avx512vnni") else (8, 2)
-STRIP = _LANES * _VECTORS  # targets at once
+STRIP = _LANES * _VECTORS  # targets compared at once
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _MASK = ir.IntType(64)
 LEAST = np.float32(1e-30)  # smaller scales have no inverse in float32
-LARGEST = np.float32(1e30)  # squares beyond say nothing, and no target is ruled out
-SPARE = np.float32(1.00001)  # for what is lost as lengths are added up,
-TINY = np.float32(1e-16)  # and where squares are too small for float32
+LARGEST = np.float32(1e30)  # with larger squares the errors are not known, and no target is ruled out
+SPARE = np.float32(1.00001)  # covers the rounding of the sums that lengths are computed from
+TINY = np.float32(1e-16)  # covers squares that are too small for float32
 
 
-def multiplies_bytes():
-    """Whether numba compiles here, and for a processor that has the instruction."""
+class RoundedTargets(NamedTuple):
+    """Targets (k, d) in strips of STRIP, and what they become as bytes.
+
+    A target less the centre is ``scale * code`` plus an error. `moved`, `scales`, `longest` and `losses` are made by
+    `round_targets`, and so is `strips`, which comes filled with 128.
+    """
+
+    targets: FloatArray  # (k, d) float32
+    offsets: FloatArray  # (k,) float32, added to the products
+    strips: ByteArray  # (strips, w / 4, STRIP, 4) uint8, w >= d: codes + 128
+    moved: FloatArray  # (strips * STRIP,) float32: offset + centre . (target - centre)
+    scales: FloatArray  # (strips,) float32
+    longest: FloatArray  # (strips,) float32: length of the longest ``scale * code``
+    losses: FloatArray  # (strips,) float32: length of the largest error
+    errors: FloatArray  # (2,) float32: errors[0] * |row| + errors[1] bounds the float32 error of a score
+
+
+class RoundedRows(NamedTuple):
+    """Rows (n, d) as bytes: a row less the centre is ``scale * code`` plus an error."""
+
+    rows: FloatArray  # (n, d) float32
+    codes: AnyArray  # (m, w) int8, w >= d, m the next multiple of ROWS; comes filled with zeros
+    scales: FloatArray  # (n,) float32
+    losses: FloatArray  # (n,) float32: length of the error
+    distances: FloatArray  # (n,) float32: length of the row less the centre
+    lengths: FloatArray  # (n,) float32: length of the row
+    products: FloatArray  # (n,) float32: row . centre
+
+
+def multiplies_bytes() -> bool:
+    """Return whether numba compiles here, for a processor that has the instruction."""
     return compiled_for("avx512vnni") or compiled_for("avxvnni")
 
 
 @kernel(fastmath=FAST)
-def update_best(scores, offsets, first, best, ids):
-    """Let a tile compete: scores (r, c) + offsets (c,) float32 against best (r,); ids (r,) int64 get first + column.
+def update_best(scores: FloatArray, offsets: FloatArray, first: int, best: FloatArray, ids: IntArray) -> None:
+    """Update the best target of each row by a tile of scores.
 
-    Keeps what was there on a tie, so tiles in ascending order give the lowest id.
+    scores (r, c) and offsets (c,) float32 belong to the targets from number `first` on. Where scores + offsets exceed
+    best (r,) float32, they replace it, and ids (r,) int64 get the target. On a tie the old one stays, so tiles in
+    ascending order give the lowest id.
     """
     for i in range(scores.shape[0]):
         limit = best[i]
@@ -58,35 +101,39 @@ def update_best(scores, offsets, first, best, ids):
 
 
 @intrinsic
-def _compare_strip(typingctx, codes, row, groups, sums, strips, strip, offsets, scales, limits, masks):
-    """Set the bits of the targets of a strip that reach the limit, for ROWS rows: return whether any does.
+def _compare_strip(typingctx: Context, codes: types.Type, row: types.Type, groups: types.Type, sums: types.Type,
+                   strips: types.Type, strip: types.Type, offsets: types.Type, scales: types.Type, limits: types.Type,
+                   masks: types.Type) -> tuple[Signature, Codegen]:
+    """Find the targets of a strip that reach the limit, for ROWS rows from `row` on; return 0 if there are none.
 
-    codes (n, 4 * groups) int8, from `row` on; strips (strips, groups, STRIP, 4) uint8, targets' codes + 128; sums
-    (n,) int32, -128 times the sum of a row's codes; offsets (strips * STRIP,), scales and limits (ROWS,) float32;
-    masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is below the limit.
+    codes (n, 4 * groups) int8; strips (strips, groups, STRIP, 4) uint8, the targets' codes + 128; sums (n,) int32,
+    -128 times the sum of each row's codes, which makes up for the 128; offsets (strips * STRIP,), scales and limits
+    (n,) float32; out: masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is below
+    the limit of the row.
     """
     arguments = codes, row, groups, sums, strips, strip, offsets, scales, limits, masks
     signature = types.uint64(*arguments)
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
+                args: Sequence[ir.Value]) -> ir.Value:
         data = [context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
                 for kind, value in zip(signature.args, args)]
         codes, row, groups, sums, strips, strip, offsets, scales, limits, masks = data
         name = f"llvm.x86.avx512.vpdpbusd.{32 * _LANES}"
         multiply = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WHOLE, [_WHOLE] * 3), name)
 
-        def at(pointer, *factors):
+        def at(pointer: ir.Value, *factors: int | ir.Value) -> ir.Value:
             place = ir.Constant(groups.type, 1)
             for factor in factors:
                 place = builder.mul(place, ir.Constant(groups.type, factor) if isinstance(factor, int) else factor)
             return builder.gep(pointer, [place])
 
-        def load(kind, pointer, align):
+        def load(kind: ir.Type, pointer: ir.Value, align: int) -> ir.Value:
             value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
             value.align = align
             return value
 
-        def fill(kind, value):
+        def fill(kind: ir.VectorType, value: ir.Value) -> ir.Value:
             single = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.IntType(32)(0))
             return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), None))
 
@@ -121,22 +168,20 @@ def _compare_strip(typingctx, codes, row, groups, sums, strips, strip, offsets, 
 
 
 @intrinsic
-def _lowest_bit(typingctx, mask):
-    """Return the place of the lowest bit that is set, of a mask that has any."""
-    def codegen(context, builder, signature, args):
+def _lowest_bit(typingctx: Context, mask: types.Type) -> tuple[Signature, Codegen]:
+    """Return the number of the lowest bit that is set in a mask that is not 0."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
+                args: Sequence[ir.Value]) -> ir.Value:
         return builder.cttz(args[0], ir.IntType(1)(1))
 
     return types.int64(types.uint64), codegen
 
 
 @kernel(fastmath=FAST)
-def round_targets(targets, offsets, centre, strips, moved, about):
-    """Round targets less a centre, (k, d) and (d,) float32, to the strips that `match_rows` takes.
-
-    offsets (k,) float32; out: strips (strips, w / 4, STRIP, 4) uint8, w >= d, filled with 128, get the codes + 128;
-    moved (strips * STRIP,) float32 gets offset + centre . (target - centre); about (strips, 3) float32 gets a
-    strip's scale, the length of its longest target as rounded, and what rounding loses of one at most.
-    """
+def round_targets(centre: FloatArray, rounded: RoundedTargets) -> None:
+    """Round targets less a centre (d,) to bytes: fill `strips`, `moved`, `scales`, `longest` and `losses`."""
+    targets, strips = rounded.targets, rounded.strips
     k, d = targets.shape
     for strip in range(len(strips)):
         first, last = strip * STRIP, min((strip + 1) * STRIP, k)
@@ -147,41 +192,37 @@ def round_targets(targets, offsets, centre, strips, moved, about):
         scale = np.float64(np.float32(peak / 127))
         longest = 0.0
         loss = 0.0
-        sound = 0.0
+        total_loss = 0.0
         for j in range(first, last):
-            base = np.float64(offsets[j])
+            base = np.float64(rounded.offsets[j])
             total = 0.0
             lost = 0.0
             for t in range(d):
                 value = np.float64(targets[j, t]) - centre[t]
-                rounded = min(max(np.rint(value / scale), -127.0), 127.0) if scale > 0 else 0.0
-                strips[strip, t // GROUP, j - first, t % GROUP] = np.uint8(np.int32(rounded) + 128)
-                rounded *= scale
+                code = min(max(np.rint(value / scale), -127.0), 127.0) if scale > 0 else 0.0
+                strips[strip, t // GROUP, j - first, t % GROUP] = np.uint8(np.int32(code) + 128)
+                code *= scale
                 base += centre[t] * value
-                total += rounded * rounded
-                lost += (value - rounded) * (value - rounded)
-            moved[j] = base
+                total += code * code
+                lost += (value - code) * (value - code)
+            rounded.moved[j] = base
             longest = max(longest, total)
             loss = max(loss, lost)
-            sound += lost
-        about[strip, 0] = scale
-        about[strip, 1] = math.sqrt(longest) * SPARE if sound < LARGEST else np.inf
-        about[strip, 2] = math.sqrt(loss) * SPARE if sound < LARGEST else np.inf
+            total_loss += lost
+        rounded.scales[strip] = scale
+        rounded.longest[strip] = math.sqrt(longest) * SPARE if total_loss < LARGEST else np.inf
+        rounded.losses[strip] = math.sqrt(loss) * SPARE if total_loss < LARGEST else np.inf
 
 
 @kernel(fastmath=FAST)
-def round_rows(rows, centre, codes, about):
-    """Round rows less a centre, (n, d) and (d,) float32, to ``scale * code``.
-
-    out: codes (n, w) int8, w >= d, which come filled with zeros; about (5, n) float32: the scale, the length of what
-    rounding loses, the row's length less the centre and as it is, and row . centre.
-    """
+def round_rows(centre: FloatArray, rounded: RoundedRows) -> None:
+    """Round rows less a centre (d,) to bytes: fill all arrays of `rounded` but `rows`."""
     d = len(centre)
     values = np.empty(d, np.float32)
     bits = values.view(np.int32)
     largest = np.empty(1, np.int32)
-    for i in range(rows.shape[0]):
-        row, code = rows[i], codes[i]
+    for i in range(rounded.rows.shape[0]):
+        row, code = rounded.rows[i], rounded.codes[i]
         base = np.float32(0)
         square = np.float32(0)
         for t in range(d):
@@ -189,7 +230,7 @@ def round_rows(rows, centre, codes, about):
             base += row[t] * centre[t]
             square += row[t] * row[t]
         top = np.int32(0)
-        for t in range(d):  # of numbers without a sign the bits are in order too, and their maximum is SIMD
+        for t in range(d):  # floats without their sign are ordered like their bits, whose maximum is SIMD
             top = max(top, bits[t] & np.int32(0x7FFFFFFF))
         largest[0] = top
         scale = largest.view(np.float32)[0] / np.float32(127)
@@ -197,27 +238,34 @@ def round_rows(rows, centre, codes, about):
         total = np.float32(0)
         lost = np.float32(0)
         for t in range(d):
-            rounded = np.rint(values[t] * inverse)
-            code[t] = np.int8(np.int32(rounded))
-            gap = values[t] - rounded * scale
+            value = np.rint(values[t] * inverse)
+            code[t] = np.int8(np.int32(value))
+            gap = values[t] - value * scale
             total += values[t] * values[t]
             lost += gap * gap
-        about[0, i] = scale
-        about[1, i] = math.sqrt(lost) * SPARE + TINY if total < LARGEST else np.inf
-        about[2, i] = math.sqrt(total) * SPARE + TINY if total < LARGEST else np.inf
-        about[3, i] = math.sqrt(square) + TINY
-        about[4, i] = base
+        rounded.scales[i] = scale
+        rounded.losses[i] = math.sqrt(lost) * SPARE + TINY if total < LARGEST else np.inf
+        rounded.distances[i] = math.sqrt(total) * SPARE + TINY if total < LARGEST else np.inf
+        rounded.lengths[i] = math.sqrt(square) + TINY
+        rounded.products[i] = base
 
 
 @kernel(fastmath=FAST)
-def match_rows(rows, codes, rows_about, targets, offsets, strips, moved, strips_about, errors, best, ids):
+def match_rows(rounded: RoundedRows, against: RoundedTargets, best: FloatArray, ids: IntArray) -> None:
     """Find the best target of each row: the largest ``row . target + offset``, in float32, the lowest id on a tie.
 
-    rows (n, d) float32; codes, n filled up to a multiple of ROWS, and rows_about are theirs from `round_rows`;
-    targets (k, d) and offsets (k,) float32; strips, moved and strips_about are theirs from `round_targets`; errors
-    (2,) float32, what float32 may lose for each unit of a row's length, and beside it. ids (n,) int64 come with
-    targets, the better the sooner it is done, and get the best; best (n,) float32 gets their scores.
+    ids (n,) int64 come with guesses and get the best targets; the better the guesses, the sooner it is done. best
+    (n,) float32 gets the scores.
+
+    With c the centre, x - c = s a + e for a row and t - c = s' b + e' for a target, a and b codes::
+
+        x . t = x . c + c . (t - c) + (x - c) . (t - c)
+        (x - c) . (t - c) = s s' a . b + e . s' b + (x - c) . e'
+
+    The last two terms are at most ``|e| |s' b| + |x - c| |e'|``, so a target whose ``s s' a . b + c . (t - c) +
+    offset`` is below the best score so far, less x . c and this bound, cannot be the best.
     """
+    rows, codes, targets, offsets = rounded.rows, rounded.codes, against.targets, against.offsets
     n, k = len(rows), len(targets)
     filled, width = codes.shape
     sums = np.zeros(filled, np.int32)
@@ -225,25 +273,25 @@ def match_rows(rows, codes, rows_about, targets, offsets, strips, moved, strips_
     factors = np.zeros(filled, np.float32)
     limits = np.full(filled, np.inf, np.float32)
     masks = np.empty(ROWS, np.uint64)
-    scales, lost, lengths, whole, products = rows_about
     for i in range(n):
         total = np.int32(0)
         code = codes[i]
         for t in range(width):
             total += np.int32(code[t])
         sums[i] = np.int32(-128) * total
-        bases[i] = products[i] + errors[0] * whole[i] + errors[1]
+        bases[i] = rounded.products[i] + against.errors[0] * rounded.lengths[i] + against.errors[1]
         best[i] = _score(rows[i], targets[ids[i]]) + offsets[ids[i]]
         if not best[i] > -np.inf:
             best[i] = -np.inf
             ids[i] = 0
-    for strip in range(len(strips)):
-        scale, longest, loss = strips_about[strip]
+    for strip in range(len(against.strips)):
+        scale, longest, loss = against.scales[strip], against.longest[strip], against.losses[strip]
         for i in range(n):
-            factors[i] = scales[i] * scale
-            limits[i] = best[i] - bases[i] - lost[i] * longest - lengths[i] * loss
+            factors[i] = rounded.scales[i] * scale
+            limits[i] = best[i] - bases[i] - rounded.losses[i] * longest - rounded.distances[i] * loss
         for start in range(0, n, ROWS):
-            if not _compare_strip(codes, start, width // GROUP, sums, strips, strip, moved, factors, limits, masks):
+            if not _compare_strip(codes, start, width // GROUP, sums, against.strips, strip, against.moved, factors,
+                                  limits, masks):
                 continue
             for i in range(start, min(start + ROWS, n)):
                 mask = masks[i - start]
@@ -258,7 +306,7 @@ def match_rows(rows, codes, rows_about, targets, offsets, strips, moved, strips_
 
 
 @kernel(fastmath=FAST)
-def _score(row, target):
+def _score(row: FloatArray, target: FloatArray) -> np.float32:
     score = np.float32(0)
     for t in range(len(target)):
         score += row[t] * target[t]

@@ -1,13 +1,14 @@
-"""Rows as 8-bit numbers of which the error is known, and a pass over them that finds what may be best.
+"""Rows as 8-bit numbers with known errors, and a scan of them that finds the rows that may be best.
 
-Rows lie in blocks, two columns of all of a block's rows together: an instruction of AVX2, of which numba must be
-told, multiplies both with a query's two and adds them up. Where it is missing, or nothing is compiled, a plain loop
-does.
+Rows lie in blocks, with two columns of all rows of a block together: an instruction of AVX2 multiplies both by two
+numbers of a query and adds the products. It is called through an intrinsic, as numba does not use it by itself. Where
+the processor lacks it, or nothing is compiled, a plain loop does the same.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +17,17 @@ from numba.extending import intrinsic
 
 from embshrink.kernels import FAST, compiled_for, kernel
 
-ROWS = 64  # in a block: so many have their sums in registers
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context, Signature
+
+    from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray
+
+    Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
+
+ROWS = 64  # in a block: their sums fit into registers
 _LANES = 16 if compiled_for("avx512bw") else 8
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _SHORT = ir.VectorType(ir.IntType(16), 2 * _LANES)
@@ -25,12 +36,14 @@ _MULTIPLY = "llvm.x86.avx512.pmaddw.d.512" if _LANES == 16 else "llvm.x86.avx2.p
 
 
 @kernel(fastmath=FAST)
-def encode_rows(rows, first, shortest, longest, margin, codes, scales, bounds):
-    """Round rows (n, d) float32, brought to length 1, to ``scale * code``; bounds are the lengths of what is lost.
+def encode_rows(rows: FloatArray, first: int, shortest: float, longest: float, margin: float, codes: AnyArray,
+                scales: FloatArray, bounds: FloatArray) -> None:
+    """Scale rows (n, d) float32 to length 1 and round them to ``scale * code``.
 
-    They are put where rows from number `first` on have their place: codes (blocks, pairs, ROWS, 2) int8 with
-    2 * pairs >= d, which come filled with zeros, scales and bounds (all rows,) float32. Every bound has `margin`
-    added; a zero row has scale and bound 0; a row not of a length from shortest to longest has an infinite bound.
+    They are the rows from number `first` on. out, at the places of these rows: codes (blocks, pairs, ROWS, 2) int8
+    with 2 * pairs >= d, which come filled with zeros; scales (all rows,) float32; bounds (all rows,) float32, the
+    length of the rounding error plus `margin`. A zero row has scale and bound 0. A row whose length is not from
+    `shortest` to `longest` has an infinite bound.
     """
     for i in range(rows.shape[0]):
         row, place = rows[i], first + i
@@ -59,27 +72,28 @@ def encode_rows(rows, first, shortest, longest, margin, codes, scales, bounds):
 
 
 @intrinsic
-def _multiply_quickly(typingctx, codes, block, pairs, queries, number, products):
+def _multiply_quickly(typingctx: Context, codes: types.Type, block: types.Type, pairs: types.Type,
+                      queries: types.Type, number: types.Type, products: types.Type) -> tuple[Signature, Codegen]:
     """Fill products (ROWS,) int32 with the dot products of a block's rows and one of the queries.
 
-    codes (...,) int8 and queries (...,) int16 as `scan_rows` has them, flat.
+    codes (...,) int8 and queries (...,) int16 are those of `scan_rows`, flat.
     """
     signature = types.void(codes, block, pairs, queries, number, products)
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Sequence[ir.Value]) -> None:
         codes, block, pairs, queries, number, products = (
             context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args))
         kind = ir.FunctionType(_WHOLE, [_SHORT, _SHORT])
         multiply = cgutils.get_or_insert_function(builder.module, kind, _MULTIPLY)
 
-        def at(pointer, *factors):
+        def at(pointer: ir.Value, *factors: int | ir.Value) -> ir.Value:
             place = ir.Constant(pairs.type, 1)
             for factor in factors:
                 place = builder.mul(place, ir.Constant(pairs.type, factor) if isinstance(factor, int) else factor)
             return builder.gep(pointer, [place])
 
-        def load(kind, pointer):
+        def load(kind: ir.Type, pointer: ir.Value) -> ir.Value:
             value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
             value.align = 1
             return value
@@ -102,7 +116,8 @@ def _multiply_quickly(typingctx, codes, block, pairs, queries, number, products)
 
 
 @kernel
-def _multiply_plainly(codes, block, pairs, queries, number, products):
+def _multiply_plainly(codes: AnyArray, block: int, pairs: int, queries: AnyArray, number: int,
+                      products: AnyArray) -> None:
     """Do as `_multiply_quickly`."""
     products[:] = 0
     for pair in range(pairs):
@@ -116,15 +131,19 @@ _multiply = _multiply_quickly if compiled_for("avx2") else _multiply_plainly
 
 
 @kernel(fastmath=FAST)
-def scan_rows(codes, scales, bounds, start, stop, eligible, queries, factors, best, rows, uppers, found):
+def scan_rows(codes: AnyArray, scales: FloatArray, bounds: FloatArray, start: int, stop: int, eligible: BoolArray,
+              queries: AnyArray, factors: FloatArray, best: FloatArray, rows: IntArray, uppers: FloatArray,
+              found: IntArray) -> None:
     """Find the rows from `start` to `stop` that may be among the k of highest cosine to each of some queries.
 
-    codes (blocks, pairs, ROWS, 2) int8, scales and bounds (n,) float32 as from `encode_rows`; eligible (n,) bool, or
-    empty where all are; queries (q, 2 * pairs) int16. With (factor, reach, error) as the query's factors (q, 3)
-    float32, a row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach + error``. best
-    (q, k) float32 comes sorted, largest first, and gets the k largest of what it had and the least cosines that rows
-    may have. rows (q, m) int64 and uppers (q, m) float32 get, in their first places, the rows found, ascending, and
-    the most their cosines may be; found (q,) int64 how many these are.
+    codes (blocks, pairs, ROWS, 2) int8, scales and bounds (n,) float32 come from `encode_rows`. eligible (n,) bool
+    says which rows to look at; empty for all. queries (q, 2 * pairs) int16; factors (q, 3) float32 hold (factor,
+    reach, error) of each query: a row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach +
+    error``. best (q, k) float32 comes sorted, largest first, and gets the k largest of what it had and of the lower
+    bounds of the rows' cosines. out, in their first places: rows (q, m) int64, the rows found, ascending; uppers
+    (q, m) float32, upper bounds of their cosines. found (q,) int64 gets how many there are.
+
+    The arrays are not grouped: unpacking a named tuple costs a call from Python about a microsecond.
     """
     k = best.shape[1]
     pairs = codes.shape[1]
@@ -166,7 +185,7 @@ def scan_rows(codes, scales, bounds, start, stop, eligible, queries, factors, be
                                 place -= 1
                             top[place] = lower
                 found[q] = count
-    for q in range(len(queries)):  # what was found before the limit rose
+    for q in range(len(queries)):  # drop what was found before the limit rose
         kept = 0
         for i in range(found[q]):
             if uppers[q, i] >= best[q, k - 1]:

@@ -1,15 +1,18 @@
-"""A pass over rows of small codes that adds up table entries by shuffling bytes, and finds the rows that may be best.
+"""A scan of rows of small codes that adds up table entries by shuffling bytes, and finds the rows that may be best.
 
-A shuffle looks 32 or 64 codes of 4 bits up in a table of 16 bytes at once (Andre, Kermarrec and Le Scouarnec,
-"Quicker ADC", TPAMI 43, 2021; faiss calls it fast scan), and one of AVX-512 VBMI 64 codes of 7 bits in 128 bytes, so
-that two of these do for 8 bits. numba must be told of such instructions: where they are missing, or nothing is
-compiled, `embeddings/index` uses another. Tables hold so few bits that what two bytes of codes stand for is added
-up in 8 bits before sums take 16: a coarser bound lets through some rows more, and is sooner added up.
+A shuffle instruction looks up 32 or 64 codes of 4 bits in a table of 16 bytes at once (Andre, Kermarrec and Le
+Scouarnec, "Quicker ADC", TPAMI 43, 2021; faiss calls it fast scan). One of AVX-512 VBMI looks up 64 codes of 7 bits
+in 128 bytes; two of these look up codes of 8 bits. The instructions are called through intrinsics, as numba does not
+use them by itself. Where the processor lacks them, or nothing is compiled, `embeddings/index` uses another index.
+Table entries have so few bits that those of two bytes of codes are added up in 8 bits, before sums take 16: the bound
+is coarser and lets through a few more rows, and it takes less time.
 
-Codes of 4 bits lie two in a byte, those of 8 bits one. Tables are (bytes, codes in a byte, 16 or 256).
+A byte holds two codes of 4 bits or one of 8 bits. Tables have the shape (bytes, codes in a byte, 16 or 256).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -18,16 +21,26 @@ from numba.extending import intrinsic
 
 from embshrink.kernels import FAST, compiled_for, kernel
 
-UNKNOWN = 65_535  # the length of a row that is long, or zero
-GROUP = 2  # bytes of codes whose numbers are added up in 8 bits
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numba.core.base import BaseContext
+    from numba.core.typing import Context, Signature
+
+    from embshrink.storage.arrays import AnyArray, BoolArray, ByteArray, DoubleArray, FloatArray, IntArray
+
+    Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
+
+UNKNOWN = 65_535  # the length of a row that is very long, or zero
+GROUP = 2  # bytes of codes whose entries are added up in 8 bits
 LARGEST = 255  # sum of a group
-LARGE = 1e30  # sums beyond which float32 may have no place for what is added up
-UNIT = 2.0**-24  # what float32 may lose in rounding 1
-CACHED = 1 << 11  # bytes of a place in blocks: all queries are done with so much before what comes next is read
-SAMPLED = 256  # one of so many blocks is looked at beforehand
+LARGE = 1e30  # with larger sums float32 may overflow
+UNIT = 2.0**-24  # relative error of rounding to float32
+CACHED = 1 << 11  # bytes for each row of a block: all queries scan that much before the next part is read
+SAMPLED = 256  # one of this many blocks is scanned beforehand
 VECTOR = 64  # rows whose codes are looked up together
 HALF = VECTOR // 2
-ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: as many as have their sums in registers
+ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: their sums fit into registers
 WIDE = compiled_for("avx512vbmi")  # whether codes of 8 bits can be looked up
 _VECTORS = ROWS // VECTOR
 _BYTES = ir.VectorType(ir.IntType(8), VECTOR)
@@ -35,30 +48,31 @@ _WORDS = ir.VectorType(ir.IntType(16), HALF)
 _TABLE = ir.VectorType(ir.IntType(8), 16)
 
 
-def _all(kind, value):
+def _all(kind: ir.VectorType, value: int) -> ir.Constant:
     return ir.Constant(kind, [value] * kind.count)
 
 
-def _fill(builder, value):
-    """Return a vector of 16-bit numbers that are all this one."""
+def _fill(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Return a vector of 16-bit numbers that all equal `value`."""
     single = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), value, ir.IntType(32)(0))
     return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), HALF), None))
 
 
-def _part(builder, vector, start, count):
+def _part(builder: ir.IRBuilder, vector: ir.Value, start: int, count: int) -> ir.Value:
     places = ir.Constant(ir.VectorType(ir.IntType(32), count), [place % vector.type.count for place in
                                                                  range(start, start + count)])
     return builder.shuffle_vector(vector, vector, places)
 
 
-def _shuffle(builder, entries, labels):
-    """Return the entries (16 bytes) that the low halves of labels (64 bytes) name."""
+def _shuffle(builder: ir.IRBuilder, entries: ir.Value, labels: ir.Value) -> ir.Value:
+    """Return the entries (16 bytes) whose numbers are the low halves of labels (64 bytes)."""
 
-    def call(name, kind, *arguments):
+    def call(name: str, kind: ir.Type, *arguments: ir.Value) -> ir.Value:
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
         return builder.call(function, arguments)
 
-    # Looks up 64 entries, and heeds no other bits: four times the same 16 need no mask.
+    # This one looks up 64 entries by 6 bits and ignores the others. The table is four times the same 16 entries, so
+    # that no mask is needed.
     if compiled_for("avx512vbmi"):
         return call("llvm.x86.avx512.permvar.qi.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     labels = builder.and_(labels, _all(_BYTES, 15))
@@ -70,104 +84,116 @@ def _shuffle(builder, entries, labels):
     return builder.shuffle_vector(*parts, ir.Constant(ir.VectorType(ir.IntType(32), VECTOR), list(range(VECTOR))))
 
 
-def _shuffle_wide(builder, tables, labels):
-    """Return the entries of tables (four of 64 bytes) that labels (64 bytes) name."""
+def _shuffle_wide(builder: ir.IRBuilder, tables: Sequence[ir.Value], labels: ir.Value) -> ir.Value:
+    """Return the entries of tables (four of 64 bytes) whose numbers are labels (64 bytes)."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_BYTES, [_BYTES, _BYTES, _BYTES]), "llvm.x86.avx512.vpermi2var.qi.512")
     low, high = (builder.call(function, [first, labels, second]) for first, second in (tables[:2], tables[2:]))
     return builder.select(builder.icmp_signed("<", labels, _all(_BYTES, 0)), high, low)
 
 
+def _load(builder: ir.IRBuilder, kind: ir.Type, pointer: ir.Value) -> ir.Value:
+    vector = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    vector.align = 1
+    return vector
+
+
+def _sum_entries(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, tables: ir.Value,
+                 entries: ir.Value) -> list[ir.Value]:
+    """Return the sums of the entries of a block's rows, as vectors of 16-bit numbers.
+
+    start points to the block's codes; the other arguments are those of `_compare_block`.
+    """
+
+    def number(value: int) -> ir.Constant:
+        return ir.Constant(count.type, value)
+
+    def rows_of(place: ir.Value) -> list[ir.Value]:
+        """Return byte number `place` of each row, in vectors of 64 rows."""
+        own = builder.gep(start, [builder.mul(place, number(ROWS))])
+        return [_load(builder, _BYTES, builder.gep(own, [number(v * VECTOR)])) for v in range(_VECTORS)]
+
+    def look_up_two(place: ir.Value) -> list[ir.Value]:
+        """Return the sum of the entries of both codes of a byte, for each row."""
+        own = builder.gep(tables, [builder.mul(place, number(32))])
+        low, high = (_load(builder, _TABLE, builder.gep(own, [number(half)])) for half in (0, 16))
+        found = []
+        for packed in rows_of(place):
+            upper = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _all(_WORDS, 4)), _BYTES)
+            found.append(builder.add(_shuffle(builder, low, packed), _shuffle(builder, high, upper)))
+        return found
+
+    def look_up_one(place: ir.Value) -> list[ir.Value]:
+        """Return the entry of a code of 8 bits, for each row."""
+        own = builder.gep(tables, [builder.mul(place, number(256))])
+        parts = [_load(builder, _BYTES, builder.gep(own, [number(quarter)])) for quarter in range(0, 256, VECTOR)]
+        return [_shuffle_wide(builder, parts, labels) for labels in rows_of(place)]
+
+    # Rows lie in pairs of bytes. One sum of 16 bits is that of the pairs as they are, 256 * second + first; another
+    # is that of the second bytes alone. The sum of the first bytes is computed from both, modulo 2**16.
+    both = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
+    second = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
+
+    def add(found: Iterable[ir.Value]) -> None:
+        for v, numbers in enumerate(found):
+            numbers = builder.bitcast(numbers, _WORDS)
+            builder.store(builder.add(builder.load(both[v]), numbers), both[v])
+            builder.store(builder.add(builder.load(second[v]), builder.lshr(numbers, _all(_WORDS, 8))), second[v])
+
+    def add_all(look_up: Callable[[ir.Value], list[ir.Value]]) -> None:
+        with cgutils.for_range(builder, builder.lshr(count, number(1)), intp=count.type) as loop:
+            place = builder.shl(loop.index, number(1))
+            add(map(builder.add, look_up(place), look_up(builder.add(place, number(1)))))
+        with builder.if_then(builder.trunc(count, ir.IntType(1))):
+            add(look_up(builder.sub(count, number(1))))
+
+    if WIDE:
+        with builder.if_else(builder.icmp_unsigned("==", entries, entries.type(16))) as (two, one):
+            with two:
+                add_all(look_up_two)
+            with one:
+                add_all(look_up_one)
+    else:
+        add_all(look_up_two)
+    totals = []
+    for v in range(_VECTORS):
+        seconds = builder.load(second[v])
+        totals += [builder.sub(builder.load(both[v]), builder.shl(seconds, _all(_WORDS, 8))), seconds]
+    return totals
+
+
 @intrinsic
-def _compare_block(typingctx, codes, lengths, block, count, tables, entries, slope, above, below, masks):
+def _compare_block(typingctx: Context, codes: types.Type, lengths: types.Type, block: types.Type, count: types.Type,
+                   tables: types.Type, entries: types.Type, slope: types.Type, above: types.Type, below: types.Type,
+                   masks: types.Type) -> tuple[Signature, Codegen]:
     """Return whether any row of a block may be among the best, and set those rows' bits: masks (ROWS / 32,) uint32.
 
-    codes and tables (...,) uint8 and lengths (...,) uint16 as `scan_codes` has them, flat; count is bytes a row, and
-    entries those of a table. Of a byte of two codes the low one is looked up in the first 16 bytes of a pair of
-    tables, the high one in the others. A row's bit is set if ``sum + above >= slope * length / 65536 + below``; all
-    three are uint16, and the left side fits 16 bits.
+    codes and tables (...,) uint8 and lengths (...,) uint16 are those of `scan_codes`, flat; count is the bytes of a
+    row, entries the entries of a table. Of a byte of two codes the low one is looked up in the first 16 bytes of a
+    pair of tables, the high one in the others. A row's bit is set if ``sum + above >= slope * length / 65536 +
+    below``; slope, above and below are uint16, and the left side fits 16 bits.
     """
     signature = types.boolean(codes, lengths, block, count, tables, entries, slope, above, below, masks)
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
+                args: Sequence[ir.Value]) -> ir.Value:
         codes, lengths, block, count, tables, entries, slope, above, below, masks = (
             context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args))
-
-        def number(value):
-            return ir.Constant(count.type, value)
-
-        first = builder.mul(block, number(ROWS))
-        start = builder.gep(codes, [builder.mul(first, count)])
-
-        def load(kind, pointer):
-            vector = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-            vector.align = 1
-            return vector
-
-        def rows_of(place):
-            """Return a byte of each row: 64 of them for each 64 rows."""
-            own = builder.gep(start, [builder.mul(place, number(ROWS))])
-            return [load(_BYTES, builder.gep(own, [number(v * VECTOR)])) for v in range(_VECTORS)]
-
-        def look_up_two(place):
-            """Return what both codes of a byte give each row."""
-            own = builder.gep(tables, [builder.mul(place, number(32))])
-            low, high = (load(_TABLE, builder.gep(own, [number(half)])) for half in (0, 16))
-            found = []
-            for packed in rows_of(place):
-                upper = builder.bitcast(builder.lshr(builder.bitcast(packed, _WORDS), _all(_WORDS, 4)), _BYTES)
-                found.append(builder.add(_shuffle(builder, low, packed), _shuffle(builder, high, upper)))
-            return found
-
-        def look_up_one(place):
-            """Return what the code of 8 bits gives each row."""
-            own = builder.gep(tables, [builder.mul(place, number(256))])
-            parts = [load(_BYTES, builder.gep(own, [number(quarter)])) for quarter in range(0, 256, VECTOR)]
-            return [_shuffle_wide(builder, parts, labels) for labels in rows_of(place)]
-
-        # Sums of 16 bits: of two neighbours as they lie, and of the second one alone. The first ones' come out by
-        # subtracting, modulo 2**16.
-        both = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
-        second = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
-
-        def add(found):
-            for v, numbers in enumerate(found):
-                numbers = builder.bitcast(numbers, _WORDS)
-                builder.store(builder.add(builder.load(both[v]), numbers), both[v])
-                builder.store(builder.add(builder.load(second[v]), builder.lshr(numbers, _all(_WORDS, 8))), second[v])
-
-        def add_all(look_up):
-            with cgutils.for_range(builder, builder.lshr(count, number(1)), intp=count.type) as loop:
-                place = builder.shl(loop.index, number(1))
-                add(map(builder.add, look_up(place), look_up(builder.add(place, number(1)))))
-            with builder.if_then(builder.trunc(count, ir.IntType(1))):
-                add(look_up(builder.sub(count, number(1))))
-
-        if WIDE:
-            with builder.if_else(builder.icmp_unsigned("==", entries, entries.type(16))) as (two, one):
-                with two:
-                    add_all(look_up_two)
-                with one:
-                    add_all(look_up_one)
-        else:
-            add_all(look_up_two)
-        totals = []
-        for v in range(_VECTORS):
-            seconds = builder.load(second[v])
-            totals += [builder.sub(builder.load(both[v]), builder.shl(seconds, _all(_WORDS, 8))), seconds]
+        first = builder.mul(block, ir.Constant(count.type, ROWS))
+        totals = _sum_entries(builder, builder.gep(codes, [builder.mul(first, count)]), count, tables, entries)
         slope, above, below = (_fill(builder, value) for value in (slope, above, below))
         wide = ir.VectorType(ir.IntType(32), HALF)
         add_up = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_WORDS, [_WORDS, _WORDS]),
                                                 f"llvm.uadd.sat.v{HALF}i16")
         some = ir.IntType(HALF)(0)
         for place, total in enumerate(totals):
-            length = load(_WORDS, builder.gep(lengths, [builder.add(first, number(HALF * place))]))
-            product = builder.mul(builder.zext(length, wide), builder.zext(slope, wide))
+            own = builder.gep(lengths, [builder.add(first, ir.Constant(count.type, HALF * place))])
+            product = builder.mul(builder.zext(_load(builder, _WORDS, own), wide), builder.zext(slope, wide))
             limit = builder.trunc(builder.lshr(product, _all(wide, 16)), _WORDS)
             reached = builder.icmp_unsigned(">=", builder.add(total, above), builder.call(add_up, [limit, below]))
             mask = builder.bitcast(reached, ir.IntType(HALF))
-            builder.store(mask, builder.gep(masks, [number(place)]))
+            builder.store(mask, builder.gep(masks, [ir.Constant(count.type, place)]))
             some = builder.or_(some, mask)
         return builder.icmp_unsigned("!=", some, some.type(0))
 
@@ -175,28 +201,29 @@ def _compare_block(typingctx, codes, lengths, block, count, tables, entries, slo
 
 
 @intrinsic
-def _lowest(typingctx, mask):
-    """Return the place of the lowest bit that is set."""
+def _lowest(typingctx: Context, mask: types.Type) -> tuple[Signature, Codegen]:
+    """Return the number of the lowest bit that is set."""
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
+                args: Sequence[ir.Value]) -> ir.Value:
         return context.cast(builder, builder.cttz(args[0], ir.IntType(1)(1)), mask, types.int64)
 
     return types.int64(mask), codegen
 
 
 @kernel
-def _place(row):
-    """Return where in a block a row has its bytes."""
+def _place(row: int) -> int:
+    """Return the position in a block of the bytes of a row."""
     within = row % VECTOR
     return row - within + (2 * within if within < HALF else 2 * within - VECTOR + 1)
 
 
 @kernel
-def lay_out(labels, first, per, codes):
-    """Put the codes of rows from number `first` on, labels (n, m) uint8, where `scan_codes` looks for them.
+def lay_out(labels: ByteArray, first: int, per: int, codes: ByteArray) -> None:
+    """Put the codes of rows from number `first` on, labels (n, m) uint8, in the order that `scan_codes` needs.
 
-    codes (blocks, bytes, ROWS) uint8 with `per` codes in a byte comes filled with zeros. Of two bytes side by side
-    the first belongs to a row in the first half of 64, the second to one in the second.
+    out: codes (blocks, bytes, ROWS) uint8 with `per` codes in a byte, which come filled with zeros. Of two
+    neighbouring bytes the first belongs to a row in the first half of 64 rows, the second to one in the second half.
     """
     for i in range(labels.shape[0]):
         row = first + i
@@ -208,10 +235,11 @@ def lay_out(labels, first, per, codes):
 
 
 @kernel
-def decode_rows(codes, rows, book, starts, out):
-    """Fill out (k, c) float32 with what book (16 or 256, c) float32 says of rows (k,) int64.
+def decode_rows(codes: ByteArray, rows: IntArray, book: FloatArray, starts: IntArray, out: FloatArray) -> None:
+    """Decode rows (k,) int64 into out (k, c) float32.
 
-    codes as from `lay_out`, starts as for `make_tables`.
+    codes come from `lay_out`; book (16 or 256, c) float32 holds the numbers of each code; starts are those of
+    `make_tables`.
     """
     per = 2 if len(book) == 16 else 1
     for i in range(len(rows)):
@@ -222,15 +250,49 @@ def decode_rows(codes, rows, book, starts, out):
                 out[i, j] = book[code, j]
 
 
+class RowCodes(NamedTuple):
+    """The codes of all rows, and their lengths.
+
+    A length from ``c * unit`` to ``(c + 1) * unit`` is stored as c; that of longer rows and zero rows is UNKNOWN.
+    """
+
+    codes: ByteArray  # (blocks, bytes, ROWS) uint8, as `lay_out` puts them
+    lengths: AnyArray  # (ROWS * blocks,) uint16
+    unit: float
+
+
+class Query(NamedTuple):
+    """What a query's dot product with a row is computed from.
+
+    The dot product is ``sum of exact``, give or take `error`, and at most ``step * sum of tables + base``.
+    """
+
+    tables: ByteArray  # (bytes, 2, 16) or (bytes, 1, 256) uint8; the entries of two bytes add up to 255 at most
+    step: float
+    base: float
+    exact: DoubleArray  # of the same shape, float64
+    error: float
+    margin: float  # by which a cosine may differ from what is computed here
+
+
+class Candidates(NamedTuple):
+    """The rows found for a query. Of `rows` and `uppers`, the first places are filled."""
+
+    best: FloatArray  # (k,) float32, descending: the k largest lower bounds of cosines
+    rows: IntArray  # (n,) int64, ascending
+    uppers: FloatArray  # (n,) float32: upper bounds of the rows' cosines
+
+
 @kernel
-def make_tables(book, starts, query, exact, tables):
+def make_tables(book: DoubleArray, starts: IntArray, query: DoubleArray, exact: DoubleArray,
+                tables: ByteArray) -> tuple[float, float, float]:
     """Fill a query's tables for `scan_codes`; return (step, base, size).
 
-    book (c, 16 or 256) float64, what each code stands for in each column; starts (parts + 1,) int64, the columns of
-    each part; query (c,) float64. exact (bytes, per, 16 or 256) float64 gets what each code adds to the dot product,
-    tables of that shape, uint8, the same rounded to steps above the least. No sum of exact numbers is above ``step *
-    sum of tables + base``; none of the numbers that are added up to it is larger than size. Both come filled with
-    zeros.
+    book (c, 16 or 256) float64 holds the number that each code stands for in each column; starts (parts + 1,) int64,
+    where the columns of each part begin; query (c,) float64. out: exact (bytes, per, 16 or 256) float64, what each
+    code adds to the dot product; tables, of that shape, uint8, the same less the least entry of each part and rounded
+    to multiples of step. Both come filled with zeros. No sum of exact entries is above ``step * sum of tables +
+    base``, and no partial sum of it is larger than size.
     """
     parts, per = len(starts) - 1, exact.shape[1]
     group, lowest = GROUP * per, np.empty(parts)
@@ -248,7 +310,7 @@ def make_tables(book, starts, query, exact, tables):
         size += abs(low)
         width = high - low + (width if m % group else 0.0)
         widest = max(widest, width)
-    step = max(widest / (LARGEST - group / 2), 1e-30)  # each of a group's numbers may be rounded up by a half
+    step = max(widest / (LARGEST - group / 2), 1e-30)  # each entry of a group may be rounded up by half a step
     base = least
     for m in range(parts):
         own = exact[m // per, m % per]
@@ -262,41 +324,39 @@ def make_tables(book, starts, query, exact, tables):
 
 
 @kernel
-def _what_to_reach(limit, unit, step, base, margin, count):
-    """Return (slope, above, below) for `_compare_block`: what the sum of a row must reach, if its cosine is to.
+def _thresholds(limit: float, unit: float, query: Query) -> tuple[np.uint16, np.uint16, np.uint16]:
+    """Return (slope, above, below) for `_compare_block`: a row whose cosine reaches `limit` passes.
 
-    That is ``(limit - margin) * length / step - base / step``, in whole numbers that are never too large: a row
-    passes at ``0 + 0 >= 0 + 0``, which is so while any may be among the best, and where numbers are out of reach.
+    The sum of such a row's entries is at least ``(limit - margin) * length / step - base / step``. This is turned
+    into whole numbers that are never too large. Where all rows may be among the best, or the numbers do not fit 16
+    bits, all three are 0, and every row passes.
     """
-    away = np.floor(-base / step) - 1
-    if not (limit > margin and away > (count + GROUP - 1) // GROUP * LARGEST - 65535):
+    away = np.floor(-query.base / query.step) - 1
+    if not (limit > query.margin and away > (len(query.exact) + GROUP - 1) // GROUP * LARGEST - 65535):
         return np.uint16(0), np.uint16(0), np.uint16(0)
-    slope = np.floor((limit - margin) * unit / step * 65536 * (1 - 1e-9))
+    slope = np.floor((limit - query.margin) * unit / query.step * 65536 * (1 - 1e-9))
     return np.uint16(min(slope, 65535.0)), np.uint16(max(-away, 0.0)), np.uint16(min(max(away, 0.0), 65535.0))
 
 
 @kernel(fastmath=FAST)
-def scan_codes(stride, floor, codes, lengths, unit, start, stop, eligible, tables, step, base, exact, error, margin,
-               best, rows, uppers):
+def scan_codes(stride: int, floor: np.float32, stored: RowCodes, start: int, stop: int, eligible: BoolArray,
+               query: Query, found: Candidates) -> int:
     """Find the rows from `start` to `stop` that may be among the k of highest cosine to a query; return how many.
 
-    Only one of `stride` blocks is looked at, and rows whose cosine is below `floor` are passed over. codes (blocks,
-    bytes, ROWS) uint8 as from `lay_out`; lengths (ROWS * blocks,) uint16, c for a row whose length is between c and
-    c + 1 times `unit`, 65,535 for longer ones and for zero rows; eligible (rows,) bool, or empty where all are.
-    tables (bytes, 2, 16) or (bytes, 1, 256) uint8, of which the numbers of two bytes add up to 255 at most, and
-    exact, float64 of that shape, are the query's: a dot product is at most ``step * sum of tables + base``, and it is
-    ``sum of exact``, give or take `error`. By `margin` a cosine may differ from what these say. best (k,) float32
-    comes sorted, largest first, and gets the k largest of what it had and the least cosines that rows may have; rows
-    (n,) int64 and uppers (n,) float32 get, in their first places, the rows found, ascending, and the most their
-    cosines may be.
+    Only one of `stride` blocks is looked at, and rows whose cosine is below `floor` are skipped. eligible (rows,)
+    bool says which rows to look at; empty for all. ``found.best`` comes sorted, largest first, and gets the k largest
+    of what it had and of the lower bounds of the rows' cosines. Of ``found.rows`` and ``found.uppers`` as many places
+    are filled as is returned.
     """
+    codes, lengths, unit = stored.codes, stored.lengths, stored.unit
+    exact, error, margin, best = query.exact, query.error, query.margin, found.best
     k = len(best)
     count, per, entries = exact.shape
-    flat, table, numbers = codes.reshape(-1), tables.reshape(-1), exact.reshape(-1)
+    flat, table, numbers = codes.reshape(-1), query.tables.reshape(-1), exact.reshape(-1)
     masks = np.empty(ROWS // HALF, np.uint32)
     limit = max(best[k - 1], floor)
-    slope, above, below = _what_to_reach(limit, unit, step, base, margin, count)
-    found = 0
+    slope, above, below = _thresholds(limit, unit, query)
+    filled = 0
     for block in range(start // ROWS, (stop + ROWS - 1) // ROWS, stride):
         if not _compare_block(flat, lengths, block, count, table, entries, slope, above, below, masks):
             continue
@@ -321,9 +381,9 @@ def scan_codes(stride, floor, codes, lengths, unit, start, stop, eligible, table
                 upper = np.float32(high / (shortest if high > 0 else longest) + margin)
                 if upper < limit:
                     continue
-                rows[found] = row
-                uppers[found] = upper
-                found += 1
+                found.rows[filled] = row
+                found.uppers[filled] = upper
+                filled += 1
                 lower = np.float32(low / (longest if low >= 0 else shortest) - margin)
                 if lower > best[k - 1]:
                     at = k - 1
@@ -332,19 +392,23 @@ def scan_codes(stride, floor, codes, lengths, unit, start, stop, eligible, table
                         at -= 1
                     best[at] = lower
                     limit = max(best[k - 1], floor)
-        slope, above, below = _what_to_reach(limit, unit, step, base, margin, count)
-    return found
+        slope, above, below = _thresholds(limit, unit, query)
+    return filled
 
 
 @kernel(fastmath=FAST)
-def search_codes(codes, lengths, unit, start, stop, eligible, book, starts, queries, error, margin, best, rows,
-                 uppers, found):
+def search_codes(codes: ByteArray, lengths: AnyArray, unit: float, start: int, stop: int, eligible: BoolArray,
+                 book: DoubleArray, starts: IntArray, queries: DoubleArray, error: float, margin: float,
+                 best: FloatArray, rows: IntArray, uppers: FloatArray, found: IntArray) -> None:
     """Do as `scan_codes` for each of some queries (q, c) float64, by tables made of book and starts.
 
-    book (c, 16 or 256) float64 and starts as for `make_tables`; by `error` a dot product may differ from what they
-    say. best (q, k), rows and uppers (q, n); found (q,) int64 gets how many rows there are, or -1 where a query's
-    numbers are too large.
+    codes, lengths and unit as in `RowCodes`; book (c, 16 or 256) float64 and starts as for `make_tables`; error and
+    margin as in `Query`; best (q, k), rows and uppers (q, n) as in `Candidates`. found (q,) int64 gets the number of
+    rows, or -1 where a query's numbers are too large.
+
+    The arrays are not grouped: unpacking a named tuple costs a call from Python about a microsecond.
     """
+    stored = RowCodes(codes, lengths, unit)
     shape = len(queries), codes.shape[1], 2 if book.shape[1] == 16 else 1, book.shape[1]
     tables, exact = np.zeros(shape, np.uint8), np.zeros(shape)
     steps, bases, floors = np.empty(len(queries)), np.empty(len(queries)), np.empty(len(queries), np.float32)
@@ -352,20 +416,21 @@ def search_codes(codes, lengths, unit, start, stop, eligible, book, starts, quer
         steps[q], base, size = make_tables(book, starts, queries[q], exact[q], tables[q])
         bases[q] = base + error + 8 * UNIT * size
         found[q] = 0 if size < LARGE else -1
-        if found[q] == 0:  # a few blocks first, so that all begin with a limit that few rows reach
+        if found[q] == 0:  # scan a few blocks first, to begin with a limit that few rows reach
             ahead = best[q].copy()
-            scan_codes(SAMPLED, ahead[-1], codes, lengths, unit, start, stop, eligible, tables[q], steps[q], bases[q],
-                       exact[q], error, margin, ahead, rows[q], uppers[q])
+            scan_codes(SAMPLED, ahead[-1], stored, start, stop, eligible,
+                       Query(tables[q], steps[q], bases[q], exact[q], error, margin),
+                       Candidates(ahead, rows[q], uppers[q]))
             floors[q] = ahead[-1]
     together = max(1, CACHED // (codes.shape[1] + 2)) * ROWS if len(queries) > 1 else max(stop, 1)
     for origin in range(start // ROWS * ROWS, stop, together):
         first, last = max(origin, start), min(origin + together, stop)
         for q in range(len(queries)):
             if found[q] >= 0:
-                found[q] += scan_codes(1, floors[q], codes, lengths, unit, first, last, eligible, tables[q], steps[q],
-                                       bases[q], exact[q], error, margin, best[q], rows[q, found[q] :],
-                                       uppers[q, found[q] :])
-    for q in range(len(queries)):  # what was found before the limit rose
+                found[q] += scan_codes(1, floors[q], stored, first, last, eligible,
+                                       Query(tables[q], steps[q], bases[q], exact[q], error, margin),
+                                       Candidates(best[q], rows[q, found[q] :], uppers[q, found[q] :]))
+    for q in range(len(queries)):  # drop what was found before the limit rose
         kept = 0
         for i in range(found[q]):
             if uppers[q, i] >= best[q, -1]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from embshrink.kernels import kernel
 
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import AnyArray, ByteArray, FloatArray, IntArray
+
 
 @kernel
-def count_ngrams(blob, stops, minn, maxn, out):
-    """Count each word's n-grams.
+def count_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, out: IntArray) -> None:
+    """Count the n-grams of each word.
 
-    blob : (bytes,) uint8, the words as ``<word>``, end to end; an empty span has no n-grams
-    stops : (n,) int64, where each ends
+    blob : (bytes,) uint8, the words as ``<word>``, end to end; an empty word has no n-grams
+    stops : (n,) int64, where each word ends
     out : (n,) int64
     """
     start = 0
@@ -30,8 +35,8 @@ def count_ngrams(blob, stops, minn, maxn, out):
 
 
 @kernel
-def hash_ngrams(blob, stops, minn, maxn, bucket, out):
-    """Write the bucket of each n-gram, word by word, as many as `count_ngrams` counts.
+def hash_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, bucket: int, out: AnyArray) -> None:
+    """Write the bucket of each n-gram, word by word; `count_ngrams` tells how many there are.
 
     blob, stops : as for `count_ngrams`
     out : (total,) int32
@@ -63,12 +68,12 @@ def hash_ngrams(blob, stops, minn, maxn, bucket, out):
 
 
 @kernel
-def add_rows(table, ids, ends, out):
-    """Add to each row of `out` its rows of `table`, one after the other, in float32.
+def add_rows(table: FloatArray, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
+    """Add rows of `table` to each row of `out`, one after the other, in float32.
 
-    table : (m, d) float32, no row of it in both `ids` and `out`
-    ids : (total,) int64, rows of `table`
-    ends : (n,) int64, where the part of `ids` for each row ends
+    table : (m, d) float32; `out` may be a part of it if no row in `ids` is in that part
+    ids : (total,) int64, rows of `table` to add, for one row of `out` after the other
+    ends : (n,) int64, where in `ids` the rows for each row of `out` end
     out : (n, d) float32
     """
     k = 0

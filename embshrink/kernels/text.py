@@ -1,22 +1,26 @@
-"""Rows of numbers in text, as float32, each bit as Python's ``float`` and a cast would have it.
+"""Rows of numbers in text as float32, with the same bits as Python's ``float`` and a cast give.
 
 Numbers are read by Clinger's fast path (W. D. Clinger, "How to read floating point numbers
 accurately", PLDI 1990), else by the algorithm of Eisel and Lemire (D. Lemire, "Number parsing at a
-gigabyte per second", 2021, section 5). The few rows that neither settles, and all rows that are not
-plainly right, are marked and left to the caller.
+gigabyte per second", 2021, section 5). The few rows that neither can decide, and all rows with anything
+unusual in them, are marked and left to the caller.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.kernels import kernel
 
-ODD = 1  # not read: whoever calls looks at it closely
-LONG = 2  # the word holds a space and ends in a number
-TRAILING = 4  # a space stands behind the last number
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import AnyArray, ByteArray, FloatArray, IntArray
+
+ODD = 1  # the row was not read; the caller has to
+LONG = 2  # the word contains a space, and what follows its last space is a number
+TRAILING = 4  # a space follows the last number
 
 # Below 10**-46 everything is 0 in float32, from 10**39 on everything overflows; a mantissa has up to 19 digits.
 _MIN_POWER, _MAX_POWER = -65, 38
@@ -26,7 +30,7 @@ _OVERFLOW = float(2**128 - 2**103)
 _MAX_EXPONENT = 1_000_000_000
 
 
-def _powers_of_five():
+def _powers_of_five() -> AnyArray:
     """Return the 128 most significant bits of 5**q for every q, rounded as Lemire's proof needs them."""
     table = []
     for q in range(_MIN_POWER, _MAX_POWER + 1):
@@ -51,7 +55,7 @@ _STEP, _SHORT = np.uintp(1), np.uintp(15)
 
 
 @kernel
-def _multiply(a, b):
+def _multiply(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
     """Return the upper and the lower 64 bits of the product."""
     a1, a0 = a >> _HALF_BITS, a & _LOW_HALF
     b1, b0 = b >> _HALF_BITS, b & _LOW_HALF
@@ -62,7 +66,7 @@ def _multiply(a, b):
 
 
 @kernel
-def _eisel_lemire(mantissa, power):
+def _eisel_lemire(mantissa: np.uint64, power: int) -> float:
     """Return the float64 nearest to mantissa * 10**power, or -1 where the algorithm cannot tell."""
     zeros = 0
     while mantissa >> np.uint64(63) == _ZERO:
@@ -89,7 +93,7 @@ def _eisel_lemire(mantissa, power):
 
 
 @kernel
-def _number(data, i):
+def _number(data: ByteArray, i: int) -> tuple[float, int, bool]:
     """Read the decimal number at i: its value, where it ends, and whether it was read."""
     negative = data[i] == 45
     if negative or data[i] == 43:
@@ -153,7 +157,7 @@ def _number(data, i):
         return 0.0, i, False
     else:
         value = _eisel_lemire(mantissa, power)
-        # What was cut off lies between this mantissa and the next: if both give one number, that is it.
+        # The exact mantissa lies between this one and the next: if both give the same number, that is the result.
         if value < 0 or (cut and _eisel_lemire(mantissa + _ONE, power) != value):
             return 0.0, i, False
     if value >= _OVERFLOW:
@@ -164,15 +168,15 @@ def _number(data, i):
 
 
 @kernel
-def _numbers(data, i, out, row):
+def _numbers(data: ByteArray, i: int, out: FloatArray, row: int) -> int:
     """Read a row of numbers with single spaces between them; return where they end, or -1."""
     for j in range(out.shape[1]):
         if j > 0:
             if data[i] != 32:
                 return -1
             i += 1
-        # Nearly every number: few digits, a point among them, no exponent. One division is exact then.
-        # An unsigned index needs no test for being negative, and in this loop that is felt.
+        # Nearly every number has few digits, a point and no exponent. One division is exact then.
+        # numba tests whether an index is negative unless it is unsigned, and this loop is faster without the test.
         start = i
         negative = data[i] == 45
         if negative:
@@ -205,8 +209,8 @@ def _numbers(data, i, out, row):
 
 
 @kernel
-def count_lines(data, start, stop):
-    """Return how many newlines ``data[start:stop]`` holds."""
+def count_lines(data: ByteArray, start: int, stop: int) -> int:
+    """Return the number of newlines in ``data[start:stop]``."""
     count = 0
     for byte in data[start:stop]:
         count += byte == 10
@@ -214,7 +218,8 @@ def count_lines(data, start, stop):
 
 
 @kernel
-def parse_rows(data, start, carriage, out, starts, word_ends, ends, status):
+def parse_rows(data: ByteArray, start: int, carriage: bool, out: FloatArray, starts: IntArray, word_ends: IntArray,
+               ends: IntArray, status: ByteArray) -> None:
     """Read rows: a word, a space, numbers with single spaces between them, a newline.
 
     data : (bytes,) uint8; every row, the last too, ends in a newline
@@ -229,7 +234,7 @@ def parse_rows(data, start, carriage, out, starts, word_ends, ends, status):
     for row in range(rows):
         starts[row] = i
         flags = 0
-        # As rows nearly always are: no space in the word, so everything is read going forward.
+        # Nearly always the word contains no space, and the row can be read from left to right.
         end = i
         while data[end] != 32 and data[end] != 10:
             end += 1
@@ -249,7 +254,7 @@ def parse_rows(data, start, carriage, out, starts, word_ends, ends, status):
                 status[row] = flags
                 i = end + 1
                 continue
-        # The word may hold spaces: the last dim fields are numbers, and all before them is the word.
+        # The word may contain spaces: the last dim fields are the numbers, and everything before them is the word.
         end = i
         while data[end] != 10:
             end += 1
@@ -284,8 +289,8 @@ def parse_rows(data, start, carriage, out, starts, word_ends, ends, status):
 
 
 @kernel
-def copy_words(data, starts, ends, separator, out):
-    """Write the words ``data[starts[i]:ends[i]]`` to `out`, a separator after each."""
+def copy_words(data: ByteArray, starts: IntArray, ends: IntArray, separator: int, out: ByteArray) -> None:
+    """Write the words ``data[starts[i]:ends[i]]`` to `out`, each followed by a separator."""
     position = 0
     for row in range(starts.shape[0]):
         for i in range(starts[row], ends[row]):

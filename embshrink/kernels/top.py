@@ -1,27 +1,34 @@
-"""The best few columns for each query, over tiles of products."""
+"""The best k columns for each query, over tiles of products."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.kernels import FAST, kernel
 
-_RUN = 64  # columns passed over at once if none of them is good enough
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import FloatArray, IntArray
+
+_RUN = 64  # columns skipped at once if none of them is good enough
 
 
 @kernel(fastmath=FAST)
-def keep_top(products, terms, signs, first, top_scores, top_ids):
-    """Let a tile compete for the best k columns of each query; ties go to what was there, then to the lower column.
+def keep_top(products: FloatArray, terms: IntArray, signs: FloatArray, first: int, top_scores: FloatArray,
+             top_ids: IntArray) -> None:
+    """Update the best k columns of each query by a tile; on a tie the old ones come first, then the lower column.
 
-    products (w, c) float32 holds the scores of w words; query i scores ``sum(signs[t] * products[terms[i, t]])``,
-    terms (q, t) int64, signs (t,) float32. top_scores (q, k) float32 and top_ids (q, k) int64 are sorted, best
-    first, and get ``first + column``; empty places hold a score below any other.
+    products (w, c) float32 holds the scores of w words for c columns. terms (q, t) int64 are the words of each query,
+    signs (t,) float32 their signs: query i scores ``sum(signs[t] * products[terms[i, t]])``. top_scores (q, k)
+    float32 and top_ids (q, k) int64, ``first + column``, are sorted, best first; empty places hold a score below any
+    other.
     """
     columns = products.shape[1]
     k = top_scores.shape[1]
     row = np.empty(columns, np.float32)
     for i in range(terms.shape[0]):
-        if terms.shape[1] == 3:  # analogies: in one go, so that sums stay in registers
+        if terms.shape[1] == 3:  # analogies: in one loop, so that sums stay in registers
             first_sign, second_sign, third_sign = signs[0], signs[1], signs[2]
             one, two, three = products[terms[i, 0]], products[terms[i, 1]], products[terms[i, 2]]
             for j in range(columns):
@@ -39,7 +46,7 @@ def keep_top(products, terms, signs, first, top_scores, top_ids):
             run = row[start : start + _RUN]
             limit = best[k - 1]
             some = False
-            for j in range(len(run)):  # not their maximum, which would not be SIMD
+            for j in range(len(run)):  # a maximum would not be SIMD
                 some |= run[j] > limit
             if not some:
                 continue

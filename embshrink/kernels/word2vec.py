@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from embshrink.kernels import kernel
+
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import ByteArray, IntArray
 
 INCOMPLETE, LONG_WORD, NO_NEWLINE, NEWLINE_IN_WORD = range(4)
 
 
 @kernel
-def read_rows(data, start, stop, last, newline, refuse, longest, out, starts, words):
-    """Read rows: a word, a space, the bytes of its numbers, and a newline if `newline`.
+def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool, refuse: bool, longest: int,
+              out: ByteArray, starts: IntArray, words: ByteArray) -> tuple[int, int, int, int]:
+    """Read rows: a word, a space, the bytes of its numbers, and a newline if `newline` is true.
 
-    data : (bytes,) uint8, the rows stand at start:stop
-    last : nothing follows, so that the newline of the last row may be missing
-    refuse : stop at a word that begins with a newline
-    longest : bytes a word may have
-    out : (rows, width) uint8, the numbers' bytes
+    data : (bytes,) uint8; the rows are in ``data[start:stop]``
+    last : whether nothing follows, so that the newline of the last row may be missing
+    refuse : whether to stop at a word that begins with a newline
+    longest : most bytes of a word
+    out : (rows, width) uint8, the bytes of the numbers
     starts : (rows,) int64, where each row begins
-    words : uint8, each word with a space behind it; as long as start:stop
-    Returns the rows read, the bytes of words, where the next row begins, and why it was not read.
+    words : (stop - start,) uint8, the words, each followed by a space
+    Returns the number of rows read, the bytes of `words` used, where the next row begins, and why it was not read.
     """
     rows, width = out.shape
     i = start
@@ -41,7 +47,7 @@ def read_rows(data, start, stop, last, newline, refuse, longest, out, starts, wo
         for j in range(i, space + 1):
             words[written] = data[j]
             written += 1
-        numbers = data[space + 1 : end]  # as a slice, its indexes are known not to be negative: SIMD
+        numbers = data[space + 1 : end]  # indexes of a slice are known not to be negative, which allows SIMD
         for j in range(width):
             out[row, j] = numbers[j]
         i = end + 1 if newline and end < stop else end

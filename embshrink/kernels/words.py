@@ -1,24 +1,30 @@
-"""Sorted words as symbols to be coded, and all words back from their blocks.
+"""Sorted words as symbols to be coded, and the decoding of all words from their blocks.
 
-The numbers that vocabulary/context_model.py and storage/rans.py fix are repeated here: 9 bits for a key or
-symbol, frequencies of 4096 in all, states from 2**14.
+Constants of vocabulary/context_model.py and storage/rans.py are repeated here: a key or symbol has 9 bits,
+frequencies add up to 4096, and the least state is 2**14.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.kernels import kernel
 
-SHARED, FIRST, REST = 0, 1, 2  # kinds of symbols
-FULL = 255  # so much of the shared bytes is not all of them
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import AnyArray, ByteArray, IntArray
+
+SHARED, FIRST, REST = 0, 1, 2  # kinds of symbols: length of the shared prefix, first byte after it, other bytes
+FULL = 255  # a shared length of 255 or more is coded as 255s and a rest below 255
 
 
 @kernel
-def share(data, starts, lengths, size, shared):
-    """Fill `shared` (n,) int64: bytes that each sorted word has in common with the one before; 0 at a block's head.
+def share(data: ByteArray, starts: IntArray, lengths: IntArray, size: int, shared: IntArray) -> None:
+    """Compute the length of the prefix that each sorted word shares with the word before; 0 at the head of a block.
 
-    data (total,) uint8 holds word i at starts[i]; starts, lengths (n,) int64; size is words in a block.
+    data (total,) uint8 holds word i at starts[i]; starts and lengths (n,) int64; size is the number of words in a
+    block; out: shared (n,) int64.
     """
     for i in range(len(starts)):
         shared[i] = 0
@@ -31,8 +37,13 @@ def share(data, starts, lengths, size, shared):
 
 
 @kernel
-def list_symbols(data, starts, lengths, shared, size, codes):
-    """Fill `codes` (m,) int64: kind, three keys and the symbol, 9 bits each, of every symbol in order."""
+def list_symbols(data: ByteArray, starts: IntArray, lengths: IntArray, shared: IntArray, size: int,
+                 codes: IntArray) -> None:
+    """List the symbols of all words in order; out: codes (m,) int64.
+
+    A code is the kind of the symbol, three keys (its context, the most important first) and the symbol, with 9 bits
+    for each of the four. The other arguments are those of `share`.
+    """
     m = 0
     for i in range(len(starts)):
         own, length, k = starts[i], lengths[i], 0
@@ -68,8 +79,12 @@ def list_symbols(data, starts, lengths, shared, size, codes):
 
 
 @kernel
-def _find_context(codes, packed):
-    """Return the longest context that is there: codes (contexts - 3,) int64, parent and key, ascending."""
+def _find_context(codes: IntArray, packed: int) -> int:
+    """Return the number of the longest context of a symbol that the model has.
+
+    codes (contexts - 3,) int64, ascending, hold the parent and key of each context but the three roots; packed is the
+    kind and three keys.
+    """
     node = packed >> 27
     for shift in (18, 9, 0):
         wanted = node << 9 | (packed >> shift & 511)
@@ -87,11 +102,13 @@ def _find_context(codes, packed):
 
 
 @kernel
-def decode_words(data, bounds, size, longest, codes, firsts, counts, symbols, starts, text, lengths):
-    """Decode all blocks; return -1, or the number of the first that is damaged.
+def decode_words(data: ByteArray, bounds: IntArray, size: int, longest: int, codes: IntArray, firsts: IntArray,
+                 counts: IntArray, symbols: IntArray, starts: IntArray, text: ByteArray, lengths: IntArray) -> int:
+    """Decode all blocks; return -1, or the number of the first block that is damaged.
 
-    data (total,) uint8; bounds (b + 1,) int64, where blocks begin; size is words in a block; codes, firsts,
-    counts, symbols, starts: of a `Spelling`; out: text (bytes of all words,) uint8, lengths (n,) int64.
+    data (total,) uint8; bounds (b + 1,) int64, where blocks begin; size is the number of words in a block; longest
+    the most bytes of a word; codes, firsts, counts, symbols and starts are the arrays of the context model; out: text
+    (bytes of all words,) uint8 and lengths (n,) int64.
     """
     end = 0
     for block in range(len(bounds) - 1):
@@ -174,10 +191,10 @@ def decode_words(data, bounds, size, longest, codes, firsts, counts, symbols, st
 
 
 @kernel
-def find_word(text, ends, word):
-    """Return the place of `word` (m,) uint8 among sorted words, or -1; they lie in text (total,) uint8 as ends say.
+def find_word(text: ByteArray, ends: AnyArray, word: ByteArray) -> int:
+    """Return the index of `word` (m,) uint8 among n sorted words, or -1.
 
-    ends (n + 1,) unsigned, the first of them 0.
+    Word i is ``text[ends[i]:ends[i + 1]]``: text (total,) uint8, ends (n + 1,) unsigned.
     """
     low, high = 0, len(ends) - 1
     while low < high:

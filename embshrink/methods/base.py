@@ -1,12 +1,12 @@
 """What a method is: a frozen dataclass of parameters, derived from the class of its axis.
 
-A table of vectors costs about rows x columns x bits. A `RowStep` stores fewer vectors, a `ColumnStep` fewer numbers a
-vector, a `Codec` fewer bits a number. Parameters are fields made by `param`, so that the registry can parse, print,
+A table of vectors takes about rows x columns x bits. A `RowStep` stores fewer rows, a `ColumnStep` fewer numbers a
+row, a `Codec` fewer bits a number. Parameters are fields made by `param`, so that the registry can parse, print,
 check and document them without knowing the method.
 
-The classes below say all that a method may be asked for. What must be implemented is abstract; the rest has a default
-here, and a method that can do more overrides it. Callers ask by what is declared here, never by looking for an
-attribute.
+The classes below declare all that a method may be asked for. What must be implemented is abstract; the rest has a
+default here, and a method that can do more overrides it. Callers ask for what is declared here, and never look
+whether an attribute is there. What a method has beside this is private.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import FormatError, ShapeError, StepError
+from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import AnyArray, ByteArray, DoubleArray, FloatArray, IntArray, Layout, StoredArray
 
@@ -57,24 +58,37 @@ def param(
     return field
 
 
-@dataclasses.dataclass
+def resolved(value: T | None) -> T:
+    """Return the value of a parameter that `Step.resolve` fills in.
+
+    Raises
+    ------
+    StepError
+        If it is None: the step was not resolved.
+    """
+    if value is None:
+        raise StepError("a step must be resolved before it is used", hint="Call resolve(rows, columns) first.")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
 class Context:
     """What a step may use beside the matrix.
 
     Parameters
     ----------
     weights : numpy.ndarray, shape (n,), float64
-        Relative frequency of each row, summing to 1: of all words that share it.
+        Relative frequency of each row, summing to 1: the sum over all words that share the row.
     rng : numpy.random.Generator
         This step's own, so that a step's result does not depend on the steps beside it.
     leading : numpy.ndarray, shape (n,), float64, or None
         Relative frequency of each row's most frequent word; None where that is `weights`.
-    protected : numpy.ndarray of int
+    protected : numpy.ndarray of int64
         Rows that a row step must keep as they are.
     progress : callable
         ``progress(stage, done, total)``.
     notes : dict of str to float
-        What a step found; shown in the report.
+        A step adds what it found; it is shown in the report.
     """
 
     weights: DoubleArray
@@ -84,36 +98,58 @@ class Context:
     progress: Progress = no_progress
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
 
+    def by_frequency(self, rarest_first: bool = False) -> IntArray:
+        """Return the rows, (n,) int64, sorted by their most frequent word; rows that tie keep their order."""
+        frequency = self.weights if self.leading is None else self.leading
+        return np.argsort(frequency if rarest_first else -frequency, kind="stable")
 
-@dataclasses.dataclass
+    def reordered(self, order: IntArray) -> Context:
+        """Return the context of the matrix ``matrix[order]``."""
+        leading = None if self.leading is None else self.leading[order]
+        return dataclasses.replace(self, weights=self.weights[order], leading=leading,
+                                   protected=inverse_of(order)[self.protected])
+
+
+def inverse_of(order: IntArray) -> IntArray:
+    """Return the inverse of a permutation, (n,) int64: ``inverse[order[i]] == i``."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place
+
+
+@dataclasses.dataclass(frozen=True)
 class SmallCodes:
     """Rows that are sums over codes of 4 or 8 bits, for an index that searches in the codes.
 
+    A row's codes pick one row of the codebook for each part; in the columns of that part they say what the row's
+    numbers are. So the row is ``x[j] = codebook[codes[part of j], j]``, and its dot product with a query is a sum of
+    one table look-up for each part. Where there is a `transform` T, the decoded row is ``x @ T``.
+
     Parameters
     ----------
-    labels : callable
+    codes : callable
         A slice of rows -> (k, parts) uint8, the codes.
     starts : numpy.ndarray, shape (parts,), int64
         The column with which each part begins, ascending.
-    book : numpy.ndarray, shape (16 or 256, c), float32
+    codebook : numpy.ndarray, shape (16 or 256, c), float32
         What each code stands for, in the columns of its part.
-    turn : numpy.ndarray, shape (c, d), float64, or None
-        What a row's c numbers are multiplied by to make the decoded row; None where they are that row to the last
-        bit.
+    transform : numpy.ndarray, shape (c, d), float64, or None
+        A row's c numbers are multiplied by it to make the decoded row, with a rounding error of float32. None where
+        they are the decoded row, to the last bit.
     finish : callable, or None
-        Rows' numbers, (k, c) float32 -> the decoded rows, (k, d) float32, to the last bit; None where `turn` is.
+        Rows' numbers, (k, c) float32 -> the decoded rows, (k, d) float32, to the last bit; None where `transform` is.
     """
 
-    labels: Callable[[slice], ByteArray]
+    codes: Callable[[slice], ByteArray]
     starts: IntArray
-    book: FloatArray
-    turn: DoubleArray | None = None
+    codebook: FloatArray
+    transform: DoubleArray | None = None
     finish: Callable[[FloatArray], FloatArray] | None = None
 
     @property
     def bits(self) -> int:
         """Bits of a code."""
-        return 4 if len(self.book) == 16 else 8
+        return 4 if len(self.codebook) == 16 else 8
 
     @property
     def bytes_per_row(self) -> int:
@@ -121,8 +157,21 @@ class SmallCodes:
         return -(-len(self.starts) * self.bits // 8)
 
 
-def halves(packed: ByteArray, parts: int) -> ByteArray:
-    """Return the first so many 4-bit codes of each row of bytes (n, b), the low half of a byte first, (n, parts)."""
+def unpack_pairs(packed: ByteArray, parts: int) -> ByteArray:
+    """Unpack 4-bit codes, two neighbours in a byte, the first one low.
+
+    `embshrink.methods.pq.unpack_nibbles` is for another layout.
+
+    Parameters
+    ----------
+    packed : numpy.ndarray, shape (n, ceil(parts / 2)), uint8
+    parts : int
+        Codes of a row.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, parts), uint8
+    """
     return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)[:, :parts]
 
 
@@ -132,29 +181,45 @@ class Step(ABC):
     Attributes
     ----------
     axis : {"rows", "columns", "bits"}
+        What there will be less of.
     source : str
         Where the method is described.
-    by_blocks : bool
-        Whether it takes a matrix that is on disk (`embshrink.storage.disk_rows.Rows`): it indexes rows by slices and
-        by arrays of ids, and asks for ``shape`` and ``take``. False: the matrix is brought into memory first.
     """
 
     axis: ClassVar[str]
     source: ClassVar[str]
-    by_blocks: ClassVar[bool] = False
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether the step takes a matrix on disk (`embshrink.storage.disk_rows.Rows`).
+
+        Then it indexes rows by slices and arrays of ids only, and asks for ``shape`` and ``take``. False, the
+        default: the caller brings the matrix into memory first.
+        """
+        return False
 
     @property
     def weighs(self) -> bool:
-        """Whether the result depends on how frequent words are."""
+        """Whether the result depends on how frequent words are; by default it does not."""
         return False
 
     @abstractmethod
     def resolve(self, n: int, d: int) -> Self:
-        """Return this step with every None filled in for a table of n rows and d columns."""
+        """Return this step with every None filled in that follows from the shape, for n rows and d columns.
+
+        To resolve a resolved step again changes nothing, for the same shape.
+
+        Raises
+        ------
+        StepError
+            If the parameters do not fit each other or the shape.
+        """
 
 
 class RowStep(Step):
     """A method that stores fewer rows.
+
+    Its life: `resolve`, then `reduce`. Reading a file needs nothing of it: what it did is in the row map.
 
     Attributes
     ----------
@@ -167,7 +232,7 @@ class RowStep(Step):
 
     @abstractmethod
     def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
-        """Return the map and the rows that are stored, (count, d) float32."""
+        """Return the map from the rows of `matrix`, (n, d) float32, to those that are stored, (count, d) float32."""
 
     @abstractmethod
     def plan(self, n: int, d: int) -> tuple[int, set[str]]:
@@ -175,16 +240,23 @@ class RowStep(Step):
 
 
 class ColumnStep(Step):
-    """A method that stores fewer numbers a row."""
+    """A method that stores fewer numbers a row.
+
+    Its life: `resolve`, `fit`, `fitted`, `apply`; and, when rows are decoded, `invert`.
+    """
 
     axis: ClassVar[str] = "columns"
 
     @abstractmethod
     def fit(self, matrix: Matrix, context: Context) -> State:
-        """Return the small arrays that `apply` and `invert` need."""
+        """Return the small arrays that `apply` and `invert` need, named as `plan` names them."""
 
     def fitted(self, state: State) -> Self:
-        """Return the step to store: `fit` may decide what `resolve` could not. Until then `plan` gives the most."""
+        """Return the step that the file names: this one, by default.
+
+        A method whose `fit` decides what `resolve` could not, overrides this to fill that in. `plan` of the step as
+        it was gives the most that may be stored; that of the fitted step is exact.
+        """
         return self
 
     @abstractmethod
@@ -193,35 +265,46 @@ class ColumnStep(Step):
 
     @abstractmethod
     def invert(self, matrix: FloatArray, state: State) -> FloatArray:
-        """Map (k, c) back to (k, d) float32, with numpy alone."""
+        """Map (k, c) back to (k, d) float32, with numpy alone; a row's bits do not depend on the rows beside it."""
 
     @abstractmethod
     def plan(self, n: int, d: int) -> tuple[int, Layout]:
-        """Return c and the state's sections."""
+        """Return c and the state's sections, by name."""
 
 
 class Codec(Step):
-    """A method that stores fewer bits a number.
+    """A method that stores fewer bits a number. The last step of every file; `cast` where none is asked for.
 
-    Attributes
-    ----------
-    fits_itself : bool
-        Whether `fit` finds the setting that spends the bits asked for, as `fitted` then says; the size is known only
-        after encoding. False: the size follows from the parameters.
+    Its life, in order. To write:
+
+    1. `with_bits` sets it to a budget, where one is given.
+    2. `resolve` fills in what follows from the shape of the table. `plan` can now say what will be stored.
+    3. `arrange` may ask for another order of the rows; `fit` and `encode` get them in it.
+    4. `fit` makes the state: small arrays that are shared by all rows.
+    5. `fitted` is the codec as the file names it, with what `fit` decided.
+    6. `encode` makes the codes: what is stored of each row. It may be called with some of the rows at a time if the
+       first axis of every array of codes, in `plan`, is the rows.
+
+    To read, on a codec made from the file's string, which was resolved and fitted:
+
+    7. `check`, once, at open: whether shapes, dtypes and the state fit. `check_codes` only if all is to be verified.
+    8. `decoder`, once, and then its result for each lookup. `decode` is the same for a single use.
+    9. `scores` and `small_codes` serve search without decoding, where the codec can do that.
+
+    What is read comes from a file that anybody may have made. After `check`, decoding must not crash the interpreter
+    or loop for ever; it may raise IndexError or FormatError.
     """
 
     axis: ClassVar[str] = "bits"
-    fits_itself: ClassVar[bool] = False
-
     @property
     def reorders(self) -> bool:
-        """Whether `arrange` returns an order other than by frequency, so that a plan counts the row map."""
+        """Whether `arrange` may change an order by frequency, so that a plan counts the row map; no by default."""
         return False
 
     def arrange(self, matrix: Matrix, context: Context) -> IntArray | None:
-        """Return the order in which rows come to `fit` and `encode`, (n,) int64, or None for theirs.
+        """Return the order in which `fit` and `encode` are given the rows, (n,) int64.
 
-        The row map undoes it, so a codec stores no order of its own.
+        None, the default: as they are. The row map undoes it, so a codec stores no order of its own.
         """
         return None
 
@@ -230,7 +313,7 @@ class Codec(Step):
         """Return the small arrays that coding needs: codebooks, scales, a basis."""
 
     def fitted(self, state: State) -> Self:
-        """Return the step to store: `fit` may decide what `resolve` could not. Until then `plan` gives the most."""
+        """Return the step that the file names: this one, by default; see `ColumnStep.fitted`."""
         return self
 
     @abstractmethod
@@ -239,28 +322,42 @@ class Codec(Step):
 
     @abstractmethod
     def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
-        """Return rows (k,) as (k, c) float32; with numpy alone where k is small."""
+        """Return rows (k,) as (k, c) float32; with numpy alone where k is small.
+
+        A row's bits do not depend on the rows beside it.
+
+        Raises
+        ------
+        IndexError
+            If a code points outside its table.
+        FormatError
+            If codes do not fit each other.
+        """
 
     def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
-        """Return what decodes rows as `decode` does; for codecs whose tables take time to make, made once."""
+        """Return a function that decodes rows as `decode` does.
+
+        By default `decode` with the first arguments filled in. A codec whose tables take time to make overrides this,
+        to make them once. Threads may call the function side by side.
+        """
         return functools.partial(self.decode, codes, state)
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray | None:
         """Return the dot product of a vector (c,) with every row, (n,) float32, from the codes alone.
 
-        None where that is no faster than decoding.
+        None, the default: that would be no faster than decoding.
         """
         return None
 
     def small_codes(self, codes: Codes, state: State) -> SmallCodes | None:
-        """Return the codes as `SmallCodes`, or None where these parameters make other codes."""
+        """Return the codes as `SmallCodes`; None, the default: they are none, or not with these parameters."""
         return None
 
     @abstractmethod
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         """Raise FormatError unless arrays from a file fit each other and n rows of c columns.
 
-        Called at open with the sections unread: shapes and dtypes only, and the state's values.
+        Called at open with the codes unread: their shapes and dtypes only, and the state's values.
         """
 
     def check_codes(self, codes: Codes, state: State) -> None:  # noqa: B027
@@ -272,7 +369,10 @@ class Codec(Step):
 
     @abstractmethod
     def plan(self, n: int, c: int) -> Layout:
-        """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``."""
+        """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``.
+
+        Where they depend on the values, the most that may be stored.
+        """
 
     @abstractmethod
     def with_bits(self, bits: float, c: int) -> Self:
@@ -285,15 +385,55 @@ class Codec(Step):
         """
 
 
+class SteppedCodec(Codec):
+    """A codec of one quantization step, which `fit` finds where it is told how many bits to spend.
+
+    What it takes is known only after encoding: bits, bytes or a quality are met by trying steps.
+    """
+
+    @property
+    @abstractmethod
+    def step(self) -> float | None:
+        """Distance of two values, in the vectors' own unit; None where `fit` is to find it."""
+
+    @abstractmethod
+    def with_step(self, step: float) -> Self:
+        """Return this codec with this step, whatever bits that takes."""
+
+
 def rows_at_once(c: int) -> int:
     """Return how many rows of c columns to encode at a time: a multiple of what any method takes together."""
-    return 16_384 * max(1, (1 << 22) // (16_384 * c))
+    return BLOCK_ROWS * max(1, (1 << 22) // (BLOCK_ROWS * c))
+
+
+def check_range(largest: float, dtype: npt.DTypeLike, hint: str = "Use dtype=float32.") -> None:
+    """Raise ShapeError if a number of magnitude `largest` is too large for a dtype, which can only be float16."""
+    limit = float(np.finfo(dtype).max)
+    if largest > limit:
+        raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}", found=largest, hint=hint)
 
 
 def expect(
     name: str, array: StoredArray | None, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
 ) -> None:
-    """Raise FormatError unless `array` has this dtype and shape; None in `shape` allows any length."""
+    """Check a section's dtype and shape; its numbers are not read.
+
+    Parameters
+    ----------
+    name : str
+        The section's, for messages.
+    array : array_like or None
+        None where the file has no such section.
+    dtype : dtype
+        In any byte order.
+    shape : tuple of int or None
+        None allows any length.
+
+    Raises
+    ------
+    FormatError
+        If the section is missing, or another.
+    """
     if array is None:
         raise FormatError(f"section {name} is missing")
     if array.dtype.newbyteorder("=") != np.dtype(dtype) or len(array.shape) != len(shape) or any(
@@ -311,8 +451,10 @@ def expect_finite(name: str, array: AnyArray) -> None:
 
 def expect_planned(planned: Layout, codes: Codes, state: State) -> None:
     """Raise FormatError unless a file's arrays have the types and shapes of `Codec.plan`, and its state is finite."""
-    given = {**{f"codes.{name}": part for name, part in codes.items()},
-             **{f"state.{name}": part for name, part in state.items()}}
+    given: dict[str, StoredArray] = {
+        **{f"codes.{name}": part for name, part in codes.items()},
+        **{f"state.{name}": part for name, part in state.items()},
+    }
     for name, (dtype, shape) in planned.items():
         expect(name, given.get(name), dtype, shape)
     for name, array in state.items():

@@ -1,18 +1,39 @@
-"""blocksparse: predefined sparseness. Frequent words have all numbers, rare words only the first few."""
+"""blocksparse: predefined sparseness. Frequent words have all numbers, rare words only the first few.
+
+Fit: the eigenvectors A, (c, c), of the sum of x x^T over all rows, those of the largest eigenvalues first. The
+columns of y = x A are cut into blocks, and block b is stored for the ``lengths[b]`` first rows only, where rows are
+in the order of their frequency (`geometry`). So rows come in runs, the *segments*, that have the same columns; a
+segment is stored as a matrix, row by row, and the segments end to end. Decode: x' = y A^T, where a number that is not
+stored is 0.
+
+Demeester, Deleu, Godin and Develder 2018.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.methods.base import Codec, expect, expect_finite, param
+from embshrink.errors import FormatError, StepError
+from embshrink.methods.base import (
+    Codec,
+    Codes,
+    Context,
+    State,
+    check_range,
+    expect,
+    expect_finite,
+    param,
+    resolved,
+)
 from embshrink.numerics import parallel
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import eigen, gram, project
+from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 DENSITY = 0.25
 BLOCKS = 20
@@ -50,14 +71,14 @@ class BlockSparse(Codec):
     dtype: str = param("float16", "type of the stored numbers", choices=DTYPES)
 
     @property
-    def weighs(self):
+    def weighs(self) -> bool:
         return self.order != "rand"
 
     @property
-    def reorders(self):
+    def reorders(self) -> bool:
         return self.order != "up"
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> BlockSparse:
         density, blocks = self.density, self.blocks
         if blocks is None:
             blocks = max(BLOCKS, math.ceil(1 / max(density or 1.0, 1 / d)))
@@ -70,11 +91,14 @@ class BlockSparse(Codec):
                             hint=f"Use more blocks, up to the {d} columns.")
         return replace(self, density=density, blocks=blocks)
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> BlockSparse:
         return replace(self, density=min(1.0, bits / (8 * np.dtype(self.dtype).itemsize * c)))
 
-    def plan(self, n, c):
-        starts, widths = geometry(n, c, self.density, self.blocks)
+    def _geometry(self, n: int, c: int) -> tuple[list[int], list[int]]:
+        return geometry(n, c, resolved(self.density), resolved(self.blocks))
+
+    def plan(self, n: int, c: int) -> Layout:
+        starts, widths = self._geometry(n, c)
         total = sum((n - start) * width for start, width in zip(starts, widths))
         return {
             "state.rotation": (np.dtype(np.float32), (c, c)),
@@ -82,67 +106,65 @@ class BlockSparse(Codec):
             "codes.values": (np.dtype(self.dtype), (total,)),
         }
 
-    def arrange(self, matrix, context):
+    def arrange(self, matrix: Matrix, context: Context) -> IntArray:
         if self.order == "rand":
             return context.rng.permutation(len(matrix))
-        frequency = context.weights if context.leading is None else context.leading
-        return np.argsort(-frequency if self.order == "up" else frequency, kind="stable")
+        return context.by_frequency(rarest_first=self.order == "down")
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         n, c = matrix.shape
-        starts, _ = geometry(n, c, self.density, self.blocks)
+        starts, _ = self._geometry(n, c)
         _, axes = eigen(gram(matrix))
         return {"rotation": np.ascontiguousarray(axes.T, dtype=np.float32),
                 "lengths": (n - np.array(starts)).astype(np.uint32)}
 
-    def encode(self, matrix, state, context):
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
         n, c = matrix.shape
-        axes, limit = state["rotation"].T, float(np.finfo(self.dtype).max)
+        axes = np.asarray(state["rotation"], np.float32).T
         values = np.empty(self.plan(n, c)["codes.values"][1], self.dtype)
-        for start, stop, offset, columns in _segments(state["lengths"], c):
-            width = len(columns)
-            for first, last in parallel.blocks(stop - start, ROWS):
-                part = project(matrix[start + first : start + last], axes[:, columns])
-                if np.abs(part).max() > limit:
-                    raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}",
-                                     found=float(np.abs(part).max()), hint="Use dtype=float32.")
-                values[offset + first * width : offset + last * width] = part.ravel()
-            context.progress("encoding", stop, n)
+        for segment in _segments(state["lengths"], c):
+            width = len(segment.columns)
+            for first, last in parallel.blocks(segment.stop - segment.start, ROWS):
+                rows = np.asarray(matrix[segment.start + first : segment.start + last], np.float32)
+                part = project(rows, axes[:, segment.columns])
+                check_range(float(np.abs(part).max()), self.dtype)
+                values[segment.offset + first * width : segment.offset + last * width] = part.ravel()
+            context.progress("encoding", segment.stop, n)
         return {"values": values}
 
-    def decode(self, codes, state, rows):
-        rotation = state["rotation"]
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        rotation = np.asarray(state["rotation"], np.float32)
         rows = np.asarray(rows, np.int64)
         decoded = np.empty((len(rows), rotation.shape[1]), np.float32)
         segments = _segments(state["lengths"], len(rotation))
-        places = np.searchsorted([stop for _, stop, _, _ in segments], rows, side="right")
-        for place in np.unique(places):
-            start, _, offset, columns = segments[place]
-            mine = places == place
-            first = offset + (rows[mine] - start) * len(columns)
-            values = codes["values"][first[:, None] + np.arange(len(columns))].astype(np.float32)
-            decoded[mine] = stable_product(values, rotation[columns])
+        owner = np.searchsorted([segment.stop for segment in segments], rows, side="right")
+        for number in np.unique(owner):
+            segment, mine = segments[number], owner == number
+            width = len(segment.columns)
+            first = segment.offset + (rows[mine] - segment.start) * width
+            values = codes["values"][first[:, None] + np.arange(width)].astype(np.float32)
+            decoded[mine] = stable_product(values, rotation[segment.columns])
         return decoded
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.blocks is None or self.density is None or not 1 <= self.blocks <= c:
             raise FormatError("blocksparse has an impossible number of blocks", expected=f"1 to {c}",
                               found=self.blocks)
         expect("state.rotation", state.get("rotation"), np.float32, (c, c))
         expect_finite("state.rotation", state["rotation"])
         expect("state.lengths", state.get("lengths"), np.uint32, (self.blocks,))
-        lengths = state["lengths"]
+        lengths = np.asarray(state["lengths"], np.int64)
         if lengths[0] != n or lengths.max() > n:
             raise FormatError("state.lengths does not fit the rows", expected=f"{n}, then at most that",
                               found=lengths[:5].tolist())
         total = sum(length * width for length, width in zip(lengths.tolist(), _widths(c, self.blocks)))
         expect("codes.values", codes.get("values"), np.dtype(self.dtype), (total,))
 
-    def check_codes(self, codes, state):
+    def check_codes(self, codes: Codes, state: State) -> None:
         expect_finite("codes.values", np.asarray(codes["values"]))
 
 
-def geometry(n, d, density, blocks):
+def geometry(n: int, d: int, density: float, blocks: int) -> tuple[list[int], list[int]]:
     """Return for which words each block of columns is stored, words counted from the least frequent.
 
     Each block is stored for about the same share of the words for which the one before it is, and
@@ -172,7 +194,7 @@ def geometry(n, d, density, blocks):
     widths = _widths(d, blocks)
     width = widths[0]
     starts, stored = [0], width * n
-    rows_left, columns_left, dense = n, d, density
+    rows_left, columns_left, dense = n, d, density  # of what remains, and the density it must have
     for left in range(blocks, 2, -1):
         if dense <= 0:
             starts.append(n)
@@ -192,12 +214,13 @@ def geometry(n, d, density, blocks):
     return starts, widths
 
 
-def _widths(d, blocks):
+def _widths(d: int, blocks: int) -> list[int]:
+    """Return the columns of each block."""
     width = d // blocks
     return [width] * (blocks - 1) + [d - width * (blocks - 1)]
 
 
-def _decay(density, blocks):
+def _decay(density: float, blocks: int) -> float:
     """Return a in [0, 1] with ``(1 + a + ... + a**(blocks - 1)) / blocks = density``, to 1e-6, by bisection."""
     if density >= 1:
         return 1.0
@@ -215,15 +238,24 @@ def _decay(density, blocks):
     return middle
 
 
-def _segments(lengths, c):
-    """Return runs of rows that have the same columns, as (start, stop, where their values begin, columns)."""
-    lengths = lengths.astype(np.int64)
-    owner = np.repeat(np.arange(len(lengths)), _widths(c, len(lengths)))
-    stops = np.unique(lengths)
+class _Segment(NamedTuple):
+    """A run of rows that have the same columns."""
+
+    start: int
+    stop: int
+    offset: int  # where their values begin
+    columns: IntArray
+
+
+def _segments(lengths: AnyArray, c: int) -> list[_Segment]:
+    """Return the runs of rows that have the same columns; `lengths` says how many rows each block is stored for."""
+    rows = np.asarray(lengths, np.int64)
+    owner = np.repeat(np.arange(len(rows)), _widths(c, len(rows)))
+    stops = np.unique(rows)
     segments, start, offset = [], 0, 0
     for stop in stops[stops > 0].tolist():
-        columns = np.flatnonzero(lengths[owner] >= stop)
-        segments.append((start, stop, offset, columns))
+        columns = np.flatnonzero(rows[owner] >= stop)
+        segments.append(_Segment(start, stop, offset, columns))
         offset += (stop - start) * len(columns)
         start = stop
     return segments

@@ -1,4 +1,7 @@
-"""cast: numbers as float32 (lossless) or float16."""
+"""cast: numbers as float32 (lossless) or float16.
+
+A number x is stored as the nearest float16, IEEE 754 binary16, ties to even; decoding widens it to float32.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.errors import ShapeError, StepError
-from embshrink.methods.base import Codec, expect, param
-from embshrink.storage.disk_rows import on_blocks
-
-ROWS = 16_384
+from embshrink.errors import StepError
+from embshrink.methods.base import Codec, Codes, Context, State, check_range, expect, expect_finite, param
+from embshrink.numerics.parallel import BLOCK_ROWS
+from embshrink.storage.arrays import FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix, on_blocks
 
 
 @dataclass(frozen=True)
@@ -26,39 +29,34 @@ class Cast(Codec):
 
     dtype: str = param("float16", "type of the stored numbers", choices=("float16", "float32"))
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Cast:
         return self
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> Cast:
         if bits < 16 * c:
             raise StepError("cast cannot spend so few bits a word", expected=f">= {16 * c}", found=bits,
                             hint="Use pq.")
         return Cast("float32" if bits >= 32 * c else "float16")
 
-    def plan(self, n, c):
+    def plan(self, n: int, c: int) -> Layout:
         return {"codes.values": (np.dtype(self.dtype), (n, c))}
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         return {}
 
-    def encode(self, matrix, state, context):
-        limit = float(np.finfo(self.dtype).max)
-        largest = float(on_blocks(lambda block: np.abs(block).max(axis=1), matrix).max(initial=0))
-        if largest > limit:
-            raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}", found=largest,
-                             hint="Use cast:dtype=float32.")
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
+        largest = on_blocks(lambda block: np.abs(block).max(axis=1), matrix).max(initial=0)
+        check_range(float(largest), self.dtype, "Use cast:dtype=float32.")
         values = np.empty(matrix.shape, self.dtype)
-        for start in range(0, len(matrix), ROWS):
-            values[start : start + ROWS] = matrix[start : start + ROWS]
+        for start in range(0, len(matrix), BLOCK_ROWS):
+            values[start : start + BLOCK_ROWS] = matrix[start : start + BLOCK_ROWS]
         return {"values": values}
 
-    def decode(self, codes, state, rows):
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
         return codes["values"][rows].astype(np.float32)
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         expect("codes.values", codes.get("values"), np.dtype(self.dtype), (n, c))
 
-    def check_codes(self, codes, state):
-        from embshrink.methods.base import expect_finite
-
+    def check_codes(self, codes: Codes, state: State) -> None:
         expect_finite("codes.values", np.asarray(codes["values"]))

@@ -1,4 +1,7 @@
-"""dedupe: words whose vectors are equal to the last bit share one row."""
+"""dedupe: words whose vectors are equal to the last bit share one row.
+
+Rows are sorted as strings of bytes; the first of each run of equal ones is kept.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.methods.base import RowStep
+from embshrink.methods.base import Context, RowStep
 from embshrink.methods.row_map import RowMap
+from embshrink.storage.disk_rows import Matrix
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,16 @@ class Dedupe(RowStep):
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors, in frequency order"
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Dedupe:
         return self
 
-    def plan(self, n, d):
+    def plan(self, n: int, d: int) -> tuple[int, set[str]]:
         return n, set()
 
-    def reduce(self, matrix, context):
-        as_bytes = np.ascontiguousarray(matrix).view(np.dtype((np.void, matrix.shape[1] * 4))).ravel()
+    def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
+        whole = np.ascontiguousarray(matrix, np.float32)
+        as_bytes = whole.view(np.dtype((np.void, whole.shape[1] * 4))).ravel()
         _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
         owners = np.sort(first)
         rank = np.searchsorted(owners, first)
-        return RowMap(rank[inverse.ravel()], len(owners), owners=owners), np.ascontiguousarray(matrix[owners])
+        return RowMap(rank[inverse.ravel()], len(owners), owners=owners), np.ascontiguousarray(whole[owners])

@@ -1,4 +1,18 @@
-"""iiq: one bit a direction. Isotropic iterative quantization, with ITQ and plain signs as special cases."""
+"""iiq: one bit a direction. Isotropic iterative quantization, with ITQ and plain signs as special cases.
+
+With the mean m, the strongest directions D, (d, r), that are removed, and the basis B, (d, b), of orthonormal
+columns:
+
+- Encode: ``bits = sign((x - m)(I - D D^T) B)``, packed eight to a byte, the lowest bit first.
+- Decode: ``x' = length * bits @ B^T`` with bits of -1 and 1. All decoded vectors have one length, and B is
+  orthonormal, so that ``cos(x', y') = 1 - 2 * hamming / b``. The ``length`` that leaves the least squared error is
+  the mean of ``|(x - m)(I - D D^T) B|`` over all rows and bits.
+- Fit: D are the first r eigenvectors of the covariance (Liao et al. 2020, after Mu and Viswanath 2018),
+  the next b ones are V. ``B = V R``, where the rotation R, (b, b), is learned by ITQ (Gong and Lazebnik 2011, section
+  2.2): for the points P = (x - m)(I - D D^T) V it makes ``|C - P R|^2`` small over rotations R and corners C of the
+  cube. In turn, C = sign(P R) is best for R, and R = W U^T for C, where C^T P = U S W^T is a singular value
+  decomposition (orthogonal Procrustes). Neither step raises the loss.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +22,23 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import Codec, SmallCodes, expect_planned, halves, param
+from embshrink.methods.base import (
+    Codec,
+    Codes,
+    Context,
+    SmallCodes,
+    State,
+    expect_planned,
+    param,
+    resolved,
+    unpack_pairs,
+)
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import column_means, eigen, gram
-from embshrink.numerics.parallel import map_blocks, one_blas_thread
-
-BLOCK = 16_384
+from embshrink.numerics.parallel import BLOCK_ROWS, map_blocks, one_blas_thread
+from embshrink.numerics.progress import Progress
+from embshrink.storage.arrays import AnyArray, ByteArray, DoubleArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 
 @dataclass(frozen=True)
@@ -47,7 +72,7 @@ class IIQ(Codec):
     iterations: int = param(50, "rounds of learning the rotation", low=0, high=10_000)
     sample: int = param(50_000, "rows to learn the rotation on", low=1)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> IIQ:
         if self.bits is not None and self.ratio is not None:
             raise StepError("iiq got both bits and ratio", hint="Give one of them.")
         bits = d if self.bits is None else self.bits
@@ -62,101 +87,123 @@ class IIQ(Codec):
             raise StepError("iiq without a rotation takes one bit a column", expected=d, found=bits)
         return replace(self, bits=bits, ratio=None, remove=remove)
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> IIQ:
         if bits < 1:
             raise StepError("iiq cannot spend so few bits a word", expected=">= 1", found=bits)
         return replace(self, bits=min(c, int(bits)), ratio=None)
 
-    def plan(self, n, c):
+    def plan(self, n: int, c: int) -> Layout:
+        bits = resolved(self.bits)
         return {
             "state.mean": (np.dtype(np.float32), (c,)),
-            "state.removed": (np.dtype(np.float32), (self.remove, c)),
-            "state.basis": (np.dtype(np.float32), (self.bits, c)),
+            "state.removed": (np.dtype(np.float32), (resolved(self.remove), c)),
+            "state.basis": (np.dtype(np.float32), (bits, c)),
             "state.length": (np.dtype(np.float32), (1,)),
-            "codes.bits": (np.dtype(np.uint8), (n, -(-self.bits // 8))),
+            "codes.bits": (np.dtype(np.uint8), (n, -(-bits // 8))),
         }
 
-    def fit(self, matrix, context):
-        n, d = matrix.shape
+    def fit(self, matrix: Matrix, context: Context) -> State:
+        d = matrix.shape[1]
         with one_blas_thread():
             mean = column_means(matrix) if self.center else np.zeros(d)
-            _, vectors = eigen(gram(matrix, mean=mean))
-            removed, basis = vectors[:, : self.remove], np.eye(d)
-            if self.rotate == "learned":
-                # Where there are more bits than directions left, removed ones fill up: as zeros, they cost no cosine.
-                directions = vectors[:, min(self.remove, d - self.bits) :][:, : self.bits]
-                rows = np.sort(context.rng.choice(n, min(n, self.sample), replace=False))
-                points = matrix[rows] - mean
-                points = (points - points @ removed @ removed.T) @ directions
-                start = np.linalg.qr(context.rng.standard_normal((self.bits, self.bits)))[0]
-                basis = directions @ fit_rotation(points, start, self.iterations, context.progress)[0]
+            _, axes = eigen(gram(matrix, mean=mean))
+            removed, left = np.split(axes, [resolved(self.remove)], axis=1)
+            basis = self._learn_basis(matrix, mean, axes, context) if self.rotate == "learned" else np.eye(d)
             context.notes["isotropy before"] = isotropy(matrix, np.zeros(d), eigen(gram(matrix))[1])
-            context.notes["isotropy after"] = isotropy(matrix, mean, vectors[:, self.remove :])
-        state = {"mean": mean, "removed": removed.T, "basis": basis.T}
-        state = {name: np.ascontiguousarray(part, dtype=np.float32) for name, part in state.items()}
-        total = 0.0
-        for start in range(0, n, BLOCK):
-            total += np.abs(self._project(matrix[start : start + BLOCK], state)).sum(dtype=np.float64)
-        state["length"] = np.array([total / (n * self.bits)], np.float32)  # the size that loses least
+            context.notes["isotropy after"] = isotropy(matrix, mean, left)
+        state: dict[str, AnyArray] = {
+            name: np.ascontiguousarray(part, dtype=np.float32)
+            for name, part in (("mean", mean), ("removed", removed.T), ("basis", basis.T))
+        }
+        state["length"] = np.array([self._mean_size(matrix, state)], np.float32)  # the size that loses least
         return state
 
+    def _learn_basis(self, matrix: Matrix, mean: DoubleArray, axes: DoubleArray, context: Context) -> DoubleArray:
+        """Return the basis, (d, bits): principal axes behind those that are removed, rotated by ITQ on a sample."""
+        (n, d), bits, remove = matrix.shape, resolved(self.bits), resolved(self.remove)
+        removed = axes[:, :remove]
+        # Where there are more bits than directions left, removed ones fill up: as zeros, they cost no cosine.
+        directions = axes[:, min(remove, d - bits) :][:, :bits]
+        rows = np.sort(context.rng.choice(n, min(n, self.sample), replace=False))
+        points = matrix[rows] - mean
+        points = (points - points @ removed @ removed.T) @ directions
+        start = np.linalg.qr(context.rng.standard_normal((bits, bits)))[0]
+        rotation, _ = fit_rotation(points, start, self.iterations, context.progress)
+        return directions @ rotation
+
+    def _mean_size(self, matrix: Matrix, state: State) -> float:
+        """Return the mean magnitude of the coordinates whose signs are stored."""
+        total = 0.0
+        for start in range(0, len(matrix), BLOCK_ROWS):
+            total += np.abs(self._project(matrix[start : start + BLOCK_ROWS], state)).sum(dtype=np.float64)
+        return total / (len(matrix) * resolved(self.bits))
+
     @staticmethod
-    def _project(matrix, state):
+    def _project(matrix: FloatArray, state: State) -> FloatArray:
         """Return the coordinates whose signs are stored, (n, bits)."""
-        centred = matrix - state["mean"]
-        if len(state["removed"]):
-            weights = stable_product(centred, np.ascontiguousarray(state["removed"].T))
-            centred = centred - stable_product(weights, state["removed"])
-        return stable_product(centred, np.ascontiguousarray(state["basis"].T))
+        mean, removed, basis = (np.asarray(state[name], np.float32) for name in ("mean", "removed", "basis"))
+        centred = matrix - mean
+        if len(removed):
+            weights = stable_product(centred, np.ascontiguousarray(removed.T))
+            centred = centred - stable_product(weights, removed)
+        return stable_product(centred, np.ascontiguousarray(basis.T))
 
-    def encode(self, matrix, state, context):
-        packed = np.empty((len(matrix), -(-self.bits // 8)), np.uint8)
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
+        packed = np.empty((len(matrix), -(-resolved(self.bits) // 8)), np.uint8)
 
-        def work(start, stop):
+        def work(start: int, stop: int) -> None:
             packed[start:stop] = np.packbits(self._project(matrix[start:stop], state) >= 0, axis=1, bitorder="little")
 
         map_blocks(work, len(matrix), 8192)
         return {"bits": packed}
 
-    def decode(self, codes, state, rows):
-        signs = np.unpackbits(codes["bits"][rows], axis=1, count=self.bits, bitorder="little")
-        signed = (2 * signs.astype(np.float32) - 1) * state["length"]
-        return stable_product(signed, state["basis"])
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        packed = np.asarray(codes["bits"][rows], np.uint8)
+        signs = np.unpackbits(packed, axis=1, count=self.bits, bitorder="little")
+        signed = (2 * signs.astype(np.float32) - 1) * np.asarray(state["length"], np.float32)
+        return stable_product(signed, np.asarray(state["basis"], np.float32))
 
-    def scores(self, codes, state, query):
+    def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
         """Return the dot product of a vector and every decoded row, by table: one look-up for eight bits."""
-        weights = state["basis"] @ query.astype(np.float32) * state["length"]
-        packed = np.asarray(codes["bits"])
+        basis, length = np.asarray(state["basis"], np.float32), np.asarray(state["length"], np.float32)
+        weights = basis @ query.astype(np.float32) * length
+        packed = np.asarray(codes["bits"], np.uint8)
         padded = np.zeros(8 * packed.shape[1], np.float32)
-        padded[: self.bits] = weights
+        padded[: len(weights)] = weights
         corners = 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") - 1.0
         tables = (corners @ padded.reshape(-1, 8).T).astype(np.float32)  # padding weighs nothing
-        total = tables[packed[:, 0], 0]
+        total: FloatArray = tables[packed[:, 0], 0]
         for byte in range(1, packed.shape[1]):
             total += tables[packed[:, byte], byte]
         return total
 
-    def small_codes(self, codes, state):
-        signs = 2 * (np.arange(16)[:, None] >> np.arange(self.bits) % 4 & 1) - 1
-        starts = np.arange(0, self.bits, 4)
-        return SmallCodes(lambda rows: halves(codes["bits"][rows], len(starts)), starts,
-                          signs.astype(np.float32) * state["length"], state["basis"].astype(np.float64),
-                          lambda signed: stable_product(signed, state["basis"]))
+    def small_codes(self, codes: Codes, state: State) -> SmallCodes:
+        bits, basis = resolved(self.bits), np.asarray(state["basis"], np.float32)
+        signs = 2 * (np.arange(16)[:, None] >> np.arange(bits) % 4 & 1) - 1
+        starts = np.arange(0, bits, 4)
+        return SmallCodes(
+            codes=lambda rows: unpack_pairs(np.asarray(codes["bits"][rows], np.uint8), len(starts)), starts=starts,
+            codebook=signs.astype(np.float32) * np.asarray(state["length"], np.float32),
+            transform=basis.astype(np.float64), finish=lambda signed: stable_product(signed, basis),
+        )
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.bits is None or self.remove is None or not (1 <= self.bits <= c and self.remove < c):
             raise FormatError("iiq has an impossible number of bits or of removed directions",
                               expected=f"1 to {c} and < {c}", found=(self.bits, self.remove))
         expect_planned(self.plan(n, c), codes, state)
 
-    def check_codes(self, codes, state):
-        spare = 8 * codes["bits"].shape[1] - self.bits
-        if spare and len(codes["bits"]) and (np.asarray(codes["bits"])[:, -1] >> (8 - spare)).any():
+    def check_codes(self, codes: Codes, state: State) -> None:
+        packed = np.asarray(codes["bits"], np.uint8)
+        spare = 8 * packed.shape[1] - resolved(self.bits)
+        if spare and len(packed) and (packed[:, -1] >> (8 - spare)).any():
             raise FormatError("bits beyond the code are not zero")
 
 
-def fit_rotation(points, rotation, iterations, progress):
-    """Turn points towards the corners of a cube (orthogonal Procrustes, alternating).
+def fit_rotation(
+    points: DoubleArray, rotation: DoubleArray, iterations: int, progress: Progress
+) -> tuple[DoubleArray, list[float]]:
+    """Rotate points towards the corners of a cube (ITQ: orthogonal Procrustes, alternating).
 
     Parameters
     ----------
@@ -174,32 +221,46 @@ def fit_rotation(points, rotation, iterations, progress):
     """
     losses = []
     for done in range(iterations):
-        turned = points @ rotation
-        corners = np.where(turned >= 0, 1.0, -1.0)
-        losses.append(float(((corners - turned) ** 2).sum()))
+        rotated = points @ rotation
+        corners = np.where(rotated >= 0, 1.0, -1.0)
+        losses.append(float(((corners - rotated) ** 2).sum()))
         left, _, right = np.linalg.svd(corners.T @ points)
         rotation = (left @ right).T
         progress("turning", done + 1, iterations)
-    turned = points @ rotation
-    losses.append(float(((np.where(turned >= 0, 1.0, -1.0) - turned) ** 2).sum()))
+    rotated = points @ rotation
+    losses.append(float(((np.where(rotated >= 0, 1.0, -1.0) - rotated) ** 2).sum()))
     return rotation, losses
 
 
-def isotropy(matrix, mean, directions):
+def isotropy(matrix: Matrix, mean: DoubleArray, directions: DoubleArray) -> float:
     """Return how evenly vectors fill all directions: 1 is evenly, 0 not at all.
 
-    ``min Z / max Z`` over both signs of `directions`, with ``Z(c) = sum exp(c . x)``: Mu and Viswanath, ICLR 2018,
-    section 2.2, after Arora et al., TACL 2016.
+    Parameters
+    ----------
+    matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
+    mean : numpy.ndarray, shape (d,), float64
+        Taken off first.
+    directions : numpy.ndarray, shape (d, k), float64
+        Unit vectors, as columns.
+
+    Returns
+    -------
+    float
+        ``min Z / max Z`` over both signs of `directions`, with ``Z(c) = sum exp(c . x)``; 0 if that overflows.
+
+    Notes
+    -----
+    Mu and Viswanath, ICLR 2018, section 2.2, after Arora et al., TACL 2016.
     """
     z = np.zeros((2, directions.shape[1]))
-    for start in range(0, len(matrix), BLOCK):
-        products = (matrix[start : start + BLOCK] - mean) @ directions
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        products = (matrix[start : start + BLOCK_ROWS] - mean) @ directions
         with np.errstate(over="ignore"):
             z += np.exp(products).sum(axis=0), np.exp(-products).sum(axis=0)
     return float(z.min() / z.max()) if np.isfinite(z.max()) else 0.0
 
 
-def hamming_cosines(packed, query, bits):
+def hamming_cosines(packed: ByteArray, query: ByteArray, bits: int) -> FloatArray:
     """Return the cosine of codes by popcount: ``1 - 2 * hamming / bits``.
 
     Parameters
@@ -214,4 +275,5 @@ def hamming_cosines(packed, query, bits):
     numpy.ndarray, shape (n,), float32
     """
     counts = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint16)
-    return (1 - 2 * counts[packed ^ query].sum(axis=1) / bits).astype(np.float32)
+    hamming: IntArray = counts[packed ^ query].sum(axis=1)
+    return (1 - 2 * hamming / bits).astype(np.float32)

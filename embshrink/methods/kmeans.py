@@ -1,4 +1,9 @@
-"""kmeans: words share the centroids of their clusters."""
+"""kmeans: words share the centroids of their clusters.
+
+Lloyd's iterations: each row x goes to the cluster of the nearest centroid, argmin_c |x - c|^2, and each centroid
+moves to the mean of its rows. ``spherical`` (Dhillon and Modha 2001): rows of length 1, argmax_c x . c, and centroids
+are brought to length 1. With ``norms`` a word decodes as |x| c / |c|.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,12 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import ShapeError
-from embshrink.methods.base import RowStep, param
+from embshrink.methods.base import Context, RowStep, param, resolved
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import row_norms, unit_rows
+from embshrink.storage.arrays import FloatArray
+from embshrink.storage.disk_rows import Matrix
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class KMeans(RowStep):
                       choices=("auto", "k-means++", "random"))
     iterations: int = param(15, "at most so many rounds", low=1, high=1000)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> KMeans:
         k = max(1, n // 20) if self.centroids is None else self.centroids
         k = min(k, n)
         init = self.init
@@ -45,24 +52,29 @@ class KMeans(RowStep):
             init = "k-means++" if k <= clustering.PLUS_PLUS_LIMIT else "random"
         return replace(self, centroids=k, init=init)
 
-    def plan(self, n, d):
-        return self.centroids, {"scale"} if self.norms else set()
+    def plan(self, n: int, d: int) -> tuple[int, set[str]]:
+        return resolved(self.centroids), {"scale"} if self.norms else set()
 
-    def reduce(self, matrix, context):
-        lengths = row_norms(matrix)
-        points = unit_rows(matrix) if self.spherical else matrix
+    def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
+        vectors = np.asarray(matrix, np.float32)
+        lengths = row_norms(vectors)
+        points = unit_rows(vectors) if self.spherical else vectors
         rows, labels = clustering.kmeans(
-            points, self.centroids, context.rng, init=self.init, iterations=self.iterations,
+            points, resolved(self.centroids), context.rng, init=self.init, iterations=self.iterations,
             spherical=self.spherical, progress=context.progress,
         )
-        if not self.norms:
-            if self.spherical:
-                counts = np.bincount(labels, minlength=len(rows))
-                mean = np.bincount(labels, lengths, minlength=len(rows)) / np.maximum(counts, 1)
-                rows = (rows * mean[:, None]).astype(np.float32)
-            return RowMap(labels, len(rows)), rows
-        rows = unit_rows(rows)
-        if lengths.max(initial=0) > np.finfo(np.float16).max:
-            raise ShapeError("a vector is too long for its length to be stored in float16",
-                             expected="<= 65504", found=float(lengths.max()), hint="Use norms=false.")
-        return RowMap(labels, len(rows), scale=lengths.astype(np.float16).astype(np.float32)), rows
+        if self.norms:
+            return RowMap(labels, len(rows), scale=_as_float16(lengths)), unit_rows(rows)
+        if self.spherical:
+            counts = np.bincount(labels, minlength=len(rows))
+            mean = np.bincount(labels, lengths, minlength=len(rows)) / np.maximum(counts, 1)
+            rows = (rows * mean[:, None]).astype(np.float32)
+        return RowMap(labels, len(rows)), rows
+
+
+def _as_float16(lengths: FloatArray) -> FloatArray:
+    """Return lengths as the file will hold them, or raise ShapeError."""
+    if lengths.max(initial=0) > np.finfo(np.float16).max:
+        raise ShapeError("a vector is too long for its length to be stored in float16",
+                         expected="<= 65504", found=float(lengths.max()), hint="Use norms=false.")
+    return lengths.astype(np.float16).astype(np.float32)

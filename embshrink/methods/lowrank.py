@@ -1,4 +1,8 @@
-"""lowrank: vectors in fewer dimensions, by principal components or truncated SVD."""
+"""lowrank: vectors in fewer dimensions, by principal components or truncated SVD.
+
+Fit: the eigenvectors A, (d, c), of the c largest eigenvalues of sum_i w_i (x_i - m)(x_i - m)^T. Apply: y = (x - m) A.
+Invert: x' = y A^T + m. That leaves the least sum_i w_i |x_i - x'_i|^2 of all c axes (Eckart and Young 1936).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import ColumnStep, param
+from embshrink.methods.base import ColumnStep, Context, State, param, resolved
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import column_means, eigen, gram, project
+from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,12 @@ class LowRank(ColumnStep):
     weighted: bool = param(False, "count each vector by its words' frequency")
 
     @property
-    def weighs(self):
+    def weighs(self) -> bool:
         return self.weighted
 
-    def resolve(self, n, d):
-        given = [name for name in ("dims", "keep", "energy") if getattr(self, name) is not None]
+    def resolve(self, n: int, d: int) -> LowRank:
+        choices = {"dims": self.dims, "keep": self.keep, "energy": self.energy}
+        given = [name for name, value in choices.items() if value is not None]
         if len(given) > 1:
             raise StepError(f"lowrank takes one of dims, keep and energy, not {' and '.join(given)}")
         if self.dims is not None and self.dims > d:
@@ -57,33 +64,37 @@ class LowRank(ColumnStep):
         keep = 0.5 if self.keep is None else self.keep
         return replace(self, dims=max(1, int(keep * d + 0.5)), keep=None)
 
-    def plan(self, n, d):
+    def plan(self, n: int, d: int) -> tuple[int, Layout]:
         c = d if self.dims is None else self.dims
-        plan = {"basis": (np.dtype(np.float32), (c, d))}
+        layout: Layout = {"basis": (np.dtype(np.float32), (c, d))}
         if self.center:
-            plan["mean"] = (np.dtype(np.float32), (d,))
-        return c, plan
+            layout["mean"] = (np.dtype(np.float32), (d,))
+        return c, layout
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         weights = context.weights if self.weighted else None
         mean = column_means(matrix, weights).astype(np.float32) if self.center else None
         values, axes = eigen(gram(matrix, weights, mean))
-        dims = self.dims if self.dims is not None else _dims_for(self.energy, values)
-        state = {"basis": np.ascontiguousarray(axes[:, :dims].T, dtype=np.float32)}
-        return state if mean is None else {**state, "mean": mean}
+        state: dict[str, AnyArray] = {
+            "basis": np.ascontiguousarray(axes[:, : self._dims_for(values)].T, dtype=np.float32)}
+        if mean is not None:
+            state["mean"] = mean
+        return state
 
-    def fitted(self, state):
+    def _dims_for(self, values: DoubleArray) -> int:
+        """Return `dims`; or how few eigenvalues, the largest first, hold the share `energy` of their sum."""
+        if self.dims is not None:
+            return self.dims
+        held = np.cumsum(np.maximum(values, 0))
+        return 1 + int(np.searchsorted(held[:-1], resolved(self.energy) * held[-1] * (1 - 1e-12)))
+
+    def fitted(self, state: State) -> LowRank:
         return replace(self, dims=len(state["basis"]), energy=None)
 
-    def apply(self, matrix, state):
-        return project(matrix, state["basis"].T, state.get("mean"))
+    def apply(self, matrix: Matrix, state: State) -> Matrix:
+        mean = np.asarray(state["mean"], np.float32) if self.center else None
+        return project(matrix, np.asarray(state["basis"], np.float32).T, mean)
 
-    def invert(self, matrix, state):
-        vectors = stable_product(matrix, state["basis"])
-        return vectors + state["mean"] if self.center else vectors
-
-
-def _dims_for(energy, values):
-    """Return how few eigenvalues, the largest first, hold this share of their sum."""
-    held = np.cumsum(np.maximum(values, 0))
-    return 1 + int(np.searchsorted(held[:-1], energy * held[-1] * (1 - 1e-12)))
+    def invert(self, matrix: FloatArray, state: State) -> FloatArray:
+        vectors = stable_product(matrix, np.asarray(state["basis"], np.float32))
+        return vectors + np.asarray(state["mean"], np.float32) if self.center else vectors

@@ -1,4 +1,11 @@
-"""magnitude: the numbers smallest in size become 0. A bitmap says which are left."""
+"""magnitude: the numbers smallest in size become 0. A bitmap says which are left.
+
+Encode: ``codes.bitmap`` has one bit for each number of a row, the lowest bit first, 1 where it is kept;
+``codes.values`` are the numbers kept, row by row, each divided by its column's ``state.scale`` (and rounded, for
+``int8``). With ``scope="row"`` each row keeps equally many. With ``global`` ``codes.starts`` says where the values of
+every 64th row begin; where a row's own begin is found by counting the bits of the rows in between. Decode multiplies
+by the scale.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +15,15 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import Codec, expect_finite, expect_planned, param
-from embshrink.numerics.arrays import narrowest_uint
-from embshrink.numerics.parallel import map_blocks
-from embshrink.storage.disk_rows import on_blocks
+from embshrink.methods.base import Codec, Codes, Context, State, expect_finite, expect_planned, param
+from embshrink.numerics.arrays import narrowest_uint, ranges
+from embshrink.numerics.parallel import BLOCK_ROWS, map_blocks
+from embshrink.storage.arrays import BoolArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix, on_blocks
 
-ROWS = 16_384
 ROWS_PER_START = 64
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1)  # set bits of a byte
-DTYPES = {"int8": np.dtype(np.int8), "float16": np.dtype(np.float16)}
+DTYPES: dict[str, np.dtype[np.generic]] = {"int8": np.dtype(np.int8), "float16": np.dtype(np.float16)}
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,13 @@ class Magnitude(Codec):
     dtype: str = param("int8", "type of the numbers kept", choices=tuple(DTYPES))
 
     @property
-    def by_blocks(self):
-        """Whether the table need not be in memory."""
+    def by_blocks(self) -> bool:
         return self.scope == "row"
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Magnitude:
         return self
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> Magnitude:
         fixed = 8 * -(-c // 8) + (self.scope == "global")  # the bitmap; 64 bits for every 64th row's start
         kept = min(c, int(bits - fixed) // (8 * DTYPES[self.dtype].itemsize))
         if kept < 1:
@@ -59,33 +65,34 @@ class Magnitude(Codec):
                             expected=f">= {fixed + 8 * DTYPES[self.dtype].itemsize}", found=bits)
         return replace(self, sparsity=1 - kept / c)
 
-    def _kept(self, numbers):
+    def _kept(self, numbers: int) -> int:
         """Return how many of so many numbers are kept: at least one."""
         return max(1, numbers - int(self.sparsity * numbers + 0.5))
 
-    def plan(self, n, c):
-        plan = {"state.scale": (np.dtype(np.float32), (c,)),
-                "codes.bitmap": (np.dtype(np.uint8), (n, -(-c // 8)))}
+    def plan(self, n: int, c: int) -> Layout:
+        plan: Layout = {"state.scale": (np.dtype(np.float32), (c,)),
+                        "codes.bitmap": (np.dtype(np.uint8), (n, -(-c // 8)))}
         if self.scope == "row":
             return {**plan, "codes.values": (DTYPES[self.dtype], (n, self._kept(c)))}
         kept = self._kept(n * c)
-        starts = (narrowest_uint(kept), (-(-n // ROWS_PER_START),))
-        return {**plan, "codes.starts": starts, "codes.values": (DTYPES[self.dtype], (kept,))}
+        return {**plan, "codes.starts": (narrowest_uint(kept), (-(-n // ROWS_PER_START),)),
+                "codes.values": (DTYPES[self.dtype], (kept,))}
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         largest = on_blocks(lambda block: np.abs(block).max(axis=0, keepdims=True), matrix).max(axis=0)
         return {"scale": largest / np.float32(127) if self.dtype == "int8" else largest}
 
-    def encode(self, matrix, state, context):
-        n, c = matrix.shape
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
+        n = len(matrix)
         mask = self._largest_of_each(matrix) if self.scope == "row" else self._largest_of_all(matrix)
         values = np.empty(np.count_nonzero(mask), DTYPES[self.dtype])
         ends = np.cumsum(np.count_nonzero(mask, axis=1))
+        scale = np.asarray(state["scale"], np.float32)
+        scale = np.where(scale > 0, scale, np.float32(1))
         done = 0
-        scale = np.where(state["scale"] > 0, state["scale"], 1)
-        for start in range(0, n, ROWS):
-            block = matrix[start : start + ROWS]
-            kept = (block / scale)[mask[start : start + ROWS]]
+        for start in range(0, n, BLOCK_ROWS):
+            block = matrix[start : start + BLOCK_ROWS]
+            kept = (block / scale)[mask[start : start + BLOCK_ROWS]]
             if self.dtype == "int8":
                 kept = np.rint(kept).clip(-127, 127)
             values[done : done + len(kept)] = kept
@@ -97,70 +104,70 @@ class Magnitude(Codec):
         starts = np.append(0, ends[:-1])[::ROWS_PER_START]
         return {**codes, "starts": starts.astype(narrowest_uint(len(values))), "values": values}
 
-    def _largest_of_each(self, matrix):
+    def _largest_of_each(self, matrix: Matrix) -> BoolArray:
+        """Return which numbers are kept, (n, c): equally many of each row."""
         n, c = matrix.shape
         mask, kept = np.zeros((n, c), bool), self._kept(c)
 
-        def mark(start, stop):
+        def mark(start: int, stop: int) -> None:
             order = np.argsort(-np.abs(matrix[start:stop]), axis=1, kind="stable")
             np.put_along_axis(mask[start:stop], order[:, :kept], True, axis=1)
 
-        map_blocks(mark, n, ROWS)
+        map_blocks(mark, n, BLOCK_ROWS)
         return mask
 
-    def _largest_of_all(self, matrix):
-        sizes = np.abs(matrix)
+    def _largest_of_all(self, matrix: Matrix) -> BoolArray:
+        """Return which numbers are kept, (n, c): the largest of the table."""
+        vectors = np.asarray(matrix, np.float32)
+        sizes = np.abs(vectors)
         kept = self._kept(sizes.size)
         flat = sizes.reshape(-1)
         flat.partition(flat.size - kept)
         threshold = flat[flat.size - kept]
-        np.abs(matrix, out=sizes)
-        mask = sizes > threshold
+        np.abs(vectors, out=sizes)  # in their places again
+        mask: BoolArray = sizes > threshold
         equal = np.flatnonzero(flat == threshold)
         mask.reshape(-1)[equal[: kept - np.count_nonzero(mask)]] = True
         return mask
 
-    def decode(self, codes, state, rows):
-        rows = np.asarray(rows, np.int64)
-        bitmap = codes["bitmap"][rows]
-        mask = np.unpackbits(bitmap, axis=1, count=len(state["scale"]), bitorder="little").astype(bool)
-        if self.scope == "row":
-            values = codes["values"][rows].ravel()
-        else:
-            values = codes["values"][_places(codes, rows, np.count_nonzero(mask, axis=1))]
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        rows, scale = np.asarray(rows, np.int64), np.asarray(state["scale"], np.float32)
+        bitmap = np.asarray(codes["bitmap"][rows], np.uint8)
+        mask = np.unpackbits(bitmap, axis=1, count=len(scale), bitorder="little").astype(bool)
+        places = rows if self.scope == "row" else _places(codes, rows, np.count_nonzero(mask, axis=1))
+        values = codes["values"][places].ravel()
         if np.count_nonzero(mask) != len(values):
             raise FormatError("codes.bitmap does not fit codes.values", expected=len(values),
                               found=np.count_nonzero(mask), hint="Get the file again.")
         decoded = np.zeros(mask.shape, np.float32)
         decoded[mask] = values
-        return decoded * state["scale"]
+        return decoded * scale
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         expect_planned(self.plan(n, c), codes, state)
 
-    def check_codes(self, codes, state):
-        bitmap = np.asarray(codes["bitmap"])
+    def check_codes(self, codes: Codes, state: State) -> None:
+        bitmap = np.asarray(codes["bitmap"], np.uint8)
         c = len(state["scale"])
         if c % 8 and (bitmap[:, -1] >> (c % 8)).any():
             raise FormatError("codes.bitmap marks columns that are not there")
         counts = ONES[bitmap].sum(axis=1, dtype=np.int64)
         values = np.asarray(codes["values"])
         if self.scope == "row":
-            right = (counts == values.shape[1]).all()
+            right = bool((counts == values.shape[1]).all())
         else:
             starts = np.append(0, np.cumsum(counts))
-            right = starts[-1] == len(values) and np.array_equal(starts[:-1:ROWS_PER_START], codes["starts"])
+            right = bool(starts[-1] == len(values)) and np.array_equal(starts[:-1:ROWS_PER_START], codes["starts"])
         if not right:
             raise FormatError("codes.bitmap does not fit codes.values")
         expect_finite("codes.values", values)
 
 
-def _places(codes, rows, counts):
+def _places(codes: Codes, rows: IntArray, counts: IntArray) -> IntArray:
     """Return where in ``codes.values`` the values of these rows are, end to end; `counts` is how many each has."""
     bitmap = codes["bitmap"]
     groups, group = np.unique(rows // ROWS_PER_START, return_inverse=True)
     members = np.minimum(groups[:, None] * ROWS_PER_START + np.arange(ROWS_PER_START), len(bitmap) - 1)
-    before = np.cumsum(ONES[bitmap[members]].sum(axis=2, dtype=np.int64), axis=1)[group, rows % ROWS_PER_START]
-    first = codes["starts"][groups].astype(np.int64)[group] + before - counts
-    skipped = np.cumsum(counts) - counts
-    return np.repeat(first - skipped, counts) + np.arange(counts.sum())
+    ones = ONES[np.asarray(bitmap[members], np.uint8)].sum(axis=2, dtype=np.int64)
+    before = np.cumsum(ones, axis=1)[group, rows % ROWS_PER_START] - counts
+    return ranges(codes["starts"][groups].astype(np.int64)[group] + before, counts)

@@ -1,24 +1,54 @@
-"""pq: product quantization. Vectors are cut into short parts, and each part is replaced by the nearest centroid."""
+"""pq: product quantization. Vectors are cut into short parts, and each part is replaced by the nearest centroid.
+
+A vector y is cut into M parts y^1 ... y^M (Jegou et al. 2011, section II.B). Part m has a codebook C^m of k
+centroids, by k-means over a sample. All are stored side by side as one matrix ``state.codebook``, (k, c), part m in
+its columns.
+
+- Encode: ``code_m = argmin_j |y^m - C^m_j|``. Decode: ``y'^m = C^m[code_m]``.
+- Rotation: y = (x / s) A and x' = s * (y' A^T), where ``state.rotation`` is A^T, orthogonal, and s is
+  ``state.scale``, the root mean square of each column (``normalize=columns``); 1 and the identity by default.
+- ``rotate=pca`` (Ge et al. 2014, section 3.3): A are the principal axes, given to parts one by one, in the order of
+  their variance, each to the part with the least product of variances so far that has room.
+- ``rotate=opq`` (section 3.2) starts there and makes ``sum |x A - y'|^2`` small over A, codebooks and codes. In each
+  round the points x A take one round of Lloyd's iterations in each part, which gives y'. Then A = U V^T, where X^T Y'
+  = U S V^T is a singular value decomposition (orthogonal Procrustes). At the end k-means runs to convergence.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import Codec, SmallCodes, expect_planned, param, rows_at_once
+from embshrink.methods.base import (
+    Codec,
+    Codes,
+    Context,
+    SmallCodes,
+    State,
+    expect_planned,
+    param,
+    resolved,
+    rows_at_once,
+)
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import stable_product
 from embshrink.numerics.linalg import eigen, gram, project
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
+from embshrink.numerics.progress import count_progress
+from embshrink.storage.arrays import AnyArray, ByteArray, DoubleArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 POINTS_PER_CENTROID = 256
 LEAST_SAMPLE = 65_536
 OPQ_ROUNDS = 30
 BLOCK = 4096
+
+CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]  # uint8 or uint16
 
 
 @dataclass(frozen=True)
@@ -50,7 +80,7 @@ class PQ(Codec):
     iterations: int = param(25, "k-means rounds at most", low=1, high=1000)
     sample: int | None = param(None, "rows to train on; 256 a centroid, at least 65,536, by default", low=1)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> PQ:
         subspaces = max(1, d // 2) if self.subspaces is None else self.subspaces
         if subspaces > d:
             raise StepError("pq cannot cut a vector into more parts than it has numbers",
@@ -59,109 +89,116 @@ class PQ(Codec):
         sample = self.sample or max(LEAST_SAMPLE, POINTS_PER_CENTROID * centroids)
         return replace(self, subspaces=subspaces, centroids=centroids, sample=max(centroids, min(sample, n)))
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> PQ:
         width = self._code_bits()
         subspaces = min(c, int(bits // width))
         if subspaces < 1:
             raise StepError("pq cannot spend so few bits a word", expected=f">= {width}", found=bits)
         return replace(self, subspaces=subspaces)
 
-    def _code_bits(self):
+    def _code_bits(self) -> int:
         return 4 if self.centroids <= 16 else 8 if self.centroids <= 256 else 16
 
-    def plan(self, n, c):
-        bits = self._code_bits()
-        codes = {4: (np.uint8, -(-self.subspaces // 2)), 8: (np.uint8, self.subspaces),
-                 16: (np.uint16, self.subspaces)}
-        dtype, width = codes[bits]
-        plan = {"state.codebook": (np.dtype(np.float32), (self.centroids, c))}
+    def _code_dtype(self) -> np.dtype[np.unsignedinteger]:
+        return np.dtype(np.uint8) if self.centroids <= 256 else np.dtype(np.uint16)
+
+    def plan(self, n: int, c: int) -> Layout:
+        subspaces = resolved(self.subspaces)
+        width = -(-subspaces // 2) if self._code_bits() == 4 else subspaces
+        plan: Layout = {"state.codebook": (np.dtype(np.float32), (self.centroids, c))}
         if self.rotate != "none":
             plan["state.rotation"] = (np.dtype(np.float32), (c, c))
         if self.normalize == "columns":
             plan["state.scale"] = (np.dtype(np.float32), (c,))
-        return {**plan, "codes.codes": (np.dtype(dtype), (n, width))}
+        return {**plan, "codes.codes": (self._code_dtype(), (n, width))}
 
-    def _bounds(self, c):
+    def _bounds(self, c: int) -> list[tuple[int, int]]:
         """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
-        width, longer = divmod(c, self.subspaces)
-        starts = [m * width + min(m, longer) for m in range(self.subspaces + 1)]
+        subspaces = resolved(self.subspaces)
+        width, longer = divmod(c, subspaces)
+        starts = [m * width + min(m, longer) for m in range(subspaces + 1)]
         return list(zip(starts, starts[1:]))
 
-    def fit(self, matrix, context):
+    # ------------------------------------------------------------ training
+
+    def fit(self, matrix: Matrix, context: Context) -> State:
         n, c = matrix.shape
-        rows = np.sort(context.rng.choice(n, self.sample, replace=False))
-        sample, state = matrix[rows], {}
+        rows = np.sort(context.rng.choice(n, resolved(self.sample), replace=False))
+        sample = matrix[rows]
+        state: dict[str, AnyArray] = {}
         if self.normalize == "columns":
             spread = np.sqrt(np.square(sample, dtype=np.float64).mean(axis=0))
-            state["scale"] = np.where(spread > 0, spread, 1).astype(np.float32)
-            sample = sample / state["scale"]
-        if self.rotate != "none":
-            axes = _balanced_axes(sample, self._bounds(c))
-            state["rotation"] = np.ascontiguousarray(axes.T)  # as decoding needs it
-            sample = sample @ axes
-        state["codebook"] = self._train(sample, "k-means++", context)
+            scale = np.where(spread > 0, spread, 1).astype(np.float32)
+            state["scale"], sample = scale, sample / scale
+        if self.rotate == "none":
+            return {**state, "codebook": self._train(sample, "k-means++", context)}
+        axes = _balanced_axes(sample, self._bounds(c))
+        rotation = np.ascontiguousarray(axes.T)  # as decoding needs it
+        sample = sample @ axes
+        codebook = self._train(sample, "k-means++", context)
         if self.rotate == "opq":
-            whole = sample @ state["rotation"]
-            state.update(self._optimise_rotation(whole, state, context))
-        return state
+            rotation, codebook = self._optimise_rotation(sample @ rotation, rotation, codebook, context)
+        return {**state, "rotation": rotation, "codebook": codebook}
 
-    def _train(self, sample, start, context):
+    def _train(self, sample: FloatArray, start: str | FloatArray, context: Context) -> FloatArray:
         """Return the codebook of each part's k-means, begun by k-means++ or at the codebook `start`."""
         bounds = self._bounds(sample.shape[1])
         codebook = np.empty((self.centroids, sample.shape[1]), np.float32)
         seeds = context.rng.integers(2**63, size=len(bounds))
 
-        def train(first, last):
+        def train(first: int, last: int) -> None:
             for m in range(first, last):
                 part = slice(*bounds[m])
                 codebook[:, part], _ = clustering.kmeans(
                     sample[:, part], self.centroids, np.random.default_rng(seeds[m]),
                     init=start if isinstance(start, str) else start[:, part], iterations=self.iterations)
 
-        done = 0
-
-        def report(count):
-            nonlocal done
-            done += count
-            context.progress("training pq", done, len(bounds))
-
-        map_blocks(train, len(bounds), 1, report)
+        map_blocks(train, len(bounds), 1, count_progress(context.progress, "training pq", len(bounds)))
         return codebook
 
-    def _optimise_rotation(self, sample, state, context):
-        """Alternate between rounding to the codebook and turning the space towards what it is rounded to."""
-        bounds = self._bounds(sample.shape[1])
-        rotation, codebook = state["rotation"].T, state["codebook"].copy()
+    def _optimise_rotation(
+        self, sample: FloatArray, rotation: FloatArray, codebook: FloatArray, context: Context
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the rotation and the codebook of OPQ, begun with those of the principal axes."""
+        axes = rotation.T
         for done in range(OPQ_ROUNDS):
-            turned = project(sample, rotation)
-            rounded = np.empty(sample.shape[::-1], np.float32)
-
-            def improve(first, last, turned=turned, rounded=rounded):
-                for m in range(first, last):
-                    part = slice(*bounds[m])
-                    codebook[:, part], labels = clustering.lloyd_round(turned[:, part], codebook[:, part])
-                    for column in range(*bounds[m]):
-                        rounded[column] = codebook[labels, column]
-
-            map_blocks(improve, len(bounds), 1)
-            rotation = _closest_rotation(sample, rounded)
+            codebook, quantized = self._lloyd_round(project(sample, axes), codebook)
+            axes = _closest_rotation(sample, quantized)
             context.progress("training opq", done + 1, OPQ_ROUNDS)
-        codebook = self._train(project(sample, rotation), codebook, context)
-        return {"rotation": np.ascontiguousarray(rotation.T), "codebook": codebook}
+        codebook = self._train(project(sample, axes), codebook, context)
+        return np.ascontiguousarray(axes.T), codebook
 
-    def encode(self, matrix, state, context):
+    def _lloyd_round(self, rotated: FloatArray, codebook: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the codebook after a round of k-means in each part, and rows quantized with it: columns, (c, n)."""
+        bounds = self._bounds(rotated.shape[1])
+        moved, quantized = np.empty_like(codebook), np.empty(rotated.shape[::-1], np.float32)
+
+        def improve(first: int, last: int) -> None:
+            for m in range(first, last):
+                part = slice(*bounds[m])
+                moved[:, part], labels = clustering.lloyd_round(rotated[:, part], codebook[:, part])
+                for column in range(*bounds[m]):
+                    quantized[column] = moved[labels, column]
+
+        map_blocks(improve, len(bounds), 1)
+        return moved, quantized
+
+    # ------------------------------------------------------------ coding
+
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
         n, c = matrix.shape
-        bounds, codebook = self._bounds(c), state["codebook"]
-        labels = np.empty((n, self.subspaces), np.uint8 if self.centroids <= 256 else np.uint16)
+        bounds, codebook = self._bounds(c), np.asarray(state["codebook"], np.float32)
+        scale, rotation = _scale_and_rotation(state)
+        labels = np.empty((n, len(bounds)), self._code_dtype())
         size = rows_at_once(c)
         for start in range(0, n, size):
             block = matrix[start : start + size]
-            if "scale" in state:
-                block = block / state["scale"]
-            if "rotation" in state:
-                block = block @ state["rotation"].T
+            if scale is not None:
+                block = block / scale
+            if rotation is not None:
+                block = block @ rotation.T
 
-            def label(first, last, block=block, start=start):
+            def label(first: int, last: int, block: FloatArray = block, start: int = start) -> None:
                 for m in range(first, last):
                     part = slice(*bounds[m])
                     labels[start : start + size, m] = clustering.nearest_centroids(block[:, part], codebook[:, part])
@@ -170,116 +207,160 @@ class PQ(Codec):
             context.progress("encoding", min(start + size, n), n)
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
-    def decoder(self, codes, state):
-        """Return what decodes rows as `decode` does, with the codebook laid out once."""
-        return _Decoder(self, codes, state).decode
+    def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
+        """Return a function that decodes rows as `decode` does, with the codebook laid out once."""
+        stored, groups = codes["codes"], self._lay_out(np.asarray(state["codebook"], np.float32))
 
-    def decode(self, codes, state, rows):
-        return _Decoder(self, codes, state).decode(rows)
+        def decode(rows: IntArray) -> FloatArray:
+            labels = self._unpack(stored[rows])
+            found = [centroids[labels[:, own], places].view(np.float32) for own, places, centroids in groups]
+            return _rotate_back(found[0] if len(found) == 1 else np.concatenate(found, axis=1), state)
 
-    def labels(self, packed):
-        """Return the codes of rows as they are stored, one a column: (n, subspaces)."""
-        return unpack_nibbles(packed, self.subspaces) if self._code_bits() == 4 else packed
+        return decode
 
-    def scores(self, codes, state, query):
-        """Return the dot product of a vector and every decoded row, by table: one look-up a part."""
-        query = query * state["scale"] if "scale" in state else query
-        if "rotation" in state:
-            query = state["rotation"] @ query
-        labels = self.labels(np.asarray(codes["codes"]))
-        total = np.zeros(len(labels), np.float32)
-        for m, (start, stop) in enumerate(self._bounds(len(query))):
-            total += (state["codebook"][:, start:stop] @ query[start:stop])[labels[:, m]]
-        return total
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        return self.decoder(codes, state)(rows)
 
-    def small_codes(self, codes, state):
-        if self._code_bits() > 8:
-            return None
-        book = np.zeros((1 << self._code_bits(), state["codebook"].shape[1]), np.float32)
-        book[: self.centroids] = state["codebook"]
-        turn = state["rotation"].astype(np.float64) if "rotation" in state else None
-        if "scale" in state:  # decoding multiplies in float32, and so does this where nothing comes between
-            book, turn = (book * state["scale"], None) if turn is None else (book, turn * state["scale"])
+    def _lay_out(self, codebook: FloatArray) -> list[tuple[slice, IntArray, AnyArray]]:
+        """Return the codebook such that each centroid is one item: an item is copied whole, not number by number.
 
-        def labels(rows):
-            return self.labels(codes["codes"][rows])
-
-        finish = None if turn is None else functools.partial(_finish, state=state)
-        return SmallCodes(labels, np.array([start for start, _ in self._bounds(book.shape[1])]), book, turn, finish)
-
-    def check(self, codes, state, n, c):
-        if self.subspaces is None or not 1 <= self.subspaces <= c:
-            raise FormatError("pq has an impossible number of subspaces", expected=f"1 to {c}", found=self.subspaces)
-        expect_planned(self.plan(n, c), codes, state)
-
-    def check_codes(self, codes, state):
-        labels = self.labels(np.asarray(codes["codes"]))
-        if labels.size and int(labels.max()) >= len(state["codebook"]):
-            raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
-                              found=int(labels.max()))
-
-
-class _Decoder:
-    """Codes and what they stand for, ready to decode rows."""
-
-    def __init__(self, codec, codes, state):
-        self._codec, self._codes, self._state = codec, codes["codes"], state
-        codebook, m = state["codebook"], codec.subspaces
-        self._dtype, self._parts = codebook.dtype, []
+        For the longer parts, and then for the others: which parts, their places in the array of centroids, and that
+        array, (k, parts) of void.
+        """
+        m = resolved(self.subspaces)
+        groups: list[tuple[slice, IntArray, AnyArray]] = []
         width, longer = divmod(codebook.shape[1], m)
         for first, last, size in ((0, longer, width + 1), (longer, m, width)):
             if first < last:
                 start = first * (width + 1)
                 numbers = np.ascontiguousarray(codebook[:, start : start + (last - first) * size])
-                parts = numbers.view(np.dtype((np.void, numbers.itemsize * size)))  # copied whole, not by numbers
-                self._parts.append((slice(first, last), np.arange(last - first), parts))
+                centroids = numbers.view(np.dtype((np.void, numbers.itemsize * size)))
+                groups.append((slice(first, last), np.arange(last - first), centroids))
+        return groups
 
-    def decode(self, rows):
-        """Return rows (k,) as (k, c) float32."""
-        labels = self._codec.labels(self._codes[rows])
-        found = [parts[labels[:, own], places].view(self._dtype) for own, places, parts in self._parts]
-        return _finish(found[0] if len(found) == 1 else np.concatenate(found, axis=1), self._state)
+    def _unpack(self, stored: AnyArray) -> CodeArray:
+        """Return the codes of rows as they are stored, one a column: (n, subspaces)."""
+        codes = np.asarray(stored, self._code_dtype())
+        return unpack_nibbles(codes, resolved(self.subspaces)) if self._code_bits() == 4 else codes
+
+    # ------------------------------------------------------------ search
+
+    def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
+        """Return the dot product of a vector and every decoded row, by table: one look-up a part."""
+        scale, rotation = _scale_and_rotation(state)
+        codebook = np.asarray(state["codebook"], np.float32)
+        query = query if scale is None else query * scale
+        query = query if rotation is None else rotation @ query
+        labels = self._unpack(np.asarray(codes["codes"]))
+        total = np.zeros(len(labels), np.float32)
+        for m, (start, stop) in enumerate(self._bounds(len(query))):
+            total += (codebook[:, start:stop] @ query[start:stop])[labels[:, m]]
+        return total
+
+    def small_codes(self, codes: Codes, state: State) -> SmallCodes | None:
+        if self._code_bits() > 8:
+            return None
+        scale, rotation = _scale_and_rotation(state)
+        codebook = np.zeros((1 << self._code_bits(), state["codebook"].shape[1]), np.float32)
+        codebook[: self.centroids] = state["codebook"]
+        transform = None if rotation is None else rotation.astype(np.float64)
+        if scale is not None and transform is None:  # decoding multiplies in float32, and so does this
+            codebook = codebook * scale
+        elif scale is not None and transform is not None:
+            transform = transform * scale
+        return SmallCodes(
+            codes=lambda rows: np.asarray(self._unpack(codes["codes"][rows]), np.uint8),
+            starts=np.array([start for start, _ in self._bounds(codebook.shape[1])]), codebook=codebook,
+            transform=transform,
+            finish=None if transform is None else functools.partial(_rotate_back, state=state),
+        )
+
+    # ------------------------------------------------------------ checking
+
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
+        if self.subspaces is None or not 1 <= self.subspaces <= c:
+            raise FormatError("pq has an impossible number of subspaces", expected=f"1 to {c}", found=self.subspaces)
+        expect_planned(self.plan(n, c), codes, state)
+
+    def check_codes(self, codes: Codes, state: State) -> None:
+        labels = self._unpack(np.asarray(codes["codes"]))
+        if labels.size and int(labels.max()) >= len(state["codebook"]):
+            raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
+                              found=int(labels.max()))
 
 
-def _finish(decoded, state):
-    """Return rows, (k, c) float32, turned and scaled back."""
-    if "rotation" in state:
-        decoded = stable_product(decoded, state["rotation"])
-    return decoded * state["scale"] if "scale" in state else decoded
+def _scale_and_rotation(state: State) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return what a state has of both."""
+    scale, rotation = state.get("scale"), state.get("rotation")
+    return (None if scale is None else np.asarray(scale, np.float32),
+            None if rotation is None else np.asarray(rotation, np.float32))
 
 
-def pack_nibbles(labels):
-    """Pack (n, m) values below 16 into (n, ceil(m / 2)) bytes: the first half low, the second half high."""
+def _rotate_back(decoded: FloatArray, state: State) -> FloatArray:
+    """Return rows, (k, c) float32, rotated and scaled back."""
+    scale, rotation = _scale_and_rotation(state)
+    if rotation is not None:
+        decoded = stable_product(decoded, rotation)
+    return decoded if scale is None else decoded * scale
+
+
+def pack_nibbles(labels: CodeArray) -> ByteArray:
+    """Pack codes of 4 bits, two in a byte: the first half of a row's codes low, the second half high.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape (n, m), unsigned
+        Below 16.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, ceil(m / 2)), uint8
+    """
     half = -(-labels.shape[1] // 2)
-    packed = labels[:, :half].copy()
-    packed[:, : labels.shape[1] - half] |= labels[:, half:] << 4
+    packed = np.array(labels[:, :half], np.uint8, order="C")
+    packed[:, : labels.shape[1] - half] |= np.asarray(labels[:, half:], np.uint8) << 4
     return packed
 
 
-def unpack_nibbles(packed, m):
-    """Return the (n, m) values that `pack_nibbles` packed."""
+def unpack_nibbles(packed: CodeArray, m: int) -> ByteArray:
+    """Return the codes that `pack_nibbles` packed.
+
+    Parameters
+    ----------
+    packed : numpy.ndarray, shape (n, ceil(m / 2)), uint8
+    m : int
+        Codes of a row.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, m), uint8
+    """
     half = packed.shape[1]
-    return np.concatenate([packed & 15, packed[:, : m - half] >> 4], axis=1)
+    whole = np.asarray(packed, np.uint8)
+    return np.concatenate([whole & 15, whole[:, : m - half] >> 4], axis=1)
 
 
-def _closest_rotation(sample, rounded):
-    """Return the rotation, (c, c), that brings the rows of `sample`, (n, c), closest to columns of `rounded`."""
+def _closest_rotation(sample: FloatArray, quantized: FloatArray) -> FloatArray:
+    """Return the rotation, (c, c), that brings the rows of `sample`, (n, c), closest to columns of `quantized`."""
 
-    def products(start, stop):
-        return sample[start:stop].astype(np.float64).T @ rounded[:, start:stop].T.astype(np.float64)
+    def products(start: int, stop: int) -> DoubleArray:
+        return sample[start:stop].astype(np.float64).T @ quantized[:, start:stop].T.astype(np.float64)
 
-    total = sum(map_blocks(products, len(sample), BLOCK))
+    total: DoubleArray = np.zeros((sample.shape[1], len(quantized)))
+    for part in map_blocks(products, len(sample), BLOCK):
+        total = total + part
     with one_blas_thread():
         left, _, right = np.linalg.svd(total)
-    return (left @ right).astype(np.float32)
+    rotation: FloatArray = (left @ right).astype(np.float32)
+    return rotation
 
 
-def _balanced_axes(sample, bounds):
+def _balanced_axes(sample: FloatArray, bounds: list[tuple[int, int]]) -> FloatArray:
     """Return the principal axes of `sample`, (c, c), dealt to parts so that their variance products are level."""
     values, vectors = eigen(gram(sample, mean=sample.mean(axis=0, dtype=np.float64)))
     logs = np.log(np.maximum(values, values[0] * 1e-9 + 1e-300))
     room = [stop - start for start, stop in bounds]
-    parts = [[] for _ in bounds]
+    parts: list[list[int]] = [[] for _ in bounds]
     product = np.zeros(len(bounds))
     for axis, value in enumerate(logs - logs.min()):
         free = [m for m in range(len(bounds)) if len(parts[m]) < room[m]]

@@ -1,4 +1,9 @@
-"""prune: keep some words' vectors, the most frequent or the most typical; the others share the nearest kept one."""
+"""prune: keep some words' vectors, the most frequent or the most typical; the others share the nearest kept one.
+
+A removed word i has the row of ``argmax_j cos(x_i, x_j)`` over the kept words j. ``select=facility`` keeps the set S
+that makes ``sum_i w_i max_{j in S} cos(x_i, x_j)`` large: greedily on a graph of nearest neighbours, then as
+k-medoids do. See `embshrink.numerics.facility`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,11 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import ShapeError
-from embshrink.methods.base import RowStep, param
+from embshrink.methods.base import Context, RowStep, param, resolved
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics.arrays import row_norms, unit_rows
-from embshrink.storage.disk_rows import on_blocks
+from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.storage.disk_rows import Matrix, on_blocks
 
 LEAST_KEPT = 20_000
 
@@ -50,20 +56,20 @@ class Prune(RowStep):
     norms: bool = param(False, "store each word's length relative to its vector's (2 bytes a word)")
 
     @property
-    def weighs(self):
-        """Whether the words' frequencies matter."""
+    def weighs(self) -> bool:
         return self.select == "frequency" or self.weighted
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Prune:
         keep = max(LEAST_KEPT, n // 10) if self.keep is None else self.keep
         return replace(self, keep=max(1, min(keep, n)))
 
-    def plan(self, n, d):
-        typical = self.select == "facility" and self.keep < n
+    def plan(self, n: int, d: int) -> tuple[int, set[str]]:
+        keep = resolved(self.keep)
+        typical = self.select == "facility" and keep < n
         parts = (("scale", self.norms), ("owners", typical))
-        return self.keep, {name for name, needed in parts if needed}
+        return keep, {name for name, needed in parts if needed}
 
-    def reduce(self, matrix, context):
+    def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
         from embshrink.numerics.assignment import best_targets
 
         n = len(matrix)
@@ -84,46 +90,50 @@ class Prune(RowStep):
         scale = self._scale(lengths, kept, rows) if self.norms else None
         return RowMap(rows, len(kept), owners=kept, scale=scale), matrix.take(kept, axis=0)
 
-    def _scale(self, lengths, kept, rows):
+    @staticmethod
+    def _scale(lengths: FloatArray, kept: IntArray, rows: IntArray) -> FloatArray:
+        """Return each word's length relative to its row's, rounded as the file will hold it."""
         of_row = lengths[kept][rows]
         scale = np.divide(lengths, of_row, out=np.ones_like(lengths), where=of_row > 0)
         return np.minimum(scale, np.finfo(np.float16).max).astype(np.float16).astype(np.float32)
 
-    def _kept(self, matrix, context):
-        """Return the ids to keep, ascending: the protected, then the most frequent."""
-        protected = np.unique(context.protected)
-        if len(protected) > self.keep:
-            raise ShapeError("more words are protected than may be kept", expected=f"<= {self.keep}",
+    def _kept(self, matrix: Matrix, context: Context) -> IntArray:
+        """Return the ids to keep, ascending: the protected, then the most frequent or most typical."""
+        keep, protected = resolved(self.keep), np.unique(context.protected)
+        if len(protected) > keep:
+            raise ShapeError("more words are protected than may be kept", expected=f"<= {keep}",
                              found=len(protected), hint="Raise keep, or protect fewer words.")
-        if self.select == "facility" and self.keep < len(matrix):
-            return self._kept_by_facility(matrix, context, protected)
-        frequency = context.weights if context.leading is None else context.leading
-        order = np.argsort(-frequency, kind="stable")
-        free = order[~np.isin(order, protected)][: self.keep - len(protected)]
-        return self._with_zero(matrix, np.concatenate([protected, free]), protected)
+        if self.select == "facility" and keep < len(matrix):
+            kept = self._kept_by_facility(matrix, context, protected)
+        else:
+            order = context.by_frequency()
+            free = order[~np.isin(order, protected)][: keep - len(protected)]
+            kept = np.concatenate([protected, free])
+        return _with_zero(matrix, kept, protected)
 
-    def _kept_by_facility(self, matrix, context, protected):
+    def _kept_by_facility(self, matrix: Matrix, context: Context, protected: IntArray) -> IntArray:
         from embshrink.numerics.assignment import best_targets
         from embshrink.numerics.facility import facility_location, polish_medoids
 
-        n = len(matrix)
+        vectors = np.asarray(matrix, np.float32)  # refused where rows on disk are too many for memory
+        n = len(vectors)
         weights = context.weights * n if self.weighted else np.ones(n)
-        kept = facility_location(matrix, self.keep, weights, context.rng, fixed=protected,
+        kept = facility_location(vectors, resolved(self.keep), weights, context.rng, fixed=protected,
                                  neighbours=self.neighbours, progress=context.progress)
         for done in range(self.polish):
-            match, _ = best_targets(matrix, unit_rows(matrix[kept]))
-            moved = polish_medoids(matrix, kept, match, weights, protected)
+            match, _ = best_targets(vectors, unit_rows(vectors[kept]))
+            moved = polish_medoids(vectors, kept, match, weights, protected)
             context.progress("polishing", done + 1, self.polish)
             if np.array_equal(moved, kept):
                 break
             kept = moved
-        return self._with_zero(matrix, kept, protected)
+        return kept
 
-    @staticmethod
-    def _with_zero(matrix, kept, protected):
-        """Return the kept rows, ascending, with a zero row among them if the matrix has any."""
-        zeros = np.flatnonzero(~on_blocks(lambda block: block.any(axis=1), matrix))
-        if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
-            free = np.flatnonzero(~np.isin(kept, protected))
-            kept[free[-1]] = zeros[0]
-        return np.sort(kept)
+
+def _with_zero(matrix: Matrix, kept: IntArray, protected: IntArray) -> IntArray:
+    """Return the kept rows, ascending, with a zero row among them if the matrix has any."""
+    zeros = np.flatnonzero(~on_blocks(lambda block: np.asarray(block.any(axis=1)), matrix))
+    if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
+        free = np.flatnonzero(~np.isin(kept, protected))
+        kept[free[-1]] = zeros[0]
+    return np.sort(kept)

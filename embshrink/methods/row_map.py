@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from embshrink.numerics.arrays import narrowest_uint
+from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, StoredArray
+
 
 @dataclasses.dataclass
 class RowMap:
@@ -23,24 +26,30 @@ class RowMap:
         Word vector = scale * row; None for 1.
     """
 
-    rows: np.ndarray
+    rows: IntArray
     count: int
-    owners: np.ndarray | None = None
-    scale: np.ndarray | None = None
+    owners: IntArray | None = None
+    scale: FloatArray | None = None
 
     @classmethod
-    def identity(cls, n):
+    def identity(cls, n: int) -> RowMap:
         """Return the map of n words that each have their own row."""
         ids = np.arange(n)
         return cls(ids, n, ids)
 
     @property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         """Whether word i has row i, its own, unscaled."""
         return (self.scale is None and self.owners is not None and self.count == len(self.rows)
                 and np.array_equal(self.rows, np.arange(self.count)))
 
-    def then(self, after):
+    @property
+    def first_words_own(self) -> bool:
+        """Whether each row's owner is the first word that has it: then owners need not be stored."""
+        _, first = np.unique(self.rows, return_index=True)
+        return self.owners is not None and np.array_equal(first, self.owners)
+
+    def then(self, after: RowMap) -> RowMap:
         """Return the map that applies `after` to this map's rows."""
         dropped = self.rows < 0
         rows = np.where(dropped, -1, after.rows[np.where(dropped, 0, self.rows)])
@@ -53,8 +62,8 @@ class RowMap:
             owners = self.owners[after.owners]
         return RowMap(rows, after.count, owners, scale)
 
-    def take(self, ids):
-        """Return the map of these words, numbered anew in this order; every owner is among them."""
+    def take(self, ids: IntArray) -> RowMap:
+        """Return the map of these words, numbered anew in this order; every owner must be among them."""
         if len(ids) == len(self.rows) and np.array_equal(ids, np.arange(len(ids))):
             return self
         new_id = np.full(len(self.rows), -1)
@@ -63,3 +72,40 @@ class RowMap:
             self.rows[ids], self.count, None if self.owners is None else new_id[self.owners],
             None if self.scale is None else self.scale[ids],
         )
+
+    def sections(self) -> dict[str, AnyArray]:
+        """Return the arrays that a file keeps of the map, by section name: none of the identity."""
+        if self.is_identity:
+            return {}
+        sections: dict[str, AnyArray] = {"map.rows": self.rows.astype(narrowest_uint(max(self.count - 1, 0)))}
+        if self.scale is not None:
+            sections["map.scale"] = self.scale.astype(np.float16)
+        if self.owners is not None and not self.first_words_own:
+            sections["map.owners"] = self.owners.astype(np.uint32)
+        return sections
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRowMap:
+    """A row map as an open file holds it: sections that are read where they are asked for.
+
+    Parameters
+    ----------
+    rows : array_like, shape (n,), unsigned
+        Row of each word.
+    count : int
+        How many rows there are; entries of `rows` may be larger in a damaged file.
+    owners : array_like, shape (count,), uint32, or None
+        None where `embshrink.methods.row_map.RowMap` has none, or each row's owner is its first word.
+    scale : array_like, shape (n,), float16, or None
+    """
+
+    rows: StoredArray
+    count: int
+    owners: StoredArray | None = None
+    scale: StoredArray | None = None
+
+    def sections(self) -> dict[str, StoredArray]:
+        """Return the file's sections of the map, by name."""
+        parts = {"map.rows": self.rows, "map.scale": self.scale, "map.owners": self.owners}
+        return {name: part for name, part in parts.items() if part is not None}

@@ -1,19 +1,38 @@
-"""rq: residual quantization. A vector is a sum of centroids, one of each codebook."""
+"""rq: residual quantization. A vector is a sum of centroids, one of each codebook.
+
+With codebooks C^1 ... C^M of k centroids each, ``state.codebooks``, (M, k, c), a row decodes as
+``x' = C^1[code_1] + ... + C^M[code_M]``.
+
+- Encode: beam search (Babenko and Lempitsky 2014), codebook by codebook. After stage m the `beam` best
+  prefixes of codes are kept. The error of one, without the |x|^2 that all share, is ``sum_i |C^i|^2 - 2 sum_i x . C^i
+  + 2 sum_{i<j} C^i . C^j`` over its centroids. The products of centroids with each other are computed once, those
+  with rows for a block of rows, so that to extend a prefix by a centroid takes m additions. ``beam=1`` is greedy:
+  each stage takes the centroid nearest to what is left.
+- Fit (Chen, Guan and Wang 2010): C^m by k-means of what the codes so far leave of a sample. Then `rounds` times
+  (Martinez et al. 2016): all centroids by least squares, given the codes, ``min_C |X - B C|^2`` with B,
+  (n, M k), the 0/1 matrix of the codes; and new codes. B^T B counts how often two centroids are used together. A
+  small pull towards the centroids as they were keeps it solvable.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from embshrink.errors import FormatError, StepError
-from embshrink.methods.base import Codec, expect_planned, param
+from embshrink.methods.base import Codec, Codes, Context, State, expect_planned, param, resolved
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
+from embshrink.numerics.progress import Progress, count_progress, no_progress
+from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 BLOCK = 1024
 RIDGE = 1e-3  # of a centroid's count: keeps the least squares solvable where a centroid is not used
+
+CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
 
 
 @dataclass(frozen=True)
@@ -41,114 +60,114 @@ class RQ(Codec):
     iterations: int = param(15, "k-means rounds at most", low=1, high=1000)
     sample: int = param(65_536, "rows to train on", low=1)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> RQ:
         codebooks = max(1, d // 10) if self.codebooks is None else self.codebooks
         centroids = min(self.centroids, n)
         return replace(self, codebooks=codebooks, centroids=centroids, sample=max(centroids, min(self.sample, n)))
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> RQ:
         width = 8 if self.centroids <= 256 else 16
         if bits < width:
             raise StepError("rq cannot spend so few bits a word", expected=f">= {width}", found=bits)
         return replace(self, codebooks=min(256, int(bits // width)))
 
-    def plan(self, n, c):
+    def _code_dtype(self) -> np.dtype[np.unsignedinteger]:
+        return np.dtype(np.uint8) if self.centroids <= 256 else np.dtype(np.uint16)
+
+    def plan(self, n: int, c: int) -> Layout:
+        codebooks = resolved(self.codebooks)
         return {
-            "state.codebooks": (np.dtype(np.float32), (self.codebooks, self.centroids, c)),
-            "codes.codes": (np.dtype(np.uint8 if self.centroids <= 256 else np.uint16), (n, self.codebooks)),
+            "state.codebooks": (np.dtype(np.float32), (codebooks, self.centroids, c)),
+            "codes.codes": (self._code_dtype(), (n, codebooks)),
         }
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         n, d = matrix.shape
         rows = np.sort(context.rng.choice(n, self.sample, replace=False))
         sample = np.ascontiguousarray(matrix[rows])
-        books = np.zeros((self.codebooks, self.centroids, d), np.float32)
-        rest = sample
-        for stage in range(self.codebooks):
-            books[stage], _ = clustering.kmeans(rest, self.centroids, context.rng, iterations=self.iterations)
-            codes = self._encode(sample, books[: stage + 1])
-            rest = sample - _sum(books, codes)
-            context.progress("training rq", stage + 1, self.codebooks + self.rounds)
+        stages = resolved(self.codebooks)
+        codebooks: FloatArray = np.zeros((stages, self.centroids, d), np.float32)
+        codes: IntArray = np.zeros((len(sample), 0), np.int64)
+        residual = sample
+        for stage in range(stages):
+            codebooks[stage], _ = clustering.kmeans(residual, self.centroids, context.rng, iterations=self.iterations)
+            codes = self._search(sample, codebooks[: stage + 1])
+            residual = sample - _sum(codebooks, codes)
+            context.progress("training rq", stage + 1, stages + self.rounds)
         for done in range(self.rounds):
-            books = _solve(sample, codes, books)
-            codes = self._encode(sample, books)
-            context.progress("training rq", self.codebooks + done + 1, self.codebooks + self.rounds)
-        return {"codebooks": books}
+            codebooks = _solve(sample, codes, codebooks)
+            codes = self._search(sample, codebooks)
+            context.progress("training rq", stages + done + 1, stages + self.rounds)
+        return {"codebooks": codebooks}
 
-    def _encode(self, matrix, books, progress=None):
+    def _search(self, matrix: Matrix, codebooks: FloatArray, progress: Progress = no_progress) -> IntArray:
+        """Return the codes of rows, (n, codebooks) int64, by beam search."""
         from embshrink.kernels.beam import encode_beam
 
-        stages, k, d = books.shape
-        flat = books.reshape(stages * k, d)
+        stages, k, d = codebooks.shape
+        centroids = codebooks.reshape(stages * k, d)
         with one_blas_thread():
-            cross = flat @ flat.T
-        norms = np.ascontiguousarray(np.diagonal(cross).reshape(stages, k))
-        columns = np.ascontiguousarray(flat.T)
+            cross = centroids @ centroids.T
+        squares = np.ascontiguousarray(np.diagonal(cross).reshape(stages, k))
+        columns = np.ascontiguousarray(centroids.T)
         codes = np.empty((len(matrix), stages), np.int64)
 
-        def work(start, stop):
-            encode_beam(matrix[start:stop] @ columns, cross, norms, self.beam, codes[start:stop])
+        def work(start: int, stop: int) -> None:
+            encode_beam(matrix[start:stop] @ columns, cross, squares, self.beam, codes[start:stop])
 
-        done = 0
-
-        def report(count):
-            nonlocal done
-            done += count
-            if progress:
-                progress("encoding", done, len(matrix))
-
-        map_blocks(work, len(matrix), BLOCK, report)
+        map_blocks(work, len(matrix), BLOCK, count_progress(progress, "encoding", len(matrix)))
         return codes
 
-    def encode(self, matrix, state, context):
-        codes = self._encode(matrix, state["codebooks"], context.progress)
-        return {"codes": codes.astype(np.uint8 if self.centroids <= 256 else np.uint16)}
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
+        codes = self._search(matrix, np.asarray(state["codebooks"], np.float32), context.progress)
+        return {"codes": codes.astype(self._code_dtype())}
 
-    def decode(self, codes, state, rows):
-        return _sum(state["codebooks"], codes["codes"][rows])
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        labels = np.asarray(codes["codes"][rows], self._code_dtype())
+        return _sum(np.asarray(state["codebooks"], np.float32), labels)
 
-    def scores(self, codes, state, query):
+    def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
         """Return the dot product of a vector and every decoded row, by table."""
-        tables = state["codebooks"] @ query.astype(np.float32)
-        labels = np.asarray(codes["codes"])
-        total = tables[0][labels[:, 0]]
+        tables = np.asarray(state["codebooks"], np.float32) @ query.astype(np.float32)
+        labels = np.asarray(codes["codes"], self._code_dtype())
+        total: FloatArray = tables[0][labels[:, 0]]
         for stage in range(1, len(tables)):
             total += tables[stage][labels[:, stage]]
         return total
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.codebooks is None:
             raise FormatError("rq has no number of codebooks")
         expect_planned(self.plan(n, c), codes, state)
 
-    def check_codes(self, codes, state):
-        labels = np.asarray(codes["codes"])
+    def check_codes(self, codes: Codes, state: State) -> None:
+        labels = np.asarray(codes["codes"], self._code_dtype())
         if labels.size and int(labels.max()) >= self.centroids:
             raise FormatError("a code names a centroid that is not there", expected=f"< {self.centroids}",
                               found=int(labels.max()))
 
 
-def _sum(books, codes):
+def _sum(codebooks: FloatArray, codes: CodeArray) -> FloatArray:
     """Add up the centroids of each row, in the order of the codebooks."""
-    total = books[0][codes[:, 0]]
+    total: FloatArray = codebooks[0][codes[:, 0]]
     for stage in range(1, codes.shape[1]):
-        total = total + books[stage][codes[:, stage]]
+        total = total + codebooks[stage][codes[:, stage]]
     return total
 
 
-def _solve(sample, codes, books):
+def _solve(sample: FloatArray, codes: IntArray, codebooks: FloatArray) -> FloatArray:
     """Return the codebooks that fit rows best given their codes, by least squares; unused centroids stay."""
     from scipy.linalg import solve
 
     from embshrink.kernels.beam import count_pairs
 
-    stages, k, d = books.shape
-    counts = np.zeros((stages * k, stages * k))
+    stages, k, d = codebooks.shape
+    counts: DoubleArray = np.zeros((stages * k, stages * k))
     count_pairs(codes, k, counts)
     sums = np.concatenate([clustering.cluster_sums(sample, codes[:, stage], k)[0] for stage in range(stages)])
     used = np.diagonal(counts).copy()
     pull = np.where(used > 0, RIDGE * used, 1.0)
     counts[np.diag_indices_from(counts)] += pull
     with one_blas_thread():
-        solved = solve(counts, sums + pull[:, None] * books.reshape(-1, d), assume_a="pos")
+        solved: DoubleArray = solve(counts, sums + pull[:, None] * codebooks.reshape(-1, d), assume_a="pos")
     return solved.reshape(stages, k, d).astype(np.float32)

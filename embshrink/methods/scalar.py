@@ -1,4 +1,10 @@
-"""scalar: every number as one of 2 to 256 evenly spaced values."""
+"""scalar: every number as one of 2 to 256 evenly spaced values.
+
+Column j has the values ``low_j + step_j * l`` for l = 0 ... 2^bits - 1. Encode: l is the nearest one, clipped to the
+ends of the range; levels are packed, the lowest bit first. The range is ``centre - r`` to ``centre + r``, with the r
+that leaves the least squared error on a sample, clipping included, by golden-section search between 0 and the largest
+magnitude (May et al. 2019).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,11 @@ from typing import ClassVar
 import numpy as np
 
 from embshrink.errors import StepError
-from embshrink.methods.base import Codec, SmallCodes, expect_planned, halves, param
+from embshrink.methods.base import Codec, Codes, Context, SmallCodes, State, expect_planned, param, unpack_pairs
 from embshrink.numerics.parallel import blocks, map_blocks
+from embshrink.numerics.progress import Progress
+from embshrink.storage.arrays import ByteArray, DoubleArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 GOLDEN = (np.sqrt(5) - 1) / 2
 NUMBERS = 1 << 22  # of a sample that are looked at together
@@ -39,73 +48,88 @@ class Scalar(Codec):
     per: str = param("column", "what a range is for", choices=("column", "matrix"))
     sample: int = param(65_536, "rows to find the range on", low=1)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Scalar:
         return self
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> Scalar:
         if bits < c:
             raise StepError("scalar cannot spend so few bits a word", expected=f">= {c}", found=bits,
                             hint="Use pq or iiq.")
         return replace(self, bits=min(8, int(bits // c)))
 
-    def plan(self, n, c):
+    def plan(self, n: int, c: int) -> Layout:
         return {
             "state.low": (np.dtype(np.float32), (c,)),
             "state.step": (np.dtype(np.float32), (c,)),
             "codes.codes": (np.dtype(np.uint8), (n, -(-c * self.bits // 8))),
         }
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         rows = np.sort(context.rng.choice(len(matrix), min(len(matrix), self.sample), replace=False))
         sample = matrix[rows]
         c = matrix.shape[1]
         if self.per == "column":
-            centre, at_once = sample.mean(axis=0, dtype=np.float64), max(1, NUMBERS // max(1, len(sample)))
-            reach = np.concatenate([best_reach(
-                np.ascontiguousarray((sample[:, start:stop] - centre[start:stop]).T), self.bits,
-                lambda stage, done, total, start=start, stop=stop: context.progress(
-                    stage, start * total + done * (stop - start), c * total),
-            ) for start, stop in blocks(c, at_once)])
+            centre = sample.mean(axis=0, dtype=np.float64)
+            reach = self._reach_of_columns(sample, centre, context.progress)
         else:
             centre, reach = np.zeros(1), best_reach(sample.reshape(1, -1), self.bits, context.progress)
         return {"low": np.broadcast_to(centre - reach, c).astype(np.float32),
                 "step": np.broadcast_to(2 * reach / (2**self.bits - 1), c).astype(np.float32)}
 
-    def encode(self, matrix, state, context):
+    def _reach_of_columns(self, sample: FloatArray, centre: DoubleArray, progress: Progress) -> DoubleArray:
+        """Return the half-width of each column's range about its centre, some columns at a time."""
+        c, found = len(centre), []
+        for start, stop in blocks(c, max(1, NUMBERS // max(1, len(sample)))):
+
+            def report(stage: str, done: int, total: int | None, /, start: int = start, stop: int = stop) -> None:
+                progress(stage, start * SEARCHES + done * (stop - start), c * SEARCHES)
+
+            columns = np.ascontiguousarray((sample[:, start:stop] - centre[start:stop]).T)
+            found.append(best_reach(columns, self.bits, report))
+        return np.concatenate(found)
+
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
         n, c = matrix.shape
         packed = np.empty((n, -(-c * self.bits // 8)), np.uint8)
-        step = np.where(state["step"] > 0, state["step"], 1)
+        low, step = _low_and_step(state)
+        step = np.where(step > 0, step, np.float32(1))
 
-        def work(start, stop):
-            levels = np.rint((matrix[start:stop] - state["low"]) / step)
+        def work(start: int, stop: int) -> None:
+            levels = np.rint((matrix[start:stop] - low) / step)
             packed[start:stop] = pack_bits(np.clip(levels, 0, 2**self.bits - 1).astype(np.uint8), self.bits)
 
         map_blocks(work, n, max(1, ENCODED // c))
         return {"codes": packed}
 
-    def decode(self, codes, state, rows):
-        levels = unpack_bits(codes["codes"][rows], self.bits, len(state["low"]))
-        return levels.astype(np.float32) * state["step"] + state["low"]
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
+        low, step = _low_and_step(state)
+        levels = unpack_bits(np.asarray(codes["codes"][rows], np.uint8), self.bits, len(low))
+        return levels.astype(np.float32) * step + low
 
-    def small_codes(self, codes, state):
+    def small_codes(self, codes: Codes, state: State) -> SmallCodes | None:
         if self.bits > 4:
             return None
-        low, step, c = state["low"], state["step"], len(state["low"])
+        low, step = _low_and_step(state)
+        c = len(low)
         together = 1 if self.bits == 3 else 4 // self.bits  # numbers in a code
         starts = np.arange(0, c, together)
         levels = np.arange(16)[:, None] >> np.arange(c) % together * self.bits & 2**self.bits - 1
 
-        def labels(rows):
-            packed = codes["codes"][rows]
-            return unpack_bits(packed, 3, c) if self.bits == 3 else halves(packed, len(starts))
+        def unpack(rows: slice) -> ByteArray:
+            packed = np.asarray(codes["codes"][rows], np.uint8)
+            return unpack_bits(packed, 3, c) if self.bits == 3 else unpack_pairs(packed, len(starts))
 
-        return SmallCodes(labels, starts, levels.astype(np.float32) * step + low)
+        return SmallCodes(unpack, starts, levels.astype(np.float32) * step + low)
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         expect_planned(self.plan(n, c), codes, state)
 
 
-def best_reach(columns, bits, progress):
+def _low_and_step(state: State) -> tuple[FloatArray, FloatArray]:
+    return np.asarray(state["low"], np.float32), np.asarray(state["step"], np.float32)
+
+
+def best_reach(columns: FloatArray | DoubleArray, bits: int, progress: Progress) -> DoubleArray:
     """Return for each row of `columns` the half-width of the range that loses least, by golden-section search.
 
     Parameters
@@ -119,51 +143,66 @@ def best_reach(columns, bits, progress):
     -------
     numpy.ndarray, shape (ranges,), float64
     """
-    top = 2**bits - 1
-    largest = np.abs(columns).max(axis=1).astype(np.float64)
-
-    def loss(reach):
-        lost = np.empty(len(columns))
-
-        def work(start, stop):
-            for row in range(start, stop):
-                width = np.float32(max(reach[row], 1e-30))
-                step = 2 * width / np.float32(top)
-                total = 0.0
-                for first, last in blocks(columns.shape[1], NUMBERS):
-                    numbers = columns[row, first:last].astype(np.float64)
-                    levels = np.clip(np.rint((numbers + width) / step), 0, top)
-                    total += np.square(levels * step - width - numbers).sum()
-                lost[row] = total
-
-        map_blocks(work, len(columns), 1)
-        return lost
-
-    low, high = np.zeros(len(columns)), largest.copy()
+    low: DoubleArray = np.zeros(len(columns))
+    high = np.abs(columns).max(axis=1).astype(np.float64)
     inner, outer = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    loss_inner, loss_outer = loss(inner), loss(outer)
+    loss_inner, loss_outer = _rounding_losses(columns, bits, inner), _rounding_losses(columns, bits, outer)
     for done in range(SEARCHES):
         left = loss_inner < loss_outer
         low, high = np.where(left, low, inner), np.where(left, outer, high)
         new = np.where(left, high - GOLDEN * (high - low), low + GOLDEN * (high - low))
-        loss_new = loss(new)
+        loss_new = _rounding_losses(columns, bits, new)
         inner, outer = np.where(left, new, outer), np.where(left, inner, new)
         loss_inner, loss_outer = np.where(left, loss_new, loss_outer), np.where(left, loss_inner, loss_new)
         progress("finding ranges", done + 1, SEARCHES)
-    return (low + high) / 2
+    reach: DoubleArray = (low + high) / 2
+    return reach
 
 
-def pack_bits(levels, bits):
-    """Pack (n, c) values of so many bits into (n, ceil(c * bits / 8)) bytes, lowest bits first."""
+def _rounding_losses(columns: FloatArray | DoubleArray, bits: int, reach: DoubleArray) -> DoubleArray:
+    """Return for each row the squared error of rounding its numbers to ``2 ** bits`` values from -reach to reach."""
+    top = 2**bits - 1
+    lost = np.empty(len(columns))
+
+    def work(start: int, stop: int) -> None:
+        for row in range(start, stop):
+            width = np.float32(max(reach[row], 1e-30))
+            step = 2 * width / np.float32(top)
+            total = 0.0
+            for first, last in blocks(columns.shape[1], NUMBERS):
+                numbers = columns[row, first:last].astype(np.float64)
+                levels = np.clip(np.rint((numbers + width) / step), 0, top)
+                total += np.square(levels * step - width - numbers).sum()
+            lost[row] = total
+
+    map_blocks(work, len(columns), 1)
+    return lost
+
+
+def pack_bits(levels: ByteArray, bits: int) -> ByteArray:
+    """Pack values of so many bits end to end, lowest bits first; each row begins with a byte of its own.
+
+    Parameters
+    ----------
+    levels : numpy.ndarray, shape (n, c), uint8
+        Below ``2 ** bits``.
+    bits : int
+        1 to 8.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, ceil(c * bits / 8)), uint8
+    """
     if bits == 8:
         return levels
     flags = (levels[:, :, None] >> np.arange(bits, dtype=np.uint8)) & 1
     return np.packbits(flags.reshape(len(levels), -1), axis=1, bitorder="little")
 
 
-def unpack_bits(packed, bits, c):
-    """Return the (n, c) values that `pack_bits` packed."""
+def unpack_bits(packed: ByteArray, bits: int, c: int) -> ByteArray:
+    """Return the values, (n, c) uint8, that `pack_bits` packed."""
     if bits == 8:
         return packed
     flags = np.unpackbits(packed, axis=1, count=c * bits, bitorder="little").reshape(len(packed), c, bits)
-    return (flags << np.arange(bits, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
+    levels: ByteArray = (flags << np.arange(bits, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
+    return levels

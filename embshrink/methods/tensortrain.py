@@ -1,4 +1,21 @@
-"""tensortrain: the table as a chain of small tensors, the slices of which are multiplied to give a row."""
+"""tensortrain: the table as a chain of small tensors, whose slices are multiplied to give a row.
+
+Row numbers are written in k digits i_1 ... i_k of radices I_1 ... I_k, and column numbers in digits j_1 ... j_k of
+radices J_1 ... J_k (`radices`). So the table is a tensor T with an axis for each pair, T[i_1 j_1, ..., i_k j_k]. In
+the TT format (Oseledets 2011) it is approximated as
+
+    T[i_1 j_1, ..., i_k j_k] = G_1[i_1, :, j_1, :] G_2[i_2, :, j_2, :] ... G_k[i_k, :, j_k, :],
+
+a product of matrices: core G_m, (I_m, r_m, J_m, r_{m+1}), has a matrix (r_m, r_{m+1}) for each pair of digits, and
+r_1 = r_{k+1} = 1.
+
+- Encode (TT-SVD, his Algorithm 1): T is reshaped to a matrix with (i_1, j_1) as rows. Its first `rank` left singular
+  vectors are G_1; what is multiplied by them, S V^T, is reshaped to a matrix with (r_2, i_2, j_2) as rows, and so on.
+  The squared error is at most the sum of the squared singular values that each cut leaves out. Singular vectors come
+  from the smaller of the two Gram matrices.
+- Decode: for rows that share their first digits, the product of the first cores is computed once (`_chain`). Then the
+  columns are rotated back, ``x' = y A^T`` with the principal axes A, where rows were ordered by `tree_order`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +25,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.errors import FormatError, ShapeError, StepError
-from embshrink.methods.base import Codec, expect_finite, expect_planned, param
+from embshrink.errors import FormatError, StepError
+from embshrink.methods.base import (
+    Codec,
+    Codes,
+    Context,
+    State,
+    check_range,
+    expect_finite,
+    expect_planned,
+    param,
+    resolved,
+)
 from embshrink.numerics.arrays import narrowest_uint, stable_product
 from embshrink.numerics.linalg import eigen, gram, project
 from embshrink.numerics.parallel import blocks, one_blas_thread
+from embshrink.numerics.progress import Progress
+from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, Layout
+from embshrink.storage.disk_rows import Matrix
 
 RANK = 64
 LEAF = 8
@@ -53,96 +83,106 @@ class TensorTrain(Codec):
     dtype: str = param("float16", "type of the stored numbers", choices=DTYPES)
 
     @property
-    def reorders(self):
+    def reorders(self) -> bool:
         return self.order == "cluster"
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> TensorTrain:
         if self.bits is None:
             return self if self.rank else replace(self, rank=RANK)
         if self.rank is not None:
             raise StepError("tensortrain takes one of rank and bits, not both")
-        room = self.bits - 8 * narrowest_uint(n - 1).itemsize * self.reorders
+        rank = self._highest_rank(n, d, self.bits - 8 * narrowest_uint(n - 1).itemsize * self.reorders)
+        if rank == 0:
+            raise StepError("tensortrain cannot spend so few bits a row", found=self.bits,
+                            hint="Prune first, or use more factors.")
+        return replace(self, rank=rank, bits=None)
+
+    def _highest_rank(self, n: int, d: int, bits: float) -> int:
+        """Return the highest rank, 4096 at most, whose cores take at most so many bits a row; 0 if none does."""
         size = 8 * np.dtype(self.dtype).itemsize
         low, high = 0, 4096
         while low < high:
             middle = (low + high + 1) // 2
-            if size * sum(map(math.prod, core_shapes(n, d, self.factors, middle))) <= room * n:
+            if size * sum(map(math.prod, core_shapes(n, d, self.factors, middle))) <= bits * n:
                 low = middle
             else:
                 high = middle - 1
-        if low == 0:
-            raise StepError("tensortrain cannot spend so few bits a row", found=self.bits,
-                            hint="Prune first, or use more factors.")
-        return replace(self, rank=low, bits=None)
+        return low
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> TensorTrain:
         return replace(self, rank=None, bits=float(bits))
 
-    def plan(self, n, c):
-        plan = {"state.rotation": (np.dtype(np.float32), (c, c))} if self.order == "cluster" else {}
-        for k, shape in enumerate(core_shapes(n, c, self.factors, self.rank)):
+    def plan(self, n: int, c: int) -> Layout:
+        plan: Layout = {"state.rotation": (np.dtype(np.float32), (c, c))} if self.order == "cluster" else {}
+        for k, shape in enumerate(core_shapes(n, c, self.factors, resolved(self.rank))):
             plan[f"codes.core{k}"] = (np.dtype(self.dtype), shape)
         return plan
 
-    def arrange(self, matrix, context):
-        if self.order == "cluster":
-            rows, _ = radices(*matrix.shape, self.factors)
-            return tree_order(matrix, rows, context.progress)
-        frequency = context.weights if context.leading is None else context.leading
-        return np.argsort(-frequency, kind="stable")
+    def arrange(self, matrix: Matrix, context: Context) -> IntArray:
+        if self.order != "cluster":
+            return context.by_frequency()
+        n, c = matrix.shape
+        rows, _ = radices(n, c, self.factors)
+        return tree_order(np.asarray(matrix, np.float32), rows, context.progress)
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         if self.order != "cluster":
             return {}
         _, axes = eigen(gram(matrix))
         return {"rotation": np.ascontiguousarray(axes.T, dtype=np.float32)}
 
-    def encode(self, matrix, state, context):
-        codes, limit = {}, float(np.finfo(self.dtype).max)
-        for k, core in enumerate(decompose(self._tensor(matrix, state), self.rank)):
-            if np.abs(core).max() > limit:
-                raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}",
-                                 found=float(np.abs(core).max()), hint="Use dtype=float32.")
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
+        codes: dict[str, AnyArray] = {}
+        for k, core in enumerate(decompose(self._tensor(matrix, state), resolved(self.rank))):
+            check_range(float(np.abs(core).max()), self.dtype)
             codes[f"core{k}"] = np.ascontiguousarray(core.swapaxes(0, 1), dtype=self.dtype)
             context.progress("encoding", k + 1, self.factors)
         return codes
 
-    def _tensor(self, matrix, state):
-        """Return the table, turned and padded, with an axis for each digit: I_1 J_1 I_2 J_2 ..."""
+    def _tensor(self, matrix: Matrix, state: State) -> FloatArray:
+        """Return the table, rotated and padded, with an axis for each digit: I_1 J_1 I_2 J_2 ..."""
         n, c = matrix.shape
         rows, columns = radices(n, c, self.factors)
         tensor = np.zeros([radix for pair in zip(rows, columns) for radix in pair], np.float32)
         by_row = tensor.transpose([*range(0, tensor.ndim, 2), *range(1, tensor.ndim, 2)])
+        axes = np.asarray(state["rotation"], np.float32).T if state else None
         stride = math.prod(rows[1:])
         for digit in range(rows[0]):
             part = np.zeros((stride, c), np.float32)
-            block = matrix[digit * stride : (digit + 1) * stride]
-            part[: len(block)] = project(block, state["rotation"].T) if state else block
+            block = np.asarray(matrix[digit * stride : (digit + 1) * stride], np.float32)
+            part[: len(block)] = block if axes is None else project(block, axes)
             by_row[digit] = part.reshape(*rows[1:], *columns)
         return tensor
 
-    def decode(self, codes, state, rows):
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
         rows = np.asarray(rows, np.int64)
-        cores = [codes[f"core{k}"] for k in range(self.factors)]
-        columns = np.cumprod([core.shape[2] for core in cores])
+        cores = [np.asarray(codes[f"core{k}"]) for k in range(self.factors)]
+        columns = np.cumprod([core.shape[2] for core in cores]).tolist()
         vectors = np.empty((len(rows), columns[-1]), np.float32)
-        widest = max(int(j) * core.shape[3] for j, core in zip(columns, cores))
+        widest = max(j * core.shape[3] for j, core in zip(columns, cores))
         for start, stop in blocks(len(rows), max(1, DECODED // widest)):
             vectors[start:stop] = _chain(cores, rows[start:stop])[:, :, 0]
-        return stable_product(vectors, state["rotation"]) if state else vectors
+        return stable_product(vectors, np.asarray(state["rotation"], np.float32)) if state else vectors
 
-    def check(self, codes, state, n, c):
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.rank is None:
             raise FormatError("tensortrain does not say its rank")
         expect_planned(self.plan(n, c), codes, state)
 
-    def check_codes(self, codes, state):
+    def check_codes(self, codes: Codes, state: State) -> None:
         for name, core in codes.items():
             expect_finite(f"codes.{name}", np.asarray(core))
 
 
-def radices(n, d, factors):
+def radices(n: int, d: int, factors: int) -> tuple[list[int], list[int]]:
     """Return the radices of row and column numbers, as equal as they can be.
+
+    Parameters
+    ----------
+    n, d : int
+        Rows and columns of the table.
+    factors : int
+        How many digits a number has.
 
     Returns
     -------
@@ -162,15 +202,25 @@ def radices(n, d, factors):
     return rows, sorted(columns)
 
 
-def core_shapes(n, d, factors, rank):
-    """Return the shapes of the cores as they are stored: (I, r, J, r') each."""
+def core_shapes(n: int, d: int, factors: int, rank: int) -> list[tuple[int, int, int, int]]:
+    """Return the shapes of the cores as they are stored: (I, r, J, r') each.
+
+    Parameters
+    ----------
+    n, d : int
+        Rows and columns of the table.
+    factors : int
+        How many cores.
+    rank : int
+        The most that r may be. It is less where full rank is: the product of I J over the cores on one side.
+    """
     rows, columns = radices(n, d, factors)
     sizes = [i * j for i, j in zip(rows, columns)]
     ranks = [min(rank, math.prod(sizes[:k]), math.prod(sizes[k:])) for k in range(factors + 1)]
     return [(i, ranks[k], j, ranks[k + 1]) for k, (i, j) in enumerate(zip(rows, columns))]
 
 
-def decompose(tensor, rank):
+def decompose(tensor: FloatArray, rank: int) -> list[FloatArray]:
     """Cut a tensor into a train of cores (TT-SVD).
 
     Parameters
@@ -185,7 +235,8 @@ def decompose(tensor, rank):
     list of numpy.ndarray, shape (r, I, J, r'), float32
         The first r and the last r' are 1. The squared error is at most the sum of what each cut leaves out.
     """
-    cores, left, r = [], tensor, 1
+    cores: list[FloatArray] = []
+    left, r = tensor, 1
     pairs = list(zip(tensor.shape[::2], tensor.shape[1::2]))
     del tensor  # as large as the table, and not needed after the first cut
     with one_blas_thread():
@@ -204,7 +255,7 @@ def decompose(tensor, rank):
     return [*cores, left.reshape(r, *pairs[-1], 1)]
 
 
-def tree_order(matrix, rows, progress):
+def tree_order(matrix: FloatArray, rows: list[int], progress: Progress) -> IntArray:
     """Return an order of rows in which alike ones are near each other.
 
     Rows are sorted along their principal axis (by power iteration) and halved, and so is each half, down to 8
@@ -242,20 +293,20 @@ def tree_order(matrix, rows, progress):
     return order
 
 
-def _principal_axis(points):
+def _principal_axis(points: FloatArray) -> FloatArray:
     """Return, about, the direction in which points differ most, beginning at the point farthest from their mean."""
-    mean = points.mean(axis=0)
-    axis = points[np.argmax(np.einsum("ij,ij->i", points, points) - 2 * (points @ mean))] - mean
+    mean: FloatArray = points.mean(axis=0)
+    axis: FloatArray = points[np.argmax(np.einsum("ij,ij->i", points, points) - 2 * (points @ mean))] - mean
     for _ in range(POWER_ROUNDS):
         length = np.sqrt(axis @ axis)
         if length == 0:
             break
-        along = points @ (axis / length)
+        along: FloatArray = points @ (axis / length)
         axis = (along - along.mean()) @ points
     return axis
 
 
-def _chain(cores, rows):
+def _chain(cores: list[AnyArray], rows: IntArray) -> FloatArray:
     """Return rows of the table that these cores make, (k, J_1 ... J_m, r) float32.
 
     Rows that share all digits but the last share the product of the cores before it. Each product is of

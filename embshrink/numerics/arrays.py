@@ -1,15 +1,23 @@
-"""The only checks of dtype, shape, finiteness and contiguity."""
+"""Small functions of arrays; the only checks of dtype, shape, finiteness and contiguity."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import ShapeError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from embshrink.storage.arrays import FloatArray, IntArray
+    from embshrink.storage.disk_rows import Matrix
+
 MAX_DIM = 65_536
 
 
-def as_matrix(values, name="matrix"):
+def as_matrix(values: ArrayLike, name: str = "matrix") -> FloatArray:
     """Return `values` as a C-contiguous float32 matrix with finite values.
 
     Parameters
@@ -47,11 +55,11 @@ def as_matrix(values, name="matrix"):
     return array
 
 
-def first_nonfinite(matrix):
+def first_nonfinite(matrix: Matrix) -> int:
     """Return the first row of `matrix` that holds a NaN or an infinity, or -1."""
     for start in range(0, len(matrix), 65_536):
         block = matrix[start : start + 65_536]
-        # A sum is finite unless a value is not (or, rarely, the sum itself overflows): look closer then.
+        # The sum is finite unless a value is not or, rarely, the sum itself overflows. Look closer only then.
         with np.errstate(invalid="ignore"):  # inf - inf, or a signalling NaN
             total = block.sum(dtype=np.float64)
         if not np.isfinite(total):
@@ -61,16 +69,39 @@ def first_nonfinite(matrix):
     return -1
 
 
-def narrowest_uint(maximum):
+def narrowest_uint(maximum: int) -> np.dtype[np.unsignedinteger]:
     """Return the smallest unsigned dtype that holds `maximum`."""
-    for dtype in (np.uint8, np.uint16, np.uint32):
-        if maximum <= np.iinfo(dtype).max:
-            return np.dtype(dtype)
-    return np.dtype(np.uint64)
+    kinds: tuple[type[np.unsignedinteger], ...] = (np.uint8, np.uint16, np.uint32)
+    return np.dtype(next((kind for kind in kinds if maximum <= np.iinfo(kind).max), np.uint64))
 
 
-def unit_rows(matrix):
-    """Return the rows of `matrix` at length 1; a zero row stays zero.
+def ranges(starts: IntArray, lengths: IntArray) -> IntArray:
+    """Return the integers of many ranges, one range after the other.
+
+    Parameters
+    ----------
+    starts : numpy.ndarray, shape (n,), int64
+        First integer of each range.
+    lengths : numpy.ndarray, shape (n,), int64
+        How many integers each range has; 0 or more.
+
+    Returns
+    -------
+    numpy.ndarray, shape (sum of lengths,), int64
+
+    Examples
+    --------
+    >>> ranges(np.array([10, 3, 7]), np.array([3, 0, 2]))
+    array([10, 11, 12,  7,  8])
+    """
+    ends = np.cumsum(lengths, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    # Range i begins at position ends[i] - lengths[i]; so position p holds starts[i] + p - (ends[i] - lengths[i]).
+    return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
+
+
+def unit_rows(matrix: FloatArray) -> FloatArray:
+    """Return the rows of `matrix` scaled to length 1; a zero row stays zero.
 
     Parameters
     ----------
@@ -85,16 +116,17 @@ def unit_rows(matrix):
     return matrix / norms[:, None]
 
 
-def row_norms(matrix):
+def row_norms(matrix: FloatArray) -> FloatArray:
     """Return the Euclidean length of each row, shape (n,), float32."""
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32))
+    squares: FloatArray = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
+    return np.sqrt(squares)
 
 
-def stable_product(matrix, basis):
-    """Return ``matrix @ basis`` with each row's bits independent of the rows beside it.
+def stable_product(matrix: FloatArray, basis: FloatArray) -> FloatArray:
+    """Return ``matrix @ basis``, where the bits of a row do not depend on the other rows.
 
-    BLAS picks its order of summation by the shape of the whole product, so a row decoded alone
-    would differ in the last bit from the same row decoded with others. This order is fixed.
+    BLAS chooses its order of summation by the shape of the whole product, so a row decoded alone
+    could differ in the last bit from the same row decoded with others. Here the order is fixed.
 
     Parameters
     ----------
@@ -105,4 +137,5 @@ def stable_product(matrix, basis):
     -------
     numpy.ndarray, shape (k, d), float32
     """
-    return np.einsum("ij,jk->ik", matrix, basis)
+    product: FloatArray = np.einsum("ij,jk->ik", matrix, basis)
+    return product

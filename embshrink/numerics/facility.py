@@ -1,21 +1,30 @@
-"""Which rows stand best for all: facility location on a graph of nearest neighbours."""
+"""Rows that represent all rows best: facility location on a graph of nearest neighbours."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.numerics import kmeans as clustering
 from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.assignment import best_targets
 from embshrink.numerics.parallel import map_blocks
-from embshrink.numerics.progress import no_progress
+from embshrink.numerics.progress import Progress, count_progress, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
 EXACT_ROWS = 20_000  # up to here every pair is compared
 PROBES = 16
 TILE = 2048
-SAMPLE = 64  # rows a cluster that the coarse clusters are learned on
+SAMPLE = 64  # rows per cluster from which the coarse clusters are learned
 
 
-def neighbour_graph(matrix, k, rng, *, progress=no_progress):
+def neighbour_graph(matrix: FloatArray, k: int, rng: np.random.Generator, *,
+                    progress: Progress = no_progress) -> tuple[IntArray, FloatArray]:
     """Return the nearest rows of each row by cosine.
 
     Parameters
@@ -23,77 +32,88 @@ def neighbour_graph(matrix, k, rng, *, progress=no_progress):
     matrix : numpy.ndarray, shape (n, d), float32
     k : int
     rng : numpy.random.Generator
-    progress : callable
+    progress : Progress
 
     Returns
     -------
     ids : numpy.ndarray, shape (n, k), int64
-        Best first, the row itself left out; -1 where there are fewer than k.
+        Best first, without the row itself; -1 where there are fewer than k.
     cosines : numpy.ndarray, shape (n, k), float32
+        -inf or the least float32 where there are fewer than k.
 
     Notes
     -----
     Exact up to 20,000 rows. Beyond, rows are put into about sqrt(n) clusters, and each looks for its neighbours in
     its own and the 15 clusters nearest to it: a few near neighbours are missed, and time grows as n^1.5.
     """
-    from embshrink.kernels.top import keep_top
-
     n = len(matrix)
     units = unit_rows(matrix)
-    if n <= EXACT_ROWS:
-        members, nearest = [np.arange(n)], np.zeros((1, 1), np.int64)
-    else:
-        count = int(np.sqrt(n))
-        sample = units[np.sort(rng.choice(n, min(n, SAMPLE * count), replace=False))]
-        centres, _ = clustering.kmeans(sample, count, rng, init="random", iterations=6, spherical=True)
-        labels = clustering.best_targets(units, centres)[0]
-        members = [np.flatnonzero(labels == c) for c in range(count)]
-        nearest = np.argsort(-(centres @ centres.T), axis=1, kind="stable")[:, :PROBES]
+    members, probed = _coarse_clusters(units, rng)
     ids = np.full((n, k), -1, np.int64)
     cosines = np.full((n, k), -np.inf, np.float32)
 
-    def search(first, last):
-        for c in range(first, last):
-            candidates = np.sort(np.concatenate([members[other] for other in nearest[c]]))
-            for start in range(0, len(members[c]), TILE):
-                rows = members[c][start : start + TILE]
-                best = np.full((len(rows), k + 1), np.finfo(np.float32).min)  # one more: the row itself is among them
-                found = np.full((len(rows), k + 1), -1, np.int64)
-                for low in range(0, len(candidates), TILE):
-                    products = units[rows] @ units[candidates[low : low + TILE]].T
-                    keep_top(products, np.arange(len(rows))[:, None], np.ones(1, np.float32), low, best, found)
-                there = found >= 0
-                found[there] = candidates[found[there]]
-                itself = found == rows[:, None]
-                itself[~itself.any(axis=1), -1] = True  # equal rows crowded it out: the last one goes instead
-                ids[rows], cosines[rows] = found[~itself].reshape(-1, k), best[~itself].reshape(-1, k)
+    def search(first: int, last: int) -> None:
+        for cluster in range(first, last):
+            candidates = np.sort(np.concatenate([members[other] for other in probed[cluster]]))
+            for start in range(0, len(members[cluster]), TILE):
+                rows = members[cluster][start : start + TILE]
+                ids[rows], cosines[rows] = _nearest_candidates(units, rows, candidates, k)
 
-    done = 0
-
-    def report(number):
-        nonlocal done
-        done += number
-        progress("finding neighbours", done, len(members))
-
-    map_blocks(search, len(members), 1, report)
+    map_blocks(search, len(members), 1, count_progress(progress, "finding neighbours", len(members)))
     return ids, cosines
 
 
-def facility_location(matrix, count, weights, rng, *, fixed=(), neighbours=32, progress=no_progress):
+def _coarse_clusters(units: FloatArray, rng: np.random.Generator) -> tuple[list[IntArray], IntArray]:
+    """Return the rows of each cluster, ascending, and the clusters to search for the neighbours of each, (c, p).
+
+    There is one cluster if there are few rows, so that the search is exact.
+    """
+    n = len(units)
+    if n <= EXACT_ROWS:
+        return [np.arange(n, dtype=np.int64)], np.zeros((1, 1), np.int64)
+    count = int(np.sqrt(n))
+    sample = units[np.sort(rng.choice(n, min(n, SAMPLE * count), replace=False))]
+    centres, _ = clustering.kmeans(sample, count, rng, init="random", iterations=6, spherical=True)
+    labels = best_targets(units, centres)[0]
+    members: list[IntArray] = [np.flatnonzero(labels == c) for c in range(count)]
+    return members, np.argsort(-(centres @ centres.T), axis=1, kind="stable")[:, :PROBES]
+
+
+def _nearest_candidates(units: FloatArray, rows: IntArray, candidates: IntArray,
+                        k: int) -> tuple[IntArray, FloatArray]:
+    """Return the k candidates of highest cosine to each of some rows, without the row itself, and the cosines."""
+    from embshrink.kernels.top import keep_top
+
+    best = np.full((len(rows), k + 1), np.finfo(np.float32).min)  # one more: the row itself is a candidate
+    found = np.full((len(rows), k + 1), -1, np.int64)
+    for low in range(0, len(candidates), TILE):
+        products = units[rows] @ units[candidates[low : low + TILE]].T
+        keep_top(products, np.arange(len(rows))[:, None], np.ones(1, np.float32), low, best, found)
+    filled = found >= 0
+    found[filled] = candidates[found[filled]]
+    itself = found == rows[:, None]
+    # Where k + 1 equal rows come before the row itself, it was not found: drop the last one instead.
+    itself[~itself.any(axis=1), -1] = True
+    return found[~itself].reshape(-1, k), best[~itself].reshape(-1, k)
+
+
+def facility_location(matrix: FloatArray, count: int, weights: DoubleArray, rng: np.random.Generator, *,
+                      fixed: Sequence[int] | IntArray = (), neighbours: int = 32,
+                      progress: Progress = no_progress) -> IntArray:
     """Choose the rows that raise ``sum_i w_i max_j cos(i, j)`` most, greedily.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     count : int
-        How many to choose, the fixed ones counted.
+        How many rows to choose, including the fixed ones.
     weights : numpy.ndarray, shape (n,), float64
     rng : numpy.random.Generator
     fixed : sequence of int
-        Rows that are chosen in any case.
+        Rows that are always chosen.
     neighbours : int
-        A row can stand for those that count it among so many nearest.
-    progress : callable
+        A row represents only rows that have it among this many nearest neighbours.
+    progress : Progress
 
     Returns
     -------
@@ -102,8 +122,8 @@ def facility_location(matrix, count, weights, rng, *, fixed=(), neighbours=32, p
 
     Notes
     -----
-    The function is monotone and submodular, so greedy reaches 1 - 1/e of the optimum (Nemhauser, Wolsey and Fisher
-    1978), with cosines below 0, and those outside the graph, counted as 0.
+    The function is monotone and submodular, so the greedy choice reaches at least 1 - 1/e of the optimum (Nemhauser,
+    Wolsey and Fisher 1978). Negative cosines, and those of pairs outside the graph, count as 0.
     """
     from embshrink.kernels.facility import choose_greedily, reverse_graph
 
@@ -120,8 +140,8 @@ def facility_location(matrix, count, weights, rng, *, fixed=(), neighbours=32, p
     for j in fixed:
         taken[j] = True
         served[j] = 1
-        mine = slice(starts[j], starts[j + 1])
-        served[sources[mine]] = np.maximum(served[sources[mine]], scores[mine])
+        edges_of_j = slice(starts[j], starts[j + 1])
+        served[sources[edges_of_j]] = np.maximum(served[sources[edges_of_j]], scores[edges_of_j])
     chosen = np.empty(count - len(fixed), np.int64)
     progress("choosing", 0, 1)
     choose_greedily(starts, sources, scores, weights, served, taken, chosen)
@@ -129,15 +149,16 @@ def facility_location(matrix, count, weights, rng, *, fixed=(), neighbours=32, p
     return np.sort(np.concatenate([np.asarray(fixed, np.int64), chosen]))
 
 
-def polish_medoids(matrix, kept, match, weights, fixed):
-    """Move each kept row to the member of its cluster that serves the cluster best.
+def polish_medoids(matrix: FloatArray, kept: IntArray, match: IntArray, weights: AnyArray,
+                   fixed: Sequence[int] | IntArray) -> IntArray:
+    """Replace each kept row by the row of its cluster with the largest weighted sum of cosines to the cluster.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     kept : numpy.ndarray of int, shape (k,)
     match : numpy.ndarray of int, shape (n,)
-        Which of the kept each row is nearest to.
+        Index into `kept` of the kept row that each row is nearest to.
     weights : numpy.ndarray, shape (n,)
     fixed : sequence of int
         Kept rows that must stay.
@@ -152,17 +173,17 @@ def polish_medoids(matrix, kept, match, weights, fixed):
     medoids = kept.copy()
     stay = np.isin(kept, fixed)
 
-    def move(first, last):
+    def move(first: int, last: int) -> None:
         for c in range(first, last):
             members = order[bounds[c] : bounds[c + 1]]
             if stay[c] or len(members) < 2:
                 continue
             units = unit_rows(matrix[members])
-            towards = (weights[members].astype(np.float64)[:, None] * units).sum(axis=0)
-            sums = units @ towards  # the sum of cosines to all members is one product
+            weighted_sum = (weights[members].astype(np.float64)[:, None] * units).sum(axis=0)
+            sums = units @ weighted_sum  # of each member's cosines to all members
             best = int(np.argmax(sums))
-            at = np.flatnonzero(members == kept[c])
-            if not len(at) or sums[best] > sums[at[0]] * (1 + 1e-6):
+            place = np.flatnonzero(members == kept[c])
+            if not len(place) or sums[best] > sums[place[0]] * (1 + 1e-6):
                 medoids[c] = members[best]
 
     map_blocks(move, len(kept), 256)

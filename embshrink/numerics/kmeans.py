@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from embshrink.numerics.assignment import best_targets
 from embshrink.numerics.parallel import run_blocks
-from embshrink.numerics.progress import no_progress
+from embshrink.numerics.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
 FEW_COLUMNS = 16  # up to here points are compared directly; beyond, through matrix products
-BLOCK = 65_536  # rows that are put into leaves together
-PLUS_PLUS_LIMIT = 4096
-EQUAL_ROWS = 16  # so many rows are looked at for each empty cluster, to find ones that differ
-PLUS_PLUS_ROWS = 16  # k-means++ looks at so many rows a centroid: its cost grows with k times rows
+LEAVES_ROWS = 65_536  # rows that are put into leaves together
+PLUS_PLUS_LIMIT = 4096  # most clusters for which k-means++ is the default
+RESEED_ROWS = 16  # rows considered for each empty cluster: equal rows are used only once
+PLUS_PLUS_ROWS = 16  # rows of the k-means++ sample per centroid: its cost grows with k times rows
 
 
-def kmeans(matrix, k, rng, *, init="k-means++", iterations=25, spherical=False, progress=no_progress):
+def kmeans(matrix: FloatArray, k: int, rng: np.random.Generator, *, init: str | AnyArray = "k-means++",
+           iterations: int = 25, spherical: bool = False,
+           progress: Progress = no_progress) -> tuple[FloatArray, IntArray]:
     """Cluster the rows of a matrix.
 
     Parameters
@@ -26,13 +35,13 @@ def kmeans(matrix, k, rng, *, init="k-means++", iterations=25, spherical=False, 
         1 to n.
     rng : numpy.random.Generator
     init : {"k-means++", "random"} or numpy.ndarray, shape (k, d)
-        k-means++ (Arthur and Vassilvitskii, SODA 2007) on a sample of 16 k rows, distinct rows at random, or
-        centroids to begin with.
+        Initial centroids: chosen by k-means++ (Arthur and Vassilvitskii, SODA 2007) from a sample of 16 k rows,
+        distinct rows at random, or given.
     iterations : int
-        At most; it ends early when no row changes its cluster and none is empty.
+        Maximum number of iterations. It ends early when no row changes its cluster and no cluster is empty.
     spherical : bool
         Keep centroids at length 1 (Dhillon and Modha, Machine Learning 42, 2001).
-    progress : callable
+    progress : Progress
 
     Returns
     -------
@@ -42,19 +51,20 @@ def kmeans(matrix, k, rng, *, init="k-means++", iterations=25, spherical=False, 
 
     Notes
     -----
-    A cluster that is left empty gets the row that is worst served, the second empty one the second
-    worst, and so on.
+    An empty cluster gets the row that is farthest from its centroid, a second empty cluster the second farthest
+    row, and so on.
     """
     n, d = matrix.shape
     if isinstance(init, str):
         init = matrix[_first_rows(matrix, k, rng, init)]
     centroids = np.array(init, np.float32)
     if d <= FEW_COLUMNS and not spherical:
-        return _kmeans_direct(matrix, centroids, iterations, progress)
+        return _kmeans_leaves(matrix, centroids, iterations, progress)
     return _kmeans_products(np.ascontiguousarray(matrix), centroids, iterations, spherical, progress)
 
 
-def _first_rows(matrix, k, rng, init):
+def _first_rows(matrix: FloatArray, k: int, rng: np.random.Generator, init: str) -> IntArray:
+    """Return the rows that are the initial centroids, (k,) int64."""
     n = len(matrix)
     if init == "random" or k == n:
         return rng.choice(n, k, replace=False)
@@ -66,29 +76,47 @@ def _first_rows(matrix, k, rng, init):
     return sample[chosen]
 
 
-def _reseed(counts, distances, row_at):
-    """Return (empty clusters, the worst served rows to put there, equal rows only once)."""
+def _move_to_means(centroids: FloatArray, sums: DoubleArray, counts: IntArray) -> None:
+    """Move centroids (k, d) to the means of their clusters, in place; those of empty clusters stay."""
+    filled = counts > 0
+    centroids[filled] = sums[filled] / counts[filled, None]
+
+
+def _reseed(counts: IntArray, distances: FloatArray,
+            rows_at: Callable[[IntArray], FloatArray]) -> tuple[IntArray, IntArray]:
+    """Return the empty clusters and, for each, a row that is far from its centroid; equal rows are used only once."""
     empty = np.flatnonzero(counts == 0)
     if not len(empty):
         return empty, empty
-    worst = np.argsort(-distances, kind="stable")[: EQUAL_ROWS * len(empty)]
-    rows = np.ascontiguousarray(row_at(worst))
+    worst = np.argsort(-distances, kind="stable")[: RESEED_ROWS * len(empty)]
+    rows = np.ascontiguousarray(rows_at(worst))
     _, first = np.unique(rows.view(np.dtype((np.void, rows.strides[0]))), return_index=True)
     worst = worst[np.sort(first)][: len(empty)]
     return empty[: len(worst)], worst
 
 
 class _Leaves:
-    """Points in few dimensions, in leaves of neighbours, and the clusters that they are in.
+    """Points of few dimensions in leaves, which hold neighbouring points, and the cluster of each point.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     k : int
-        How many clusters.
+        Number of clusters.
+
+    Attributes
+    ----------
+    points : numpy.ndarray, shape (e, n), float32
+        The points as columns, in the order of the leaves; e is d rounded up to an even number.
+    distances : numpy.ndarray, shape (n,), float32
+        Squared distance of each point to its centroid.
+    sums : numpy.ndarray, shape (e, k), float64
+        Sum of the points of each cluster.
+    counts : numpy.ndarray, shape (k,), int64
+        Number of points of each cluster.
     """
 
-    def __init__(self, matrix, k):
+    def __init__(self, matrix: FloatArray, k: int) -> None:
         from embshrink.kernels.kmeans import BRANCH, LEAF, fill_leaves, sort_along_curve
 
         n, d = matrix.shape
@@ -105,46 +133,59 @@ class _Leaves:
         self.sums = np.zeros((even, k))
         self.counts = np.zeros(k, np.int64)
 
-    def move(self, centroids):
-        """Put every point into the cluster of its nearest centroid, (d, k); return how many were elsewhere."""
+    @classmethod
+    def assigned(cls, matrix: FloatArray, centroids: FloatArray) -> _Leaves:
+        """Return the rows of a matrix (n, d), each in the cluster of its nearest centroid (k, d)."""
+        leaves = cls(matrix, len(centroids))
+        leaves.assign(_even_columns(centroids))
+        return leaves
+
+    def assign(self, centroids: FloatArray) -> int:
+        """Put every point into the cluster of its nearest centroid, (e, k); return how many changed their cluster."""
         from embshrink.kernels.kmeans import move_points
 
-        return move_points(self.points, *self._boxes, centroids, self._labels, self.distances, self.sums, self.counts)
+        changed: int = move_points(self.points, *self._boxes, centroids, self._labels, self.distances, self.sums,
+                                   self.counts)
+        return changed
 
-    def labels(self):
+    def labels(self) -> IntArray:
         """Return the cluster of each row of the matrix, (n,) int64."""
         labels = np.empty(len(self._order), np.int64)
         labels[self._order] = self._labels
         return labels
 
 
-def _kmeans_direct(matrix, centroids, iterations, progress):
+def _kmeans_leaves(matrix: FloatArray, centroids: FloatArray, iterations: int,
+                   progress: Progress) -> tuple[FloatArray, IntArray]:
+    """Do as `kmeans` for a matrix of few columns, by comparing the points of a leaf with centroids."""
     d = matrix.shape[1]
     leaves = _Leaves(matrix, len(centroids))
-    centroids = _even_columns(centroids)
+    columns = _even_columns(centroids)
     for iteration in range(iterations + 1):
-        changed = leaves.move(centroids)
+        changed = leaves.assign(columns)
         progress("k-means", iteration, iterations)
         if iteration == iterations or (not changed and leaves.counts.all()):
             break
-        filled = leaves.counts > 0
-        centroids[:, filled] = leaves.sums[:, filled] / leaves.counts[filled]
+        _move_to_means(columns.T, leaves.sums.T, leaves.counts)
         empty, worst = _reseed(leaves.counts, leaves.distances, lambda rows: leaves.points[:, rows].T)
-        centroids[:, empty] = leaves.points[:, worst]
-    return np.ascontiguousarray(centroids[:d].T), leaves.labels()
+        columns[:, empty] = leaves.points[:, worst]
+    return np.ascontiguousarray(columns[:d].T), leaves.labels()
 
 
-def _even_columns(centroids):
-    """Return a matrix (k, d) as columns, (d, k), with one of zeros if d is odd."""
+def _even_columns(centroids: FloatArray) -> FloatArray:
+    """Return centroids (k, d) as columns, (e, k), with a row of zeros added if d is odd."""
     k, d = centroids.shape
     columns = np.zeros((d + d % 2, k), np.float32)
     columns[:d] = centroids.T
     return columns
 
 
-def _kmeans_products(matrix, centroids, iterations, spherical, progress):
+def _kmeans_products(matrix: FloatArray, centroids: FloatArray, iterations: int, spherical: bool,
+                     progress: Progress) -> tuple[FloatArray, IntArray]:
+    """Do as `kmeans` for a matrix of any width, by matrix products; `centroids` are changed in place."""
     k = len(centroids)
-    labels, counts = None, np.zeros(k, np.int64)
+    labels: IntArray | None = None
+    counts: IntArray = np.zeros(k, np.int64)
     for iteration in range(iterations + 1):
         offsets = None if spherical else half_squares(centroids)
         new, scores = best_targets(matrix, centroids, offsets, guess=labels)
@@ -154,25 +195,25 @@ def _kmeans_products(matrix, centroids, iterations, spherical, progress):
         if iteration == iterations or settled:
             break
         sums, counts = cluster_sums(matrix, labels, k)
-        filled = counts > 0
-        centroids[filled] = sums[filled] / counts[filled, None]
-        if not filled.all():
+        _move_to_means(centroids, sums, counts)
+        if not counts.all():
             distances = np.einsum("ij,ij->i", matrix, matrix) - 2 * scores
             empty, worst = _reseed(counts, distances, matrix.__getitem__)
             centroids[empty] = matrix[worst]
         if spherical:
             lengths = np.linalg.norm(centroids, axis=1, keepdims=True)
             centroids /= np.where(lengths > 0, lengths, 1)
-    return centroids, labels
+    return centroids, new
 
 
-def half_squares(centroids):
-    """Return ``-|c|^2 / 2`` of each centroid: the offset that makes the best dot product the nearest."""
-    return -0.5 * np.einsum("ij,ij->i", centroids, centroids, dtype=np.float32)
+def half_squares(centroids: FloatArray) -> FloatArray:
+    """Return ``-|c|^2 / 2`` of each centroid: the offset with which the largest dot product means the nearest."""
+    squares: FloatArray = np.einsum("ij,ij->i", centroids, centroids, dtype=np.float32)
+    return -0.5 * squares
 
 
-def cluster_sums(matrix, labels, k):
-    """Return the sum of the rows of each cluster, (k, d) float64, and their numbers, (k,) int64."""
+def cluster_sums(matrix: FloatArray, labels: IntArray, k: int) -> tuple[DoubleArray, IntArray]:
+    """Return the sum of the rows of each cluster, (k, d) float64, and the number of rows, (k,) int64."""
     from embshrink.kernels.kmeans import list_members, sum_clusters
 
     counts = np.bincount(labels, minlength=k)
@@ -184,8 +225,8 @@ def cluster_sums(matrix, labels, k):
     return sums, counts
 
 
-def nearest_centroids(matrix, centroids, *, progress=no_progress):
-    """Return the nearest centroid of each row, the lowest on a tie.
+def nearest_centroids(matrix: FloatArray, centroids: FloatArray, *, progress: Progress = no_progress) -> IntArray:
+    """Return the nearest centroid of each row, the one of lowest index on a tie.
 
     Parameters
     ----------
@@ -198,19 +239,17 @@ def nearest_centroids(matrix, centroids, *, progress=no_progress):
     """
     if matrix.shape[1] > FEW_COLUMNS:
         return best_targets(matrix, centroids, half_squares(centroids), progress=progress)[0]
-    columns, labels = _even_columns(centroids), np.empty(len(matrix), np.int64)
+    labels = np.empty(len(matrix), np.int64)
 
-    def work(start, stop):
-        leaves = _Leaves(matrix[start:stop], len(centroids))
-        leaves.move(columns)
-        labels[start:stop] = leaves.labels()
+    def assign_block(start: int, stop: int) -> None:
+        labels[start:stop] = _Leaves.assigned(matrix[start:stop], centroids).labels()
 
-    run_blocks(work, len(matrix), BLOCK)
+    run_blocks(assign_block, len(matrix), LEAVES_ROWS)
     return labels
 
 
-def lloyd_round(matrix, centroids):
-    """Return centroids moved to the means of their clusters, those of empty ones left, and the clusters of the rows.
+def lloyd_round(matrix: FloatArray, centroids: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Do one iteration of Lloyd's algorithm.
 
     Parameters
     ----------
@@ -220,6 +259,7 @@ def lloyd_round(matrix, centroids):
     Returns
     -------
     moved : numpy.ndarray, shape (k, d), float32
+        The means of the clusters; centroids of empty clusters stay where they were.
     labels : numpy.ndarray, shape (n,), int64
         The nearest of the centroids as they were.
     """
@@ -228,9 +268,8 @@ def lloyd_round(matrix, centroids):
         labels = nearest_centroids(matrix, centroids)
         sums, counts = cluster_sums(matrix, labels, k)
     else:
-        leaves = _Leaves(matrix, k)
-        leaves.move(_even_columns(centroids))
+        leaves = _Leaves.assigned(matrix, centroids)
         labels, sums, counts = leaves.labels(), leaves.sums[:d].T, leaves.counts
-    moved, filled = centroids.copy(), counts > 0
-    moved[filled] = sums[filled] / counts[filled, None]
+    moved = centroids.copy()
+    _move_to_means(moved, sums, counts)
     return moved, labels

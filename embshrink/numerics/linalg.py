@@ -2,44 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, overload
+
 import numpy as np
 
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
 from embshrink.storage.disk_rows import room_like
 
-NUMBERS = 1 << 20  # in a block
-BLOCKS = 64
+if TYPE_CHECKING:
+    from embshrink.storage.arrays import DoubleArray, FloatArray
+    from embshrink.storage.disk_rows import Matrix
+
+    Weights = FloatArray | DoubleArray
+
+BLOCK_NUMBERS = 1 << 20  # numbers in a block of rows
+BLOCKS_HELD = 64  # blocks whose results are in memory together
 
 
-def column_means(matrix, weights=None, start=0, stop=None):
-    """Return the mean of rows `start` to `stop` of a matrix, (d,) float64; `weights`, if given, add up to 1."""
+def column_means(matrix: Matrix, weights: Weights | None = None, start: int = 0,
+                 stop: int | None = None) -> DoubleArray:
+    """Return the mean of the rows from `start` to `stop` of a matrix.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray or Rows, shape (n, d), float32
+    weights : numpy.ndarray, shape (n,), optional
+        Weights of the rows, which add up to 1; equal weights by default.
+    start, stop : int
+        Rows to use; all by default.
+
+    Returns
+    -------
+    numpy.ndarray, shape (d,), float64
+    """
     stop = len(matrix) if stop is None else stop
 
-    def part(first, last):
+    def block_sum(first: int, last: int) -> DoubleArray:
         block = matrix[start + first : start + last]
+        total: DoubleArray
         if weights is None:
-            return block.sum(axis=0, dtype=np.float64)
-        return np.einsum("i,ij->j", weights[start + first : start + last], block)
+            total = block.sum(axis=0, dtype=np.float64)
+        else:
+            total = np.einsum("i,ij->j", weights[start + first : start + last], block)
+        return total
 
-    total = _summed(part, stop - start, max(1, NUMBERS // matrix.shape[1]), np.zeros(matrix.shape[1]))
+    d = matrix.shape[1]
+    total = _sum_blocks(block_sum, stop - start, max(1, BLOCK_NUMBERS // d), np.zeros(d))
     return total / (stop - start) if weights is None else total
 
 
-def _summed(part, n, size, zero):
-    """Return the sum of ``part(start, stop)`` over blocks of ``range(n)``, of which few are held at a time."""
+def _sum_blocks(function: Callable[[int, int], DoubleArray], n: int, size: int, zero: DoubleArray) -> DoubleArray:
+    """Return the sum of ``function(start, stop)`` over blocks of ``range(n)``; few results are held at a time."""
     total = zero
-    for first in range(0, n, BLOCKS * size):
-        some = min(BLOCKS * size, n - first)
-        total = sum(map_blocks(lambda start, stop: part(first + start, first + stop), some, size), total)  # noqa: B023
+    for first in range(0, n, BLOCKS_HELD * size):
+        def shifted(start: int, stop: int, first: int = first) -> DoubleArray:
+            return function(first + start, first + stop)
+
+        for part in map_blocks(shifted, min(BLOCKS_HELD * size, n - first), size):
+            total = total + part
     return total
 
 
-def gram(matrix, weights=None, mean=None):
+def gram(matrix: Matrix, weights: Weights | None = None, mean: Weights | None = None) -> DoubleArray:
     """Return ``sum_i w_i (x_i - mean)(x_i - mean)^T`` over the rows of a matrix, in float64.
 
     Parameters
     ----------
-    matrix : numpy.ndarray, shape (n, d), float32
+    matrix : numpy.ndarray or Rows, shape (n, d), float32
     weights : numpy.ndarray, shape (n,), optional
         1 each by default.
     mean : numpy.ndarray, shape (d,), optional
@@ -50,7 +80,7 @@ def gram(matrix, weights=None, mean=None):
     numpy.ndarray, shape (d, d), float64
     """
 
-    def part(start, stop):
+    def block_gram(start: int, stop: int) -> DoubleArray:
         block = matrix[start:stop].astype(np.float64)
         if mean is not None:
             block -= mean
@@ -58,13 +88,22 @@ def gram(matrix, weights=None, mean=None):
         return weighted.T @ block
 
     d = matrix.shape[1]
-    return _summed(part, len(matrix), max(NUMBERS // d, 4 * d), np.zeros((d, d)))
+    return _sum_blocks(block_gram, len(matrix), max(BLOCK_NUMBERS // d, 4 * d), np.zeros((d, d)))
 
 
-def eigen(symmetric):
-    """Return eigenvalues, descending, and eigenvectors as columns, of a symmetric matrix.
+def eigen(symmetric: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return the eigenvalues and eigenvectors of a symmetric matrix.
 
-    An eigenvector may be turned round at will; here its component of largest size is positive.
+    Parameters
+    ----------
+    symmetric : numpy.ndarray, shape (d, d), float64
+
+    Returns
+    -------
+    values : numpy.ndarray, shape (d,), float64
+        Descending.
+    vectors : numpy.ndarray, shape (d, d), float64
+        As columns. The sign of an eigenvector is arbitrary; here its component of largest magnitude is positive.
     """
     with one_blas_thread():
         values, vectors = np.linalg.eigh(symmetric)
@@ -73,13 +112,30 @@ def eigen(symmetric):
     return values, vectors * np.where(vectors[largest, np.arange(len(values))] < 0, -1.0, 1.0)
 
 
-def project(matrix, axes, mean=None):
-    """Return ``(matrix - mean) @ axes``, (n, c) float32, block by block on all cores; on disk if the matrix is."""
+@overload
+def project(matrix: FloatArray, axes: Weights, mean: Weights | None = None) -> FloatArray: ...
+@overload
+def project(matrix: Matrix, axes: Weights, mean: Weights | None = None) -> Matrix: ...
+def project(matrix: Matrix, axes: Weights, mean: Weights | None = None) -> Matrix:
+    """Return ``(matrix - mean) @ axes``, computed block by block on all cores.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray or Rows, shape (n, d), float32
+    axes : numpy.ndarray, shape (d, c)
+    mean : numpy.ndarray, shape (d,), optional
+        0 by default.
+
+    Returns
+    -------
+    numpy.ndarray or Rows, shape (n, c), float32
+        In memory if `matrix` is; otherwise as its `Spool` decides.
+    """
     projected = room_like(matrix, axes.shape[1])
 
-    def part(start, stop):
+    def project_block(start: int, stop: int) -> None:
         block = matrix[start:stop] if mean is None else matrix[start:stop] - mean
         projected[start:stop] = block @ axes
 
-    map_blocks(part, len(matrix), max(1, NUMBERS // matrix.shape[1]))
+    map_blocks(project_block, len(matrix), max(1, BLOCK_NUMBERS // matrix.shape[1]))
     return projected

@@ -12,15 +12,33 @@ import contextlib
 import itertools
 import os
 import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-_threads = None
-_local = threading.local()
-_pool, _pool_size = None, 0
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+T = TypeVar("T")
+
+BLOCK_ROWS = 16_384  # rows handled at a time where each row is independent of the others
+
+
+class _ThreadState(threading.local):
+    """What a thread is doing; every thread starts with these values."""
+
+    working = False  # whether the thread is working on blocks
+    blas_depth = 0  # how many `one_blas_thread` contexts it is in
+
+
+_threads: int | None = None
+_state = _ThreadState()
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
 _pool_lock = threading.Lock()
 
 
-def thread_count():
-    """Return how many threads to work with: what `set_threads` said, else the cores this process may use."""
+def thread_count() -> int:
+    """Return the number of threads to work with: what `set_threads` set, else the cores this process may use."""
     if _threads is not None:
         return _threads
     try:
@@ -29,20 +47,32 @@ def thread_count():
         return os.cpu_count() or 1
 
 
-def set_threads(count):
-    """Work with `count` threads from now on; None for all cores."""
+def set_threads(count: int | None) -> None:
+    """Work with `count` threads from now on.
+
+    Parameters
+    ----------
+    count : int or None
+        At least 1; None for all cores.
+
+    Raises
+    ------
+    ValueError
+        If `count` is less than 1.
+    """
     global _threads
     if count is not None and count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
     _threads = count
 
 
-def blocks(n, size):
+def blocks(n: int, size: int) -> list[tuple[int, int]]:
     """Return the bounds ``[(0, size), (size, 2 * size), ...]`` that cover ``range(n)``."""
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def map_blocks(function, n, size, on_done=None):
+def map_blocks(function: Callable[[int, int], T], n: int, size: int,
+               on_done: Callable[[int], object] | None = None) -> list[T]:
     """Call ``function(start, stop)`` for every block of ``range(n)``, on all cores.
 
     Parameters
@@ -63,11 +93,12 @@ def map_blocks(function, n, size, on_done=None):
         return run_blocks(function, n, size, on_done)
 
 
-def run_blocks(function, n, size, on_done=None):
-    """Do as `map_blocks` for a function that does not call BLAS: holding that takes a millisecond."""
+def run_blocks(function: Callable[[int, int], T], n: int, size: int,
+               on_done: Callable[[int], object] | None = None) -> list[T]:
+    """Do as `map_blocks` for a function that does not call BLAS: limiting BLAS to one thread takes a millisecond."""
     bounds = blocks(n, size)
     helpers = min(thread_count(), len(bounds)) - 1 if len(bounds) > 1 else 0
-    if helpers < 1 or getattr(_local, "working", False):
+    if helpers < 1 or _state.working:
         results = []
         for start, stop in bounds:
             results.append(function(start, stop))
@@ -76,12 +107,12 @@ def run_blocks(function, n, size, on_done=None):
         return results
     job = _Job(function, bounds)
     futures = _hire(helpers, job.work)
-    depth = getattr(_local, "depth", 0)
+    depth = _state.blas_depth
     _begin_work()
     try:
         job.work(on_done)
     finally:  # on an error or Ctrl-C the blocks not begun are dropped
-        _local.working, _local.depth = False, depth
+        _state.working, _state.blas_depth = False, depth
         job.stop()
         for future in futures:
             if not future.cancel():
@@ -90,17 +121,18 @@ def run_blocks(function, n, size, on_done=None):
     return job.results()
 
 
-class _Job:
-    """Blocks that several threads take in turn, each the first that nobody has taken."""
+class _Job(Generic[T]):
+    """Blocks shared by several threads: each thread takes the first block that no thread has taken yet."""
 
-    def __init__(self, function, bounds):
+    def __init__(self, function: Callable[[int, int], T], bounds: list[tuple[int, int]]) -> None:
         self._function, self._bounds = function, bounds
-        self._results, self._errors = [None] * len(bounds), {}
+        self._results: dict[int, T] = {}
+        self._errors: dict[int, Exception] = {}
         self._next = itertools.count().__next__  # one step of the interpreter, so no two threads get the same
         self._stopped = False
-        self._done = collections.deque()
+        self._done: collections.deque[int] = collections.deque()  # rows of each finished block, not yet reported
 
-    def work(self, on_done=None):
+    def work(self, on_done: Callable[[int], object] | None = None) -> None:
         """Work on blocks until none is left; only the calling thread may report."""
         while not self._stopped and (number := self._next()) < len(self._bounds):
             start, stop = self._bounds[number]
@@ -113,39 +145,41 @@ class _Job:
             if on_done:
                 self.report(on_done)
 
-    def stop(self):
-        """Let no other block begin."""
+    def stop(self) -> None:
+        """Start no further block."""
         self._stopped = True
 
-    def report(self, on_done):
-        """Tell of the blocks that were finished since the last report."""
+    def report(self, on_done: Callable[[int], object] | None) -> None:
+        """Report the blocks that were finished since the last report."""
         while on_done and self._done and not self._errors:
             on_done(self._done.popleft())
 
-    def results(self):
-        """Return what each block gave, in their order, or raise the error of the first that failed."""
+    def results(self) -> list[T]:
+        """Return the result of each block, in order, or raise the error of the first block that failed."""
         if self._errors:
             raise self._errors[min(self._errors)]
-        return self._results
+        return [self._results[number] for number in range(len(self._bounds))]
 
 
-def _hire(count, work):
-    """Begin `work` in so many threads of the pool; it is kept, for starting threads takes longer than a search."""
+def _hire(count: int, work: Callable[[], None]) -> list[Future[None]]:
+    """Run `work` in `count` threads of the pool. The pool is kept: starting threads takes longer than a search."""
     global _pool, _pool_size
-    from concurrent.futures import ThreadPoolExecutor  # ten milliseconds a single lookup can do without
+    from concurrent.futures import ThreadPoolExecutor  # takes ten milliseconds, which a single lookup need not pay
 
-    futures = []
-    with _pool_lock, contextlib.suppress(RuntimeError):  # as the interpreter exits there are none; we do without
-        if _pool_size < count:
-            if _pool is not None:
-                _pool.shutdown(wait=False)
-            _pool, _pool_size = ThreadPoolExecutor(count, initializer=_begin_work), count
+    futures: list[Future[None]] = []
+    with _pool_lock, contextlib.suppress(RuntimeError):  # none can be started while the interpreter exits
+        pool = _pool
+        if pool is None or _pool_size < count:
+            if pool is not None:
+                pool.shutdown(wait=False)
+            pool = ThreadPoolExecutor(count, initializer=_begin_work)
+            _pool, _pool_size = pool, count
         for _ in range(count):
-            futures.append(_pool.submit(work))
+            futures.append(pool.submit(work))
     return futures
 
 
-def _after_fork():
+def _after_fork() -> None:
     """Forget the pool in a forked child, where its threads are not."""
     global _pool, _pool_size, _pool_lock
     _pool, _pool_size, _pool_lock = None, 0, threading.Lock()
@@ -155,28 +189,28 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _begin_work():
-    """Mark this thread as a worker: blocks inside blocks run one after the other, and BLAS is already held."""
-    _local.working = True
-    _local.depth = 1
+def _begin_work() -> None:
+    """Mark this thread as a worker: blocks inside blocks run one after the other, and BLAS is limited already."""
+    _state.working = True
+    _state.blas_depth = 1
 
 
 @contextlib.contextmanager
-def one_blas_thread():
-    """Hold BLAS at one thread: two layers of threads would fight, and its sums would depend on their number."""
-    depth = getattr(_local, "depth", 0)
-    if depth:  # looking BLAS up costs a millisecond; nested calls need not
-        _local.depth = depth + 1
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread: two layers of threads would compete, and its sums would depend on their number."""
+    depth = _state.blas_depth
+    if depth:  # finding the BLAS library takes a millisecond; nested calls need not
+        _state.blas_depth = depth + 1
         try:
             yield
         finally:
-            _local.depth = depth
+            _state.blas_depth = depth
         return
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
-        _local.depth = 1
+        _state.blas_depth = 1
         try:
             yield
         finally:
-            _local.depth = 0
+            _state.blas_depth = 0

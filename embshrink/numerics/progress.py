@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Progress(Protocol):
@@ -10,6 +13,32 @@ class Progress(Protocol):
 
     def __call__(self, stage: str, done: int, total: int | None, /) -> object:
         """Take note."""
+
+
+def count_progress(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
+    """Return a function that adds up what was done and reports it: the `on_done` of `map_blocks`.
+
+    Parameters
+    ----------
+    progress : Progress
+    stage : str
+        Name of the stage, passed on to `progress`.
+    total : int
+        How much there is to do.
+
+    Returns
+    -------
+    callable
+        ``report(count)`` reports that `count` more are done.
+    """
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, done, total)
+
+    return report
 
 
 def no_progress(stage: str, done: int, total: int | None, /) -> None:

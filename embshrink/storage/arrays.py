@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -13,6 +14,8 @@ DoubleArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 IntArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 BoolArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 ByteArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+RealArray: TypeAlias = FloatArray | DoubleArray  # what callers may give as vectors
 
 Shape: TypeAlias = tuple[int, ...]
 Layout: TypeAlias = dict[str, tuple[np.dtype[np.generic], Shape]]  # of arrays that are planned, by name
@@ -41,3 +44,8 @@ class StoredArray(Protocol):
     def __getitem__(self, key: slice | IntArray, /) -> AnyArray: ...
 
     def __array__(self) -> AnyArray: ...
+
+
+def layout_bytes(layout: Layout) -> int:
+    """Return the bytes of planned arrays, without padding."""
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in layout.values())

@@ -6,32 +6,47 @@ import contextlib
 import glob
 import os
 import time
+from typing import TYPE_CHECKING, Protocol
 
 from embshrink.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    StrPath = str | os.PathLike[str]
 
 STALE_SECONDS = 24 * 3600
 
 
-class _Output:
-    """A file whose write errors are `TargetError` and so are not taken for errors of reading."""
+class Output(Protocol):
+    """What bytes can be written to."""
 
-    def __init__(self, file, target):
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write bytes; return how many. Raises TargetError if that fails."""
+
+
+class _CheckedFile:
+    """A file whose write errors are `TargetError`, so that they are not taken for errors of reading."""
+
+    def __init__(self, file: BinaryIO, target: StrPath) -> None:
         self._file = file
         self._target = target
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> int:
         try:
             return self._file.write(data)
         except OSError as error:
             raise _target_error(error, self._target) from error
 
 
-def _target_error(error, target):
+def _target_error(error: OSError, target: StrPath) -> TargetError:
     return TargetError(f"cannot write: {error.strerror or error}", path=target,
                        hint="Nothing was changed; free some space or choose another place, and run it again.")
 
 
-def check_target(path, force=False):
+def check_target(path: StrPath, force: bool = False) -> None:
     """Refuse a target that exists (unless `force`), or that cannot be a file.
 
     Parameters
@@ -57,7 +72,8 @@ def check_target(path, force=False):
 
 
 @contextlib.contextmanager
-def atomic_write(path, *, force=False, check=None):
+def atomic_write(path: StrPath, *, force: bool = False,
+                 check: Callable[[str], object] | None = None) -> Iterator[Output]:
     """Write a file so that it appears whole, or not at all.
 
     Parameters
@@ -67,12 +83,13 @@ def atomic_write(path, *, force=False, check=None):
     force : bool
         Replace an existing file.
     check : callable, optional
-        Called with the temporary file's path after it is on disk and before it is put in
-        place; what it raises stops the replacement.
+        Called with the path of the temporary file after it is on disk and before it is put in
+        place. If it raises, the target stays as it was.
 
     Yields
     ------
-    object with ``write(bytes)``
+    Output
+        An object with ``write(bytes)``.
 
     Raises
     ------
@@ -91,7 +108,7 @@ def atomic_write(path, *, force=False, check=None):
         raise _target_error(error, path) from error
     file = os.fdopen(descriptor, "wb")
     try:
-        yield _Output(file, path)
+        yield _CheckedFile(file, path)
         try:
             file.flush()
             os.fsync(file.fileno())
@@ -114,7 +131,8 @@ def atomic_write(path, *, force=False, check=None):
 
 
 @contextlib.contextmanager
-def atomic_folder(path, names, *, force=False):
+def atomic_folder(path: StrPath, names: Collection[str], *, force: bool = False,
+                  ) -> Iterator[Callable[[str], AbstractContextManager[Output]]]:
     """Write a folder of files so that it appears whole, or not at all.
 
     Parameters
@@ -122,24 +140,24 @@ def atomic_folder(path, names, *, force=False):
     path : str or os.PathLike
         The target. A symbolic link is followed.
     names : collection of str
-        What files the folder may have. An existing folder with anything else in it is not replaced.
+        Files that the folder may have. An existing folder with anything else in it is not replaced.
     force : bool
         Replace an existing folder.
 
     Yields
     ------
     callable
-        ``create(name)`` is a context manager that gives an object with ``write(bytes)``.
+        ``create(name)`` is a context manager that yields an `Output`.
 
     Raises
     ------
     TargetError
-        If the target exists and `force` is false, it is a file or a folder of other things, or writing fails. The
-        target is then as it was and no temporary is left.
+        If the target exists and `force` is false, if it is a file or a folder with other files, or if writing fails.
+        The target is then as it was and no temporary folder is left.
 
     Notes
     -----
-    No system call replaces a folder: between moving the old one away and the new one in place there is none.
+    No system call replaces a folder: for a moment, after the old one was moved away, there is none.
     """
     _check_folder_target(path, names, force)
     target = os.path.realpath(path)
@@ -148,13 +166,13 @@ def atomic_folder(path, names, *, force=False):
     temporary, old = f"{stem}.tmp", f"{stem}.old"
 
     @contextlib.contextmanager
-    def create(name):
+    def create(name: str) -> Iterator[Output]:
         try:
             file = open(os.path.join(temporary, name), "wb")
         except OSError as error:
             raise _target_error(error, path) from error
         try:
-            yield _Output(file, path)
+            yield _CheckedFile(file, path)
             try:
                 file.flush()
                 os.fsync(file.fileno())
@@ -179,7 +197,7 @@ def atomic_folder(path, names, *, force=False):
     _remove_folder(old, names)
 
 
-def _check_folder_target(path, names, force):
+def _check_folder_target(path: StrPath, names: Collection[str], force: bool) -> None:
     path = os.fspath(path)
     if os.path.isdir(path):
         others = sorted(set(os.listdir(path)) - set(names))
@@ -195,8 +213,8 @@ def _check_folder_target(path, names, force):
         raise TargetError("the target's folder does not exist", path=path, hint="Create it first.")
 
 
-def _replace_folder(temporary, target, old, path):
-    """Move a new folder in the place of an old one, if there is one; put that back if it fails."""
+def _replace_folder(temporary: str, target: str, old: str, path: StrPath) -> None:
+    """Move a new folder to `target`, and a folder that is there to `old`; put that back on failure."""
     try:
         if os.path.isdir(target):
             os.rename(target, old)
@@ -210,8 +228,8 @@ def _replace_folder(temporary, target, old, path):
         raise _target_error(error, path) from error
 
 
-def _remove_folder(folder, names):
-    """Remove a folder of ours; what is not ours stays, and the folder with it."""
+def _remove_folder(folder: str, names: Collection[str]) -> None:
+    """Remove the files `names` of a folder, and the folder if it is empty then."""
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))
@@ -219,8 +237,8 @@ def _remove_folder(folder, names):
         os.rmdir(folder)
 
 
-def _sync_folder(folder):
-    """Make the new name last through a power cut, where the system lets us; the file is in place and whole."""
+def _sync_folder(folder: str) -> None:
+    """Write a folder's entries to disk, so that a new name survives a power cut; errors are ignored."""
     if os.name != "posix":  # Windows cannot open a folder
         return
     with contextlib.suppress(OSError):
@@ -231,9 +249,9 @@ def _sync_folder(folder):
             os.close(descriptor)
 
 
-def _remove_stale(folder, name):
-    """Remove what a killed writer of the same target left a day ago or more."""
-    pattern = f".{glob.escape(name)}.[0-9]*.{'[0-9a-f]' * 8}.tmp"  # tight: a user's files may look alike
+def _remove_stale(folder: str, name: str) -> None:
+    """Remove temporary files that a killed writer of the same target left a day ago or more."""
+    pattern = f".{glob.escape(name)}.[0-9]*.{'[0-9a-f]' * 8}.tmp"  # strict: a user's files may look similar
     for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
         with contextlib.suppress(OSError):
             if time.time() - os.stat(path).st_mtime > STALE_SECONDS:

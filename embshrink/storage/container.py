@@ -1,8 +1,8 @@
 """The ``.ems`` file as bytes: magic, header, aligned sections, checksums. Knows nothing of vectors.
 
-The format is written down in ``docs/format.md``. Writing is atomic: a failure at any moment
-leaves the target as it was. Reading maps the file, checks every length against the bytes that
-are there before using it, and checks data block by block as it is touched.
+The format is described in ``docs/format.md``. Writing is atomic: a failure at any moment leaves the
+target as it was. Reading maps the file, checks every length against the size of the file before using
+it, and checks each block of data when it is first touched.
 """
 
 from __future__ import annotations
@@ -15,54 +15,124 @@ import os
 import re
 import struct
 import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import FormatError
 from embshrink.storage.atomic import atomic_write
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import DTypeLike
+    from typing_extensions import Self
+
+    from embshrink.storage.arrays import AnyArray, BoolArray, IntArray, Layout, Shape, StoredArray
+
 MAGIC = b"\x89EMS\r\n\x1a\n"
 END_MAGIC = b"\x89EMSEND\n"
 MAJOR, MINOR = 1, 0
 ALIGNMENT = 64
 BLOCK = 1 << 20
-AT_ONCE = 16  # blocks that are checked and let go of together
-PIECE = 4 << 20  # bytes of an array on disk that are written at a time
+BLOCKS_CHECKED = 16  # blocks checked before their memory is released
+PIECE = 4 << 20  # bytes of an array on disk that are read and written at a time
 MAX_HEADER = 1 << 20
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float16", "float32")
 CHECKSUMS = "checksums"
 
-# magic, major, minor, header length, file length, required flags, crc32 of all this and the header
+# magic, major, minor, header length, file length, required flags, crc32 of all this (itself as 0) and the header
 _PRELUDE = struct.Struct("<8sHHIQII")
 # file length, crc32 as above, zero, end magic
 _FOOTER = struct.Struct("<QII8s")
 
 
-def _aligned(position):
+def _aligned(position: int) -> int:
     return -(-position // ALIGNMENT) * ALIGNMENT
 
 
-def _stored_dtype(name):
+def _stored_dtype(name: str) -> np.dtype[np.generic]:
     return np.dtype(name).newbyteorder("<")
 
 
-def canonical_json(value):
-    """Return the one JSON text of `value` this format allows, as ASCII bytes."""
+def canonical_json(value: object) -> bytes:
+    """Return the one JSON text of `value` that this format allows, as ASCII bytes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.encode("ascii")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the section table.
+
+    Attributes
+    ----------
+    name : str
+    dtype : numpy.dtype
+    shape : tuple of int
+    offset : int
+        Where the section begins, in bytes from the end of the (padded) header.
+    crc32 : int
+        Checksum of the section's bytes, or of the checksums of its blocks if there are several.
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: Shape
+    offset: int
+    crc32: int
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array, without padding."""
+        return self.count * self.dtype.itemsize
+
+    def to_json(self) -> dict[str, object]:
+        """Return the entry as it stands in the header."""
+        return {"name": self.name, "dtype": self.dtype.name, "shape": list(self.shape), "offset": self.offset,
+                "crc32": f"{self.crc32:08x}"}
+
+    @classmethod
+    def from_json(cls, entry: object, offset: int) -> Entry:
+        """Check an entry of a header and return it; `offset` is where the section before it ends."""
+        kinds = {"name": str, "dtype": str, "shape": list, "offset": int, "crc32": str}
+        if not isinstance(entry, dict) or set(entry) != set(kinds) or any(
+            not isinstance(entry[key], kind) or isinstance(entry[key], bool) for key, kind in kinds.items()
+        ):
+            raise FormatError("an entry of the section table is malformed", expected=sorted(kinds), found=entry)
+        name, shape = entry["name"], entry["shape"]
+        if entry["dtype"] not in DTYPES:
+            raise FormatError(f"section {name} has an unknown dtype", expected=DTYPES, found=entry["dtype"])
+        if len(shape) > 4 or any(type(axis) is not int or axis < 0 for axis in shape) or (
+            math.prod(max(axis, 1) for axis in shape) >= 2**48  # the other axes of an empty array count too
+        ):
+            raise FormatError(f"section {name} has an impossible shape", found=shape)
+        if entry["offset"] != offset:
+            raise FormatError(f"section {name} is not where the one before it ends", expected=f"offset {offset}",
+                              found=entry["offset"])
+        if not re.fullmatch("[0-9a-f]{8}", entry["crc32"]):
+            raise FormatError(f"section {name} has a malformed checksum", expected="8 hexadecimal digits",
+                              found=entry["crc32"])
+        return cls(name, _stored_dtype(entry["dtype"]), tuple(shape), offset, int(entry["crc32"], 16))
 
 
 # ---------------------------------------------------------------- writing
 
 
-def _raw(array):
-    """Return an array's bytes as they are stored, without a copy where it is already so."""
-    array = np.ascontiguousarray(array, dtype=_stored_dtype(array.dtype))
+def _raw(array: AnyArray) -> memoryview:
+    """Return an array's bytes as they are stored, without a copy where it already is so."""
+    array = np.ascontiguousarray(array, dtype=_stored_dtype(array.dtype.name))
     return array.reshape(-1).view(np.uint8).data
 
 
-def _pieces(array):
-    """Yield the bytes of an array, or of rows on disk some at a time."""
+def _pieces(array: StoredArray) -> Iterator[memoryview]:
+    """Yield the bytes of an array; of an array on disk, a few rows at a time."""
     if isinstance(array, np.ndarray):
         yield _raw(array)
         return
@@ -71,7 +141,7 @@ def _pieces(array):
         yield _raw(array[start : start + rows])
 
 
-def _block_sums(array):
+def _block_sums(array: StoredArray) -> list[int]:
     """Return the checksum of each block of an array's bytes."""
     sums, crc, rest = [], 0, BLOCK
     for piece in _pieces(array):
@@ -84,7 +154,27 @@ def _block_sums(array):
     return sums if rest == BLOCK else [*sums, crc]
 
 
-def write_container(path, header, sections, *, force=False, check=None):
+def _crc_of_sums(sums: Sequence[int]) -> int:
+    return zlib.crc32(np.array(sums, dtype="<u4").tobytes())
+
+
+def _section_table(sections: Layout, crcs: Mapping[str, int]) -> list[Entry]:
+    """Return the entries of sections in their order, each where the one before it ends; a missing checksum is 0."""
+    table, offset = [], 0
+    for name, (dtype, shape) in sections.items():
+        entry = Entry(name, np.dtype(dtype), shape, offset, crcs.get(name, 0))
+        table.append(entry)
+        offset += _aligned(entry.nbytes)
+    return table
+
+
+def _header_text(header: Mapping[str, object], table: Iterable[Entry]) -> bytes:
+    return canonical_json({**header, "sections": [entry.to_json() for entry in table]})
+
+
+def write_container(path: str | os.PathLike[str], header: Mapping[str, object],
+                    sections: Mapping[str, StoredArray], *, force: bool = False,
+                    check: Callable[[str], object] | None = None) -> int:
     """Write `header` and `sections` as one ``.ems`` file, atomically.
 
     Parameters
@@ -92,9 +182,9 @@ def write_container(path, header, sections, *, force=False, check=None):
     path : str or os.PathLike
     header : dict
         JSON-able, without the section table.
-    sections : dict of str to numpy.ndarray
-        Stored in this order. In place of an array may be what has its ``shape``, ``dtype`` and ``nbytes`` and gives
-        slices of rows, as `embshrink.storage.disk_rows.Rows`: never all of it is in memory then.
+    sections : dict of str to array
+        Stored in this order. An array may be on disk, such as `embshrink.storage.disk_rows.Rows`: it is read a few
+        rows at a time, so that the whole of it is never in memory.
     force, check
         As for `atomic_write`.
 
@@ -102,37 +192,38 @@ def write_container(path, header, sections, *, force=False, check=None):
     -------
     int
         Bytes written.
+
+    Raises
+    ------
+    FormatError
+        If a section has a dtype that the file cannot hold, or the header is too large.
+    TargetError
+        As for `atomic_write`.
     """
-    table, sums = [], []
+    arrays, crcs, sums = dict(sections), {}, []
     for name, array in sections.items():
         if array.dtype.name not in DTYPES:
             raise FormatError(f"section {name} has a dtype the file cannot hold", expected=DTYPES, found=array.dtype)
         blocks = _block_sums(array)
-        crc = blocks[0] if len(blocks) == 1 else zlib.crc32(np.array(blocks, dtype="<u4").tobytes())
+        crcs[name] = blocks[0] if len(blocks) == 1 else _crc_of_sums(blocks)
         if len(blocks) > 1:
             sums.extend(blocks)
-        table.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "crc32": f"{crc:08x}"})
     if sums:
-        sums = np.array(sums, dtype=np.uint32)
-        sections = {**sections, CHECKSUMS: sums}
-        table.append({"name": CHECKSUMS, "dtype": "uint32", "shape": list(sums.shape),
-                      "crc32": f"{zlib.crc32(_raw(sums)):08x}"})
-    # The table's own length moves the sections: offsets count from the end of the header.
-    position = 0
-    for entry, array in zip(table, sections.values()):
-        entry["offset"] = position
-        position += _aligned(array.nbytes)
-    text = canonical_json({**header, "sections": table})
+        arrays[CHECKSUMS] = np.array(sums, dtype=np.uint32)
+        crcs[CHECKSUMS] = _crc_of_sums(sums)
+    table = _section_table({name: (array.dtype, array.shape) for name, array in arrays.items()}, crcs)
+    text = _header_text(header, table)
     if len(text) > MAX_HEADER:
         raise FormatError("the header is too large", expected=f"<= {MAX_HEADER} bytes", found=len(text))
+    # The table is part of the header, so its length moves the sections: offsets count from the end of the header.
     start = _aligned(_PRELUDE.size + len(text))
-    length = start + position + _FOOTER.size
+    length = start + sum(_aligned(entry.nbytes) for entry in table) + _FOOTER.size
     fields = (MAGIC, MAJOR, MINOR, len(text), length, 0)
     crc = zlib.crc32(text, zlib.crc32(_PRELUDE.pack(*fields, 0)))
     with atomic_write(path, force=force, check=check) as file:
-        head = _PRELUDE.pack(*fields, crc) + text
-        file.write(head + bytes(start - len(head)))
-        for array in sections.values():
+        prelude = _PRELUDE.pack(*fields, crc) + text
+        file.write(prelude + bytes(start - len(prelude)))
+        for array in arrays.values():
             for piece in _pieces(array):
                 file.write(piece)
             file.write(bytes(_aligned(array.nbytes) - array.nbytes))
@@ -140,8 +231,9 @@ def write_container(path, header, sections, *, force=False, check=None):
     return length
 
 
-def plan_container(header, sections):
-    """Return what `write_container` would write, as (total bytes, bytes of each part).
+def plan_container(header: Mapping[str, object],
+                   sections: Mapping[str, tuple[DTypeLike, Shape]]) -> tuple[int, dict[str, int]]:
+    """Return the size of the file that `write_container` would write.
 
     Parameters
     ----------
@@ -151,23 +243,19 @@ def plan_container(header, sections):
     Returns
     -------
     total : int
+        Bytes of the file.
     parts : dict of str to int
-        ``header``, each section with its padding, ``footer``.
+        Bytes of ``header``, each section with its padding, and ``footer``.
     """
-    parts, table, blocks, position = {}, [], 0, 0
-    sections = dict(sections)
-    for dtype, shape in sections.values():
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        blocks += -(-size // BLOCK) if size > BLOCK else 0
+    planned: Layout = {name: (np.dtype(dtype), shape) for name, (dtype, shape) in sections.items()}
+    sizes = [entry.nbytes for entry in _section_table(planned, {})]
+    blocks = sum(-(-size // BLOCK) for size in sizes if size > BLOCK)
     if blocks:
-        sections[CHECKSUMS] = (np.dtype(np.uint32), (blocks,))
-    for name, (dtype, shape) in sections.items():
-        parts[name] = _aligned(math.prod(shape) * np.dtype(dtype).itemsize)
-        table.append({"name": name, "dtype": np.dtype(dtype).name, "shape": list(shape), "crc32": "0" * 8,
-                      "offset": position})
-        position += parts[name]
-    text = canonical_json({**header, "sections": table})
-    parts = {"header": _aligned(_PRELUDE.size + len(text)), **parts, "footer": _FOOTER.size}
+        planned[CHECKSUMS] = (np.dtype(np.uint32), (blocks,))
+    table = _section_table(planned, {})
+    parts = {"header": _aligned(_PRELUDE.size + len(_header_text(header, table)))}
+    parts.update((entry.name, _aligned(entry.nbytes)) for entry in table)
+    parts["footer"] = _FOOTER.size
     return sum(parts.values()), parts
 
 
@@ -175,73 +263,87 @@ def plan_container(header, sections):
 
 
 class Section:
-    """One array of an open file, checked block by block as it is touched.
+    """An array of an open file. Each block is checked when it is first touched.
 
-    Index it by rows as an array (an int, a slice, an array of ints), or give it to
-    `numpy.asarray` for the whole. Arrays that come out are read-only views where possible.
+    Index it by rows like an array (an int, a slice, an array of ints), or pass it to `numpy.asarray` for the
+    whole array. The arrays that come out are read-only views of the file where possible.
+
+    Parameters
+    ----------
+    name : str
+    array : numpy.ndarray
+        The whole array, in the mapped file.
+    sums : list of int
+        Checksum of each block.
+    trusted : bool
+        Whether blocks need not be checked.
+    path : str, optional
+        The file, for messages.
     """
 
-    def __init__(self, name, array, sums, checked, path=None):
+    def __init__(self, name: str, array: AnyArray, sums: list[int], trusted: bool, path: str | None = None) -> None:
         self.name = name
         self._path = path
         self._array = array
         self._raw = array.reshape(-1).view(np.uint8)
         self._sums = sums
-        self._seen = bytearray([checked]) * len(sums)  # of each block whether it was checked
+        self._checked = bytearray([trusted]) * len(sums)  # for each block, whether it was checked
 
     @property
-    def shape(self):
+    def shape(self) -> Shape:
         """Lengths of the array's axes."""
         return self._array.shape
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[np.generic]:
         """Dtype of the array."""
         return self._array.dtype
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes of the array, without padding."""
         return self._array.nbytes
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._array)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         self._check_blocks(range(len(self._sums)))
         array = self._array if dtype is None else self._array.astype(dtype, copy=False)
         return array.copy() if copy else array
 
-    def __getitem__(self, key):
-        if 0 in self._seen:
+    def __getitem__(self, key: int | slice | IntArray | BoolArray | Sequence[int]) -> AnyArray:
+        if 0 in self._checked:
             self._check_blocks(self._touched(key))
-        return self._array[key]
+        rows: AnyArray = self._array[key]
+        return rows
 
-    def _touched(self, key):
+    def _touched(self, key: int | slice | AnyArray | Sequence[int]) -> Iterable[int]:
+        """Return the numbers of the blocks that the rows `key` lie in; some may be out of range, as `key` may be."""
         every = range(len(self._sums))
         if len(every) == 1 or not len(self):
             return every
-        stride = self.nbytes // len(self)
+        width = self.nbytes // len(self)  # bytes of a row
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            key = int(key) + (len(self) if key < 0 else 0)
-            return range(key * stride // BLOCK, max(key * stride, (key + 1) * stride - 1) // BLOCK + 1)
+            row = int(key) + (len(self) if key < 0 else 0)
+            return range(row * width // BLOCK, max(row * width, (row + 1) * width - 1) // BLOCK + 1)
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
             if step != 1:
                 return every
-            return range(start * stride // BLOCK, (stop * stride - 1) // BLOCK + 1) if stop > start else range(0)
+            return range(start * width // BLOCK, (stop * width - 1) // BLOCK + 1) if stop > start else range(0)
         rows = np.asarray(key)
-        if rows.dtype.kind not in "iu" or stride > BLOCK:
+        if rows.dtype.kind not in "iu" or width > BLOCK:
             return every
         rows = rows.astype(np.int64).ravel()
         rows = np.where(rows < 0, rows + len(self), rows)
         touched = np.zeros(len(every), bool)
-        touched[rows * stride // BLOCK] = touched[((rows + 1) * stride - 1) // BLOCK] = True
+        touched[rows * width // BLOCK] = touched[((rows + 1) * width - 1) // BLOCK] = True
         return np.flatnonzero(touched).tolist()
 
-    def _check_blocks(self, blocks):
+    def _check_blocks(self, blocks: Iterable[int]) -> None:
         for block in blocks:
-            if 0 <= block < len(self._seen) and not self._seen[block]:
+            if 0 <= block < len(self._checked) and not self._checked[block]:
                 found = zlib.crc32(self._raw[block * BLOCK : (block + 1) * BLOCK])
                 if found != self._sums[block]:
                     raise FormatError(
@@ -249,7 +351,174 @@ class Section:
                         expected=f"crc32 {self._sums[block]:08x}", found=f"{found:08x}",
                         hint="Get the file again, or make it anew from the source vectors.",
                     )
-                self._seen[block] = True
+                self._checked[block] = True
+
+    def check_again(self) -> Iterator[None]:
+        """Check every block, whether it was checked before or not; yield after some blocks each time.
+
+        Raises
+        ------
+        FormatError
+            At the first block that is damaged.
+        """
+        self._checked[:] = bytes(len(self._checked))
+        for start in range(0, len(self._checked), BLOCKS_CHECKED):
+            self._check_blocks(range(start, start + BLOCKS_CHECKED))
+            yield
+
+
+def _read_file(path: str, mmap: bool) -> bytes | _mmap.mmap:
+    """Return a file, mapped or in memory; an empty one cannot be mapped."""
+    try:
+        with open(path, "rb") as file:
+            if mmap and os.fstat(file.fileno()).st_size:
+                return _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_READ)
+            return file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise FormatError(f"cannot read the file: {reason or error}") from error
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stands before the sections of a file, checked: format version, header, section table.
+
+    Attributes
+    ----------
+    version : tuple of (int, int)
+        Major and minor version.
+    header : dict
+        Without the section table.
+    table : list
+        The section table as it is in the JSON; its entries are not checked yet.
+    nbytes : int
+        Where the sections begin.
+    """
+
+    version: tuple[int, int]
+    header: dict[str, object]
+    table: list[object]
+    nbytes: int
+
+
+def _read_head(data: bytes | _mmap.mmap) -> _Head:
+    size = len(data)
+    prelude = data[: _PRELUDE.size]
+    _check_magic(prelude, size)
+    _, major, minor, header_length, length, flags, crc = _PRELUDE.unpack(prelude)
+    if major != MAJOR:
+        raise FormatError("the file has another format version", where="byte 8", expected=f"{MAJOR}.x",
+                          found=f"{major}.{minor}", hint="Update embshrink: pip install -U embshrink")
+    if length != size:
+        raise FormatError("the file is truncated or has something appended", where="byte 16",
+                          expected=f"{length} bytes", found=size, hint="Get the file again.")
+    if header_length > min(MAX_HEADER, size - _PRELUDE.size - _FOOTER.size):
+        raise FormatError("the header's length is impossible", where="byte 12",
+                          expected=f"<= {min(MAX_HEADER, size)}", found=header_length)
+    if flags:
+        raise FormatError("the file needs a feature this version does not know", where="byte 24",
+                          found=f"flags {flags:#x}", hint="Update embshrink: pip install -U embshrink")
+    end = _PRELUDE.size + header_length
+    text = data[_PRELUDE.size : end]
+    found = zlib.crc32(text, zlib.crc32(prelude[:-4] + bytes(4)))
+    if found != crc:
+        raise FormatError("the header is damaged", where="byte 28", expected=f"crc32 {crc:08x}",
+                          found=f"{found:08x}", hint="Get the file again.")
+    if _FOOTER.unpack(data[size - _FOOTER.size :]) != (length, crc, 0, END_MAGIC):
+        raise FormatError("the footer does not repeat the header", where=f"byte {size - _FOOTER.size}",
+                          hint="Get the file again.")
+    header, table = _parse_header(text)
+    _check_zero(data, end, _aligned(end))
+    return _Head((major, minor), header, table, _aligned(end))
+
+
+def _check_magic(prelude: bytes, size: int) -> None:
+    """Check the first bytes of a file of `size` bytes, and that it is long enough."""
+    if prelude[: len(MAGIC)] != MAGIC:
+        if MAGIC.startswith(prelude) and prelude:
+            raise FormatError("the file is truncated", where="byte 0", expected=f">= {_PRELUDE.size} bytes",
+                              found=size)
+        damaged = prelude[1:4] == MAGIC[1:4]
+        raise FormatError(
+            "this is not an .ems file", where="byte 0", expected=MAGIC, found=prelude[: len(MAGIC)],
+            hint="It was damaged by a text-mode transfer; copy it as binary." if damaged
+            else "Make one from word vectors with: embshrink compress SOURCE TARGET STEP...",
+        )
+    if size < _PRELUDE.size + _FOOTER.size:
+        raise FormatError("the file is truncated", expected=f">= {_PRELUDE.size + _FOOTER.size} bytes", found=size)
+
+
+def _parse_header(text: bytes) -> tuple[dict[str, object], list[object]]:
+    """Return the header without its section table, and the table."""
+    try:
+        header = json.loads(text)
+        canonical = canonical_json(header) == text
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the header is not JSON: {error}", where=f"byte {_PRELUDE.size}") from error
+    if not canonical or not isinstance(header, dict) or not isinstance(header.get("sections"), list):
+        raise FormatError("the header is not the canonical JSON of an object with sections",
+                          where=f"byte {_PRELUDE.size}")
+    return header, header.pop("sections")
+
+
+def _check_zero(data: bytes | _mmap.mmap, start: int, stop: int) -> None:
+    if any(data[start:stop]):
+        raise FormatError("padding is not zero", where=f"byte {start}", hint="Get the file again.")
+
+
+def _read_sections(data: bytes | _mmap.mmap, head: _Head, path: str, trusted: bool) -> dict[str, Section]:
+    """Return the sections of a file by name, without the one of checksums."""
+    arrays, crcs, position, end = {}, {}, head.nbytes, len(data) - _FOOTER.size
+    for item in head.table:
+        entry = Entry.from_json(item, position - head.nbytes)
+        name = entry.name
+        if name in arrays:
+            raise FormatError(f"section {name} is there twice")
+        stop = position + entry.nbytes
+        if stop > end:
+            raise FormatError(f"section {name} does not fit into the file", where=f"byte {position}",
+                              expected=f"<= {end - position} bytes", found=entry.nbytes)
+        array = np.frombuffer(data, dtype=entry.dtype, count=entry.count, offset=position)
+        arrays[name], crcs[name] = array.reshape(entry.shape), entry.crc32
+        _check_zero(data, stop, _aligned(stop))
+        position = _aligned(stop)
+    if position != end:
+        raise FormatError("the sections do not fill the file", where=f"byte {position}", expected=f"byte {end}")
+    sums = _read_block_sums(arrays, crcs)
+    return {name: Section(name, array, sums[name], trusted, path)
+            for name, array in arrays.items() if name != CHECKSUMS}
+
+
+def _read_block_sums(arrays: Mapping[str, AnyArray], crcs: Mapping[str, int]) -> dict[str, list[int]]:
+    """Return the checksums of the blocks of each section, themselves checked.
+
+    The checksum of a section of one block is in the section table. Those of longer sections, end to end, are
+    the section of checksums.
+    """
+    counts = {name: -(-array.nbytes // BLOCK) for name, array in arrays.items()
+              if array.nbytes > BLOCK and name != CHECKSUMS}
+    stored: AnyArray = np.zeros(0, np.uint32)
+    if counts:
+        if CHECKSUMS not in arrays:
+            raise FormatError("the block checksums are missing", expected=f"a section {CHECKSUMS}")
+        stored = arrays[CHECKSUMS]
+        if stored.dtype.name != "uint32" or stored.shape != (sum(counts.values()),):
+            raise FormatError("the block checksums do not fit the sections", expected=sum(counts.values()),
+                              found=stored.shape)
+        if zlib.crc32(stored.tobytes()) != crcs[CHECKSUMS]:
+            raise FormatError("the block checksums are damaged", hint="Get the file again.")
+    elif CHECKSUMS in arrays:
+        raise FormatError("there are block checksums and no section that needs them")
+    sums, position = {}, 0
+    for name, array in arrays.items():
+        sums[name] = [crcs[name]] if array.nbytes else []
+        if name in counts:
+            own = stored[position : position + counts[name]]
+            position += counts[name]
+            if zlib.crc32(own.tobytes()) != crcs[name]:
+                raise FormatError(f"the block checksums of section {name} are damaged")
+            sums[name] = own.tolist()
+    return sums
 
 
 class Container:
@@ -263,11 +532,16 @@ class Container:
         ``lazy`` also checks each 1 MiB block of data when it is first touched.
         ``full`` checks every block now.
     mmap : bool
-        Map the file, or read it whole into memory. A mapped file that another program cuts
-        short kills the process with SIGBUS when the lost part is touched; one in memory does not mind.
+        Map the file, or read it whole into memory. If another program truncates a mapped file, touching the lost
+        part kills the process with SIGBUS; this cannot happen to a file in memory.
 
     Attributes
     ----------
+    path : str
+    size : int
+        Bytes of the file.
+    version : tuple of (int, int)
+        Major and minor version of the format.
     header : dict
         The header without the section table.
     sections : dict of str to Section
@@ -275,17 +549,22 @@ class Container:
     Raises
     ------
     FormatError
-        If the file is not one, is damaged or truncated, or is of a newer major version.
+        If the file is not an ``.ems`` file, is damaged or truncated, or has a newer major version.
     """
 
-    def __init__(self, path, *, verify="lazy", mmap=True):
+    def __init__(self, path: str | os.PathLike[str], *, verify: str = "lazy", mmap: bool = True) -> None:
         if verify not in ("lazy", "header", "full"):
             raise FormatError(f"unknown verify level {verify!r}", expected="lazy, header or full")
         self.path = os.fspath(path)
+        self.verify, self.mmap = verify, mmap
+        self.sections: dict[str, Section] = {}
+        self._data: bytes | _mmap.mmap = b""
         try:
-            self._open(mmap)
-            self._read_header()
-            self._read_sections(trusted=verify == "header")
+            self._data = _read_file(self.path, mmap)
+            self.size = len(self._data)
+            head = _read_head(self._data)
+            self.version, self.header = head.version, head.header
+            self.sections = _read_sections(self._data, head, self.path, trusted=verify == "header")
             if verify == "full":
                 self.check()
         except FormatError as error:
@@ -295,169 +574,37 @@ class Container:
             self.close()
             raise
 
-    def _open(self, mmap):
-        self._map = b""
-        try:
-            with open(self.path, "rb") as file:
-                self.size = os.fstat(file.fileno()).st_size
-                if self.size and mmap:
-                    self._map = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_READ)
-                else:
-                    self._map = file.read()
-        except (OSError, ValueError) as error:
-            raise FormatError(f"cannot read the file: {getattr(error, 'strerror', None) or error}") from error
-        self.size = len(self._map)
-
-    def _read_header(self):
-        start = self._map[: _PRELUDE.size]
-        if start[: len(MAGIC)] != MAGIC:
-            if MAGIC.startswith(start) and start:
-                raise FormatError("the file is truncated", where="byte 0", expected=f">= {_PRELUDE.size} bytes",
-                                  found=self.size)
-            damaged = start[1:4] == MAGIC[1:4]
-            raise FormatError(
-                "this is not an .ems file", where="byte 0", expected=MAGIC, found=bytes(start[: len(MAGIC)]),
-                hint="It was damaged by a text-mode transfer; copy it as binary." if damaged
-                else "Make one from word vectors with: embshrink compress SOURCE TARGET STEP...",
-            )
-        if self.size < _PRELUDE.size + _FOOTER.size:
-            raise FormatError("the file is truncated", expected=f">= {_PRELUDE.size + _FOOTER.size} bytes",
-                              found=self.size)
-        _, major, minor, header_length, length, flags, crc = _PRELUDE.unpack(start)
-        if major != MAJOR:
-            raise FormatError("the file has another format version", where="byte 8", expected=f"{MAJOR}.x",
-                              found=f"{major}.{minor}", hint="Update embshrink: pip install -U embshrink")
-        if length != self.size:
-            raise FormatError("the file is truncated or has something appended", where="byte 16",
-                              expected=f"{length} bytes", found=self.size, hint="Get the file again.")
-        if header_length > min(MAX_HEADER, self.size - _PRELUDE.size - _FOOTER.size):
-            raise FormatError("the header's length is impossible", where="byte 12",
-                              expected=f"<= {min(MAX_HEADER, self.size)}", found=header_length)
-        if flags:
-            raise FormatError("the file needs a feature this version does not know", where="byte 24",
-                              found=f"flags {flags:#x}", hint="Update embshrink: pip install -U embshrink")
-        text = self._map[_PRELUDE.size : _PRELUDE.size + header_length]
-        found = zlib.crc32(text, zlib.crc32(start[:-4] + bytes(4)))
-        if found != crc:
-            raise FormatError("the header is damaged", where="byte 28", expected=f"crc32 {crc:08x}",
-                              found=f"{found:08x}", hint="Get the file again.")
-        end_length, end_crc, zero, end_magic = _FOOTER.unpack(self._map[self.size - _FOOTER.size :])
-        if (end_length, end_crc, zero, end_magic) != (length, crc, 0, END_MAGIC):
-            raise FormatError("the footer does not repeat the header", where=f"byte {self.size - _FOOTER.size}",
-                              hint="Get the file again.")
-        try:
-            header = json.loads(text)
-            canonical = canonical_json(header) == text
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"the header is not JSON: {error}", where=f"byte {_PRELUDE.size}") from error
-        if not canonical or not isinstance(header, dict) or not isinstance(header.get("sections"), list):
-            raise FormatError("the header is not the canonical JSON of an object with sections",
-                              where=f"byte {_PRELUDE.size}")
-        self.version = (major, minor)
-        self._table = header.pop("sections")
-        self.header = header
-        self._start = _aligned(_PRELUDE.size + header_length)
-        self.header_nbytes = self._start
-        self._check_zero(_PRELUDE.size + header_length, self._start)
-
-    def _read_sections(self, trusted):
-        arrays, position, end = {}, self._start, self.size - _FOOTER.size
-        for entry in self._table:
-            name, dtype, shape, crc = self._entry(entry, position - self._start)
-            if name in arrays:
-                raise FormatError(f"section {name} is there twice")
-            nbytes = math.prod(shape) * dtype.itemsize
-            if position + nbytes > end:
-                raise FormatError(f"section {name} does not fit into the file", where=f"byte {position}",
-                                  expected=f"<= {end - position} bytes", found=nbytes)
-            array = np.frombuffer(self._map, dtype=dtype, count=math.prod(shape), offset=position)
-            arrays[name] = (array.reshape(shape), crc)
-            self._check_zero(position + nbytes, position + _aligned(nbytes))
-            position += _aligned(nbytes)
-        if position != end:
-            raise FormatError("the sections do not fill the file", where=f"byte {position}", expected=f"byte {end}")
-        self.sections = self._with_sums(arrays, trusted)
-        del self._table
-
-    def _entry(self, entry, offset):
-        keys = {"name": str, "dtype": str, "shape": list, "offset": int, "crc32": str}
-        if not isinstance(entry, dict) or set(entry) != set(keys) or any(
-            not isinstance(entry[key], kind) or isinstance(entry[key], bool) for key, kind in keys.items()
-        ):
-            raise FormatError("an entry of the section table is malformed", expected=sorted(keys), found=entry)
-        name, shape = entry["name"], entry["shape"]
-        if entry["dtype"] not in DTYPES:
-            raise FormatError(f"section {name} has an unknown dtype", expected=DTYPES, found=entry["dtype"])
-        if len(shape) > 4 or any(type(axis) is not int or axis < 0 for axis in shape) or (
-            math.prod(max(axis, 1) for axis in shape) >= 2**48  # an empty array's other axes count too
-        ):
-            raise FormatError(f"section {name} has an impossible shape", found=shape)
-        if entry["offset"] != offset:
-            raise FormatError(f"section {name} is not where the one before it ends", expected=f"offset {offset}",
-                              found=entry["offset"])
-        if not re.fullmatch("[0-9a-f]{8}", entry["crc32"]):
-            raise FormatError(f"section {name} has a malformed checksum", expected="8 hexadecimal digits",
-                              found=entry["crc32"])
-        return name, _stored_dtype(entry["dtype"]), tuple(shape), int(entry["crc32"], 16)
-
-    def _with_sums(self, arrays, trusted):
-        blocks = {name: -(-array.nbytes // BLOCK) for name, (array, _) in arrays.items()
-                  if array.nbytes > BLOCK and name != CHECKSUMS}
-        sums = np.zeros(0, np.uint32)
-        if blocks:
-            if CHECKSUMS not in arrays:
-                raise FormatError("the block checksums are missing", expected=f"a section {CHECKSUMS}")
-            sums, crc = arrays.pop(CHECKSUMS)
-            if sums.dtype.name != "uint32" or sums.shape != (sum(blocks.values()),):
-                raise FormatError("the block checksums do not fit the sections", expected=sum(blocks.values()),
-                                  found=sums.shape)
-            if zlib.crc32(sums.tobytes()) != crc:
-                raise FormatError("the block checksums are damaged", hint="Get the file again.")
-        elif CHECKSUMS in arrays:
-            raise FormatError("there are block checksums and no section that needs them")
-        sections, position = {}, 0
-        for name, (array, crc) in arrays.items():
-            own = [crc] if array.nbytes else []
-            if name in blocks:
-                part = sums[position : position + blocks[name]]
-                position += blocks[name]
-                if zlib.crc32(part.tobytes()) != crc:
-                    raise FormatError(f"the block checksums of section {name} are damaged")
-                own = part.tolist()
-            sections[name] = Section(name, array, own, trusted, self.path)
-        return sections
-
-    def _check_zero(self, start, stop):
-        if any(self._map[start:stop]):
-            raise FormatError("padding is not zero", where=f"byte {start}", hint="Get the file again.")
-
-    def group(self, prefix):
+    def group(self, prefix: str) -> dict[str, Section]:
         """Return the sections whose names begin with `prefix` and a dot, by the rest of their names."""
         prefix += "."
-        return {name[len(prefix) :]: part for name, part in self.sections.items() if name.startswith(prefix)}
+        return {name[len(prefix) :]: section for name, section in self.sections.items() if name.startswith(prefix)}
 
-    def check(self):
-        """Check every block of every section; raise FormatError at the first that is damaged."""
+    def check(self) -> None:
+        """Check every block of every section.
+
+        Raises
+        ------
+        FormatError
+            At the first block that is damaged.
+        """
         for section in self.sections.values():
-            section._seen[:] = bytes(len(section._seen))
-            for start in range(0, len(section._seen), AT_ONCE):
-                section._check_blocks(range(start, start + AT_ONCE))
+            for _ in section.check_again():
                 self.let_go()
 
-    def let_go(self):
-        """Take what was read of the file out of the process's memory; where it is needed again it is mapped again."""
-        if isinstance(self._map, _mmap.mmap) and hasattr(_mmap, "MADV_DONTNEED"):
-            self._map.madvise(_mmap.MADV_DONTNEED)
+    def let_go(self) -> None:
+        """Release the memory of what was read of a mapped file; it is read again when it is needed."""
+        if isinstance(self._data, _mmap.mmap) and hasattr(_mmap, "MADV_DONTNEED"):
+            self._data.madvise(_mmap.MADV_DONTNEED)
 
-    def close(self):
-        """Let go of the file. Arrays taken from it stay valid."""
+    def close(self) -> None:
+        """Close the file. Arrays taken from it stay valid."""
         self.sections = {}
-        if isinstance(self._map, _mmap.mmap):
-            with contextlib.suppress(BufferError):  # an array still needs the mapping: it goes with the array
-                self._map.close()
+        if isinstance(self._data, _mmap.mmap):
+            with contextlib.suppress(BufferError):  # an array still needs the mapping: it is closed with the array
+                self._data.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()

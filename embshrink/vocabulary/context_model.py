@@ -1,180 +1,287 @@
-"""Which symbol is likely after which others: the tables that packed words are coded with, stored small.
+"""A context model of the symbols that words are coded with, and how it is stored.
 
-A context is the kind of a symbol and up to three keys, numbers known before the symbol, the most
-telling first. Contexts form a tree: a longer one is there where it saves more bits than it costs,
-and a symbol is coded with the table of the longest that is there.
+The model is static: it is made from counts of all symbols, stored, and read before anything is decoded. A context is
+the kind of a symbol and up to three keys, numbers known before the symbol, the most telling first (see
+`front_coding`). Contexts form a tree, whose roots are the kinds: a child has one key more than its parent. A symbol
+is coded with the table of the deepest context that is there and agrees with its kind and keys, as in a pruned context
+tree (J. Rissanen, "A universal data compression system", IEEE Trans. Inf. Theory 29, 1983). Orders are not mixed, and
+there are no escapes to a shorter context as in PPM: a context's table has all symbols that were met in it.
+
+Counts are stored on a logarithmic scale with two steps an octave. *Level* l stands for the weight
+
+    w(0) = 0,    w(1) = 1,    w(l) = (2 + l mod 2) * 2^(l // 2 - 1) for 2 <= l <= 63:    2, 3, 4, 6, 8, 12, 16, ...
+
+which is about ``2^(l / 2)``. A table's weights are scaled to frequencies by `rans.frequencies`.
+
+A context's table is stored relative to its parent's. If the context was met about w(S) times (S is its *size*), a
+symbol of frequency f in the parent is expected w(S) * f / 4096 times, which is about the level
+
+    e = S + level(f) - level(4096)
+
+Each symbol of the parent has a *mark* m in the child, coded with one of 19 tables that e chooses: m = 0 says that the
+symbol does not occur, m > 0 that its level is m + max(0, e - 12). The roots are stored as if all 257 symbols were
+equally likely in a parent of theirs. docs/format.md, section 4b, has the layout.
+
+Which contexts are there is chosen by description length, depth by depth (J. Rissanen, "Modeling by shortest data
+description", Automatica 14, 1978): a context is kept if its table saves more bits over its parent's,
+
+    sum over its symbols of count * log2(frequency / frequency in the parent),
+
+than its marks and its place in the tree take.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from embshrink.numerics.arrays import ranges
 from embshrink.storage import rans
+from embshrink.storage.arrays import BoolArray, DoubleArray, IntArray
 
 KINDS = 3
-DEPTH = 3
+DEPTH = 3  # keys of a context, at most
 SYMBOLS = 257  # in a table, and values of a key
 KEY_BITS = 9
 KEY = (1 << KEY_BITS) - 1
 
-# How often a symbol occurs is stored as a level, two to an octave: 0, 1, 2, 3, 4, 6, 8, 12, 16, ...
 _UPPER = np.arange(2, 64, dtype=np.int64)
-WEIGHTS = np.concatenate([[0, 1], (2 + _UPPER % 2) << (_UPPER // 2 - 1)])
-_LEVEL_OF = np.searchsorted(WEIGHTS, np.arange(rans.TOTAL + 1), "right") - 1  # the last that is not above
+WEIGHTS: IntArray = np.concatenate([[0, 1], (2 + _UPPER % 2) << (_UPPER // 2 - 1)])  # of each level
+_LEVEL_OF = np.searchsorted(WEIGHTS, np.arange(rans.TOTAL + 1), "right") - 1  # of a frequency: the last not above it
 _WHOLE = int(_LEVEL_OF[rans.TOTAL])
 
-# A level is stored as a mark, which is coded by what the shorter context's table makes of it.
 MARKS = 32
-LOW, HIGH = -6, 12
+LOW, HIGH = -6, 12  # expectations from here to here have number tables of their own; HIGH is taken off larger ones
+# Number tables: one for each expectation, then those of numbers that say which contexts there are.
 _CHILDREN, _KEYS, _SIZES = range(HIGH - LOW + 1, HIGH - LOW + 4)
 _TABLES = HIGH - LOW + 4
-_HEAD = struct.Struct("<3I3B")
-_MARKS_PER_BLOCK = 64  # of at most 12 bits: with its state, a block is shorter than 256 bytes
+_HEAD = struct.Struct(f"<{DEPTH}I{KINDS}B")
+_LEVEL_BITS = 4  # of a level in a number table
+_NUMBERS_PER_BLOCK = 64  # of at most 12 bits: with its state, a block is shorter than 256 bytes
+_LEAST_BLOCK = 3  # bytes of a block of numbers: its length, and a state of two bytes
 
 # What storing takes, in bits, as measured on real words: only a guide to which contexts pay.
-_NODE_COST = 18.0
+_CONTEXT_COST = 18.0
 _MARK_COST = 3.5
-_BITS_OF = rans.BITS - np.log2(np.maximum(1, np.arange(rans.TOTAL + 1)))
+_BITS_OF: DoubleArray = rans.PROBABILITY_BITS - np.log2(np.maximum(1, np.arange(rans.TOTAL + 1)))  # of a frequency
 
 
-class Spelling:
+class ContextModel:
     """Tables of frequencies by context.
+
+    Contexts are numbered by depth, then by parent, then by key; 0 to 2 are the kinds.
 
     Parameters
     ----------
     parents, keys : numpy.ndarray, shape (contexts - 3,), int64
-        Of each context but the first three, which are the kinds themselves: the context that is
-        shorter by one key, and that key. Ascending by parent, then key.
+        Of each context but the kinds: its parent, and the key it has more than that.
     counts : numpy.ndarray, shape (contexts,), int64
         How many symbols each table has.
     symbols, freqs : numpy.ndarray, shape (cells,), int64
         The tables end to end, symbols ascending.
+
+    Attributes
+    ----------
+    codes : numpy.ndarray, shape (contexts - 3,), int64
+        Parent and key of each context in one number, ``parent << 9 | key``, ascending.
+    counts, symbols, freqs : numpy.ndarray
+    firsts : numpy.ndarray, shape (contexts,), int64
+        Where each table begins in `symbols`.
+    starts : numpy.ndarray, shape (cells,), int64
+        Where each symbol's slots start in its table.
     """
 
-    def __init__(self, parents, keys, counts, symbols, freqs):
+    def __init__(
+        self, parents: IntArray, keys: IntArray, counts: IntArray, symbols: IntArray, freqs: IntArray
+    ) -> None:
         self.codes = parents << KEY_BITS | keys
         self.counts, self.symbols, self.freqs = counts, symbols, freqs
         self.firsts = np.cumsum(counts) - counts
-        filled = counts[counts > 0]
-        self.starts = rans.starts_of(freqs, filled)
+        self.starts = rans.starts_of(freqs, counts[counts > 0])
 
-    def scalar_tables(self):
-        """Return a dict from packed context to what `rans.Block.take` asks for, filled as it is used."""
+    def scalar_tables(self) -> dict[int, rans.Table]:
+        """Return a dict from packed context to the table of its symbols; it is filled as it is used.
+
+        A packed context is ``kind << 27 | key1 << 18 | key2 << 9 | key3``. Looking one up raises `rans.Damaged` where
+        its table is empty.
+        """
         return _Tables(self)
 
 
-class _Tables(dict):
-    def __init__(self, spelling):
-        self._spelling = spelling
-        self._contexts = dict(zip(spelling.codes.tolist(), range(KINDS, len(spelling.counts))))
-        self._made = {}
+class _Tables(dict[int, rans.Table]):
+    def __init__(self, model: ContextModel) -> None:
+        self._model = model
+        self._contexts = dict(zip(model.codes.tolist(), range(KINDS, len(model.counts))))
+        self._made: dict[int, rans.Table] = {}  # by context, where `self` is by packed context
 
-    def __missing__(self, packed):
-        node = packed >> KEY_BITS * DEPTH
+    def __missing__(self, packed: int) -> rans.Table:
+        context = packed >> KEY_BITS * DEPTH
         for depth in range(1, DEPTH + 1):
-            longer = self._contexts.get(node << KEY_BITS | packed >> KEY_BITS * (DEPTH - depth) & KEY)
-            if longer is None:
+            child = self._contexts.get(context << KEY_BITS | packed >> KEY_BITS * (DEPTH - depth) & KEY)
+            if child is None:
                 break
-            node = longer
-        table = self[packed] = self._made.get(node) or self._make(node)
+            context = child
+        table = self[packed] = self._made.get(context) or self._make(context)
         return table
 
-    def _make(self, node):
-        spelling = self._spelling
-        first, count = int(spelling.firsts[node]), int(spelling.counts[node])
+    def _make(self, context: int) -> rans.Table:
+        model = self._model
+        first, count = int(model.firsts[context]), int(model.counts[context])
         if not count:
             raise rans.Damaged
-        starts = spelling.starts[first : first + count].tolist()
-        table = self._made[node] = ([*starts, rans.TOTAL], spelling.symbols[first : first + count].tolist())
+        starts = model.starts[first : first + count].tolist()
+        table = self._made[context] = ([*starts, rans.TOTAL], model.symbols[first : first + count].tolist())
         return table
 
 
-def _spread(firsts, counts):
-    """Return ``firsts[i], firsts[i] + 1, ...``, `counts[i]` of them, for each i."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - ends + counts, counts)
+# ---------------------------------------------------------------- layers: all contexts of one depth
 
 
-def _nearest_levels(counts):
-    """Return the level whose number is nearest to each count by ratio; 0 for 0 alone."""
-    below = np.searchsorted(WEIGHTS[:-1], counts, "right") - 1
+def _nearest_levels(counts: IntArray) -> IntArray:
+    """Return the level whose weight is nearest to each count by ratio; 0 for 0 alone."""
+    below: IntArray = np.searchsorted(WEIGHTS[:-1], counts, "right") - 1
     return below + (counts * counts > WEIGHTS[below] * WEIGHTS[below + 1])
 
 
-def _expected(sizes, counts, freqs):
-    """Return the level that a shorter context's table lets expect of each symbol, as often as `sizes` says."""
-    return np.repeat(sizes, counts) + _LEVEL_OF[freqs] - _WHOLE
+def _below(values: IntArray, limit: int) -> IntArray:
+    """Return the values; raise `rans.Damaged` unless all are below `limit`."""
+    if values.max(initial=0) >= limit:
+        raise rans.Damaged
+    return values
 
 
-def _weights_of(marks, expected):
-    return WEIGHTS[np.where(marks > 0, marks + np.maximum(expected - HIGH, 0), 0)]
+class _Contexts:
+    """All contexts of one depth, before their tables are known: each may have the symbols of its parent.
 
+    Parameters
+    ----------
+    parents, keys : numpy.ndarray, shape (c,), int64
+        Of each context: its parent's number inside the layer above, and its last key. Empty for the roots.
+    sizes : numpy.ndarray, shape (c,), int64
+        Of each context, a level: how many symbols it was made from.
+    counts : numpy.ndarray, shape (c,), int64
+        How many symbols each parent has.
+    symbols, given : numpy.ndarray, shape (cells,), int64
+        The parents' symbols and frequencies, end to end for each context.
 
-class _Layer:
-    """The contexts of one length as they are stored: a mark for every symbol of each one's parent.
-
-    `given` is what the parents' tables say of these symbols.
+    Attributes
+    ----------
+    expected : numpy.ndarray, shape (cells,), int64
+        The level at which the parent lets expect each symbol.
+    tables : numpy.ndarray, shape (cells,), int64
+        The number table of each mark.
     """
 
-    def __init__(self, parents, keys, sizes, counts, symbols, given):
+    def __init__(
+        self, parents: IntArray, keys: IntArray, sizes: IntArray, counts: IntArray, symbols: IntArray, given: IntArray
+    ) -> None:
         self.parents, self.keys, self.sizes = parents, keys, sizes
         self.counts, self.symbols, self.given = counts, symbols, given
-        self.expected = np.repeat(sizes, counts) + _LEVEL_OF[given] - _WHOLE  # as often as the parent has it
+        self.expected = np.repeat(sizes, counts) + _LEVEL_OF[given] - _WHOLE
         self.tables = np.clip(self.expected, LOW, HIGH) - LOW
+        self._taken_off = np.maximum(self.expected - HIGH, 0)  # of a level, to make a mark
 
-    def owners(self):
-        """Return the context that each symbol belongs to."""
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @functools.cached_property
+    def owners(self) -> IntArray:
+        """The context of each cell, (cells,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def freqs_of(self, marks):
-        """Return the frequency of each symbol, 0 where its mark is."""
-        present = marks > 0
-        weights = WEIGHTS[marks[present] + np.maximum(self.expected[present] - HIGH, 0)]
-        counts = np.bincount(self.owners()[present])
-        freqs = np.zeros(len(marks), np.int64)
-        freqs[present] = rans.frequencies(weights, counts[counts > 0])
-        return freqs
+    def cells_of(self, contexts: IntArray, symbols: IntArray) -> IntArray:
+        """Return the cells of symbols in contexts; all must be there."""
+        return np.searchsorted(self.owners << KEY_BITS | self.symbols, contexts << KEY_BITS | symbols)
 
-    def finish(self, marks):
-        """Take the marks; `counts`, `symbols` and `freqs` become the tables."""
+    def only(self, kept: BoolArray) -> _Contexts:
+        """Return the contexts that are kept, (c,) bool, alone."""
+        cells = kept[self.owners]
+        return _Contexts(self.parents[kept], self.keys[kept], self.sizes[kept], self.counts[kept],
+                         self.symbols[cells], self.given[cells])
+
+    def marks_of(self, counted: IntArray) -> IntArray:
+        """Return the mark that stands best for each cell's count; 0 for 0 alone."""
+        marks: IntArray = np.clip(_nearest_levels(counted) - self._taken_off, counted > 0, MARKS - 1)
+        marks[counted == 0] = 0
+        return marks
+
+    def marked(self, marks: IntArray) -> _Layer:
+        """Return the contexts with the tables that marks give them.
+
+        Raises
+        ------
+        rans.Damaged
+            If a mark stands for a level that there is not.
+        """
         present = np.flatnonzero(marks)
-        levels = marks[present] + np.maximum(self.expected[present] - HIGH, 0)
-        weights = WEIGHTS[_proper(levels, len(WEIGHTS))]
-        self.marks = marks
-        self.counts = np.bincount(self.owners()[present], minlength=len(self.counts))
-        self.symbols, self.freqs = self.symbols[present], rans.frequencies(weights, self.counts[self.counts > 0])
+        weights = WEIGHTS[_below(marks[present] + self._taken_off[present], len(WEIGHTS))]
+        counts = np.bincount(self.owners[present], minlength=len(self))
+        return _Layer(self, marks, counts, self.symbols[present], rans.frequencies(weights, counts[counts > 0]))
+
+    def saved_bits(self, counted: IntArray, marks: IntArray) -> DoubleArray:
+        """Return how many bits each context saves over its parent, less what it takes to store it."""
+        own = np.zeros(len(marks), np.int64)
+        own[marks > 0] = self.marked(marks).freqs
+        likely = 2.0 ** (0.5 * self.expected)  # how many uses the parent lets expect
+        of_mark = _MARK_COST + np.maximum(0, -np.log2(likely))
+        cost: DoubleArray = np.where(marks > 0, of_mark, np.log2(1 + 0.7 * likely))
+        saved: DoubleArray = counted * (_BITS_OF[self.given] - _BITS_OF[own]) - cost
+        return np.bincount(self.owners, saved, len(self)).astype(np.float64, copy=False) - _CONTEXT_COST
 
 
-def _root_layer(sizes):
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """All contexts of one depth with their tables.
+
+    Parameters
+    ----------
+    contexts : _Contexts
+    marks : numpy.ndarray, shape (cells of the contexts,), int64
+    counts, symbols, freqs : numpy.ndarray
+        The tables, as for `ContextModel`.
+    """
+
+    contexts: _Contexts
+    marks: IntArray
+    counts: IntArray
+    symbols: IntArray
+    freqs: IntArray
+
+    def children(self, parents: IntArray, keys: IntArray, sizes: IntArray) -> _Contexts:
+        """Return contexts one key longer; `parents` are numbered inside this layer."""
+        counts = self.counts[parents]
+        cells = ranges((np.cumsum(self.counts) - self.counts)[parents], counts)
+        return _Contexts(parents, keys, sizes, counts, self.symbols[cells], self.freqs[cells])
+
+
+def _roots(sizes: IntArray) -> _Contexts:
+    """Return the kinds: contexts without keys, as if each had a parent in which all symbols are equally likely."""
     nothing, cells = np.zeros(0, np.int64), KINDS * SYMBOLS
-    return _Layer(nothing, nothing, sizes, np.full(KINDS, SYMBOLS), np.arange(cells) % SYMBOLS,
-                  np.full(cells, rans.TOTAL // SYMBOLS))
+    return _Contexts(nothing, nothing, sizes, np.full(KINDS, SYMBOLS), np.arange(cells) % SYMBOLS,
+                     np.full(cells, rans.TOTAL // SYMBOLS))
 
 
-def _next_layer(above, parents, keys, sizes):
-    """Return the layer of contexts whose parents are numbered inside the layer above."""
-    counts = above.counts[parents]
-    cells = _spread((np.cumsum(above.counts) - above.counts)[parents], counts)
-    return _Layer(parents, keys, sizes, counts, above.symbols[cells], above.freqs[cells])
-
-
-def _joined(layers):
-    """Return the layers as one `Spelling`."""
+def _joined(layers: Sequence[_Layer]) -> ContextModel:
+    """Return the layers as one model."""
     parents, before = [], 0
     for above, layer in zip(layers, layers[1:]):
-        parents.append(layer.parents + before)
+        parents.append(layer.contexts.parents + before)
         before += len(above.counts)
-    rest = (np.concatenate([getattr(layer, name) for layer in layers])
-            for name in ("keys", "counts", "symbols", "freqs"))
-    return Spelling(np.concatenate(parents), *rest)
+    return ContextModel(
+        np.concatenate(parents), np.concatenate([layer.contexts.keys for layer in layers]),
+        np.concatenate([layer.counts for layer in layers]), np.concatenate([layer.symbols for layer in layers]),
+        np.concatenate([layer.freqs for layer in layers]))
 
 
-# ---------------------------------------------------------------- building and storing
+# ---------------------------------------------------------------- building
 
 
-def build(codes, uses):
+def build(codes: IntArray, uses: IntArray) -> tuple[ContextModel, IntArray, bytes]:
     """Choose contexts and tables for symbols that were counted.
 
     Parameters
@@ -186,107 +293,119 @@ def build(codes, uses):
 
     Returns
     -------
-    spelling : Spelling
+    model : ContextModel
     cells : numpy.ndarray, shape (k,), int64
         Where each code's symbol stands in the tables.
     stored : bytes
-        The same tables, for `read`.
+        The same model, for `read`.
     """
-    symbols, context = codes & KEY, codes >> KEY_BITS * (DEPTH + 1)
     cells, offset = np.empty(len(codes), np.int64), 0
-    growing = np.arange(len(codes))  # the codes that have a context in the last layer
-    layers = []
+    growing = np.arange(len(codes))  # the codes whose contexts are there, down to this depth
+    owner: IntArray = codes >> KEY_BITS * (DEPTH + 1)  # of each growing code: its context in the last layer
+    layers: list[_Layer] = []
     for depth in range(DEPTH + 1):
         if depth:
             key = codes[growing] >> KEY_BITS * (DEPTH + 1 - depth) & KEY
-            pairs, context = np.unique(context << KEY_BITS | key, return_inverse=True)
-            total = np.bincount(context, uses[growing], minlength=len(pairs)).astype(np.int64)
-            layer = _next_layer(layers[-1], pairs >> KEY_BITS, pairs & KEY, _nearest_levels(total))
+            pairs, owner = np.unique(owner << KEY_BITS | key, return_inverse=True)
+            sizes = _sizes(owner, uses[growing], len(pairs))
+            contexts = layers[-1].children(pairs >> KEY_BITS, pairs & KEY, sizes)
         else:
-            layer = _root_layer(_nearest_levels(np.bincount(context, uses, minlength=KINDS).astype(np.int64)))
-        owners = layer.owners()
-        at = np.searchsorted(owners << KEY_BITS | layer.symbols, context << KEY_BITS | symbols[growing])
-        counted = np.bincount(at, uses[growing], minlength=len(owners)).astype(np.int64)
-        marks = np.clip(_nearest_levels(counted) - np.maximum(layer.expected - HIGH, 0), counted > 0, MARKS - 1)
-        marks[counted == 0] = 0
+            contexts = _roots(_sizes(owner, uses, KINDS))
+        at = contexts.cells_of(owner, codes[growing] & KEY)
+        counted = np.bincount(at, uses[growing], minlength=len(contexts.symbols)).astype(np.int64)
+        marks = contexts.marks_of(counted)
         if depth:
-            kept = _saved_bits(layer, counted, marks) > 0
-            stay = kept[context]
-            growing, at, context = growing[stay], at[stay], (np.cumsum(kept) - 1)[context[stay]]
-            layer = _next_layer(layers[-1], layer.parents[kept], layer.keys[kept], layer.sizes[kept])
-            marks, at = marks[kept[owners]], (np.cumsum(kept[owners]) - 1)[at]
-        cells[growing] = (np.cumsum(marks > 0) - 1)[at] + offset
-        layer.finish(marks)
+            kept = contexts.saved_bits(counted, marks) > 0
+            stay, kept_cells = kept[owner], kept[contexts.owners]
+            growing, at, owner = growing[stay], _renumbered(kept_cells)[at[stay]], _renumbered(kept)[owner[stay]]
+            contexts, marks = contexts.only(kept), marks[kept_cells]
+        layer = contexts.marked(marks)
+        cells[growing] = _renumbered(marks > 0)[at] + offset
         offset += len(layer.symbols)
         layers.append(layer)
     return _joined(layers), cells, _store(layers)
 
 
-def _saved_bits(layer, counted, marks):
-    """Return how many bits each context saves over its parent, less what it takes to store it."""
-    before, after = _BITS_OF[layer.given], _BITS_OF[layer.freqs_of(marks)]
-    likely = 2.0 ** (0.5 * layer.expected)  # how many uses the parent lets expect
-    cost = np.where(marks > 0, _MARK_COST + np.maximum(0, -np.log2(likely)), np.log2(1 + 0.7 * likely))
-    return np.bincount(layer.owners(), counted * (before - after) - cost, minlength=len(layer.counts)) - _NODE_COST
+def _sizes(owner: IntArray, uses: IntArray, count: int) -> IntArray:
+    """Return the size of each of `count` contexts, a level, for codes that belong to them."""
+    return _nearest_levels(np.bincount(owner, uses, minlength=count).astype(np.int64))
 
 
-def _store(layers):
-    """Return the layers as bytes: numbers of contexts, tables of the numbers below, and these in four runs."""
+def _renumbered(kept: BoolArray) -> IntArray:
+    """Return the new number of each thing that is kept, once the others are gone."""
+    return np.cumsum(kept) - 1
+
+
+# ---------------------------------------------------------------- storing
+
+
+class _Shape(NamedTuple):
+    """The numbers that say which contexts there are.
+
+    Parameters
+    ----------
+    children : numpy.ndarray of int64
+        How many each context above the last layer has.
+    steps : numpy.ndarray of int64
+        Of each context but the roots its last key: less that of the context before it and 1 if they are siblings.
+    sizes : numpy.ndarray of int64
+        Of each context but the roots.
+    """
+
+    children: IntArray
+    steps: IntArray
+    sizes: IntArray
+
+    @classmethod
+    def of(cls, layers: Sequence[_Layer]) -> _Shape:
+        """Return the shape of layers."""
+        children, steps, sizes = [], [], []
+        for above, layer in zip(layers, layers[1:]):
+            contexts = layer.contexts
+            children.append(np.bincount(contexts.parents, minlength=len(above.counts)))
+            step = np.diff(contexts.keys, prepend=-1) - 1
+            first = np.flatnonzero(np.diff(contexts.parents, prepend=-1))
+            step[first] = contexts.keys[first]
+            steps.append(step)
+            sizes.append(contexts.sizes)
+        return cls(np.concatenate(children), np.concatenate(steps), np.concatenate(sizes))
+
+
+def _shape_tables(contexts: int, last: int) -> IntArray:
+    """Return the number table of each number of a `_Shape`.
+
+    Parameters
+    ----------
+    contexts : int
+        How many contexts there are beside the roots.
+    last : int
+        How many of them are in the last layer.
+    """
+    return np.repeat([_CHILDREN, _KEYS, _SIZES], [KINDS + contexts - last, contexts, contexts])
+
+
+def _keys_of(children: IntArray, steps: IntArray) -> tuple[IntArray, IntArray]:
+    """Return (parents, last keys) of a layer's contexts, as in a `_Shape`."""
+    parents = np.repeat(np.arange(len(children)), children)
+    ends = np.cumsum(steps + 1)
+    firsts = np.cumsum(children) - children
+    return parents, ends - 1 - np.append(0, ends)[firsts[parents]]
+
+
+def _store(layers: Sequence[_Layer]) -> bytes:
+    """Return the layers as bytes: numbers of contexts, the number tables, and all numbers in four runs."""
     roots, *rest = layers
-    children = [np.bincount(layer.parents, minlength=len(above.counts)) for above, layer in zip(layers, rest)]
-    steps = []
-    for layer in rest:
-        steps.append(np.diff(layer.keys, prepend=-1) - 1)
-        first = np.flatnonzero(np.diff(layer.parents, prepend=-1))
-        steps[-1][first] = layer.keys[first]
-    shape = [*children, *steps, *(layer.sizes for layer in rest)]
-    shape_tables = np.repeat([_CHILDREN, _KEYS, _SIZES], [sum(map(len, shape[i : i + DEPTH])) for i in (0, 3, 6)])
-    runs = [(np.concatenate([roots.tables, shape_tables]), np.concatenate([roots.marks, *shape]))]
-    runs += [(layer.tables, layer.marks) for layer in rest]
-    numbers = np.concatenate([tables << KEY_BITS | values for tables, values in runs])
-    used, uses = np.unique(numbers, return_counts=True)
-    tables, levels = used >> KEY_BITS, []
-    parts = [_HEAD.pack(*(len(layer.counts) for layer in rest), *roots.sizes.tolist())]
-    for number in range(_TABLES):
-        own, times = used[tables == number] & KEY, uses[tables == number]
-        line = np.zeros(own.max(initial=0) + 1, np.int64)
-        line[own] = _nearest_levels(np.maximum(1, times * WEIGHTS[15] // times.max(initial=1)))
-        if not len(own):
-            line[0] = 1
-        levels.append(line)
-        padded = np.append(line, 0)[: len(line) + len(line) % 2].reshape(-1, 2)
-        parts += [struct.pack("<H", len(line)), (padded[:, 0] | padded[:, 1] << 4).astype(np.uint8).tobytes()]
-    places, freqs, counts = _number_tables(levels)
-    starts = rans.starts_of(freqs, counts)
-    for tables, values in runs:
-        cells = np.searchsorted(places, tables << KEY_BITS | values)
-        data, lengths = rans.encode(freqs[cells], starts[cells], _block_counts(len(cells)))
-        parts += [lengths.astype(np.uint8).tobytes(), data.tobytes()]
-    return b"".join(parts)
+    shape = _Shape.of(layers)
+    runs = [(np.concatenate([roots.contexts.tables, _shape_tables(len(shape.sizes), len(rest[-1].contexts))]),
+             np.concatenate([roots.marks, *shape]))]
+    runs += [(layer.contexts.tables, layer.marks) for layer in rest]
+    coder = _NumberCoder.of(np.concatenate([tables << KEY_BITS | values for tables, values in runs]))
+    head = _HEAD.pack(*(len(layer.contexts) for layer in rest), *roots.contexts.sizes.tolist())
+    return b"".join([head, coder.store(), *(coder.encode(tables, values) for tables, values in runs)])
 
 
-def _number_tables(levels):
-    """Return (table and value of each cell, frequencies, numbers of cells) of tables given as levels."""
-    table = np.repeat(np.arange(len(levels)), [len(line) for line in levels])
-    value = np.concatenate([np.arange(len(line)) for line in levels])
-    line = np.concatenate(levels)
-    present = line > 0
-    counts = np.bincount(table[present], minlength=len(levels))
-    return (table << KEY_BITS | value)[present], rans.frequencies(WEIGHTS[line[present]], counts), counts
-
-
-def _block_counts(count):
-    counts = np.full(-(-count // _MARKS_PER_BLOCK), _MARKS_PER_BLOCK)
-    if count % _MARKS_PER_BLOCK:
-        counts[-1] = count % _MARKS_PER_BLOCK
-    return counts
-
-
-# ---------------------------------------------------------------- reading
-
-
-def read(data):
-    """Return the `Spelling` that `build` stored.
+def read(data: bytes) -> ContextModel:
+    """Return the model that `build` stored.
 
     Parameters
     ----------
@@ -297,84 +416,146 @@ def read(data):
     rans.Damaged
         Before anything is allocated that these bytes could not fill.
     """
-    source = _Bytes(data)
-    *numbers, size0, size1, size2 = _HEAD.unpack(source.take(_HEAD.size))
-    source.read_tables()
-    contexts = sum(numbers)
+    source = _Source(data)
+    head = _HEAD.unpack(source.take(_HEAD.size))
+    numbers, sizes = head[:DEPTH], head[DEPTH:]
+    coder, contexts = _NumberCoder.read(source), sum(numbers)
     source.need_run(KINDS * SYMBOLS + KINDS - numbers[-1] + 3 * contexts)
-    layer = _root_layer(np.array([size0, size1, size2]))
-    shape = np.repeat([_CHILDREN, _KEYS, _SIZES], [KINDS + contexts - numbers[-1], contexts, contexts])
-    marks, children, steps, sizes = np.split(
-        source.take_run(np.concatenate([layer.tables, shape])),
-        np.cumsum([KINDS * SYMBOLS, KINDS + contexts - numbers[-1], contexts]))
-    layer.finish(_proper(marks, MARKS))
-    layers = [layer]
-    _proper(sizes, len(WEIGHTS))
+    roots = _roots(np.array(sizes))
+    run = coder.decode(source, np.concatenate([roots.tables, _shape_tables(contexts, numbers[-1])]))
+    parts = np.split(run, np.cumsum([KINDS * SYMBOLS, KINDS + contexts - numbers[-1], contexts]))
+    layers = [roots.marked(_below(parts[0], MARKS))]
+    shape = _Shape(*parts[1:])
+    _below(shape.sizes, len(WEIGHTS))
     for number in numbers:
-        own, children = np.split(children, [len(layer.counts)])
-        if own.sum() != number:
-            raise rans.Damaged
-        parents = np.repeat(np.arange(len(own)), own)
-        ends = np.cumsum(steps[:number] + 1)
-        firsts = np.cumsum(own) - own
-        keys = ends - 1 - np.append(0, ends)[firsts[parents]]
-        _proper(keys, SYMBOLS)
-        source.need_run(int(layer.counts[parents].sum()))
-        layer = _next_layer(layer, parents, keys, sizes[:number])
-        layer.finish(_proper(source.take_run(layer.tables), MARKS))
-        if not layer.counts.all():
-            raise rans.Damaged
-        steps, sizes = steps[number:], sizes[number:]
-        layers.append(layer)
+        above = len(layers[-1].counts)
+        layers.append(_read_layer(source, coder, layers[-1],
+                                  _Shape(shape.children[:above], shape.steps[:number], shape.sizes[:number])))
+        shape = _Shape(shape.children[above:], shape.steps[number:], shape.sizes[number:])
     if source.left:
         raise rans.Damaged
     return _joined(layers)
 
 
-def _proper(values, limit):
-    """Return values that are all below `limit`."""
-    if values.max(initial=0) >= limit:
+def _read_layer(source: _Source, coder: _NumberCoder, above: _Layer, shape: _Shape) -> _Layer:
+    """Return the next layer, whose shape is given."""
+    if shape.children.sum() != len(shape.steps):
         raise rans.Damaged
-    return values
+    parents, keys = _keys_of(shape.children, shape.steps)
+    _below(keys, SYMBOLS)
+    source.need_run(int(above.counts[parents].sum()))
+    contexts = above.children(parents, keys, shape.sizes)
+    layer = contexts.marked(_below(coder.decode(source, contexts.tables), MARKS))
+    if not layer.counts.all():
+        raise rans.Damaged
+    return layer
 
 
-class _Bytes:
-    """Stored tables from front to back."""
+class _Source:
+    """Stored bytes from front to back."""
 
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 0
 
     @property
-    def left(self):
+    def left(self) -> int:
+        """How many bytes are left."""
         return len(self._data) - self._position
 
-    def take(self, count):
+    def take(self, count: int) -> bytes:
+        """Return the next bytes; raise `rans.Damaged` where there are fewer."""
         if count > self.left:
             raise rans.Damaged
         self._position += count
         return self._data[self._position - count : self._position]
 
-    def read_tables(self):
-        """Take the tables that the numbers of all runs are coded with."""
+    def need_run(self, count: int) -> None:
+        """Raise `rans.Damaged` unless the bytes that are left can hold a run of `count` numbers."""
+        if self.left < _LEAST_BLOCK * -(-count // _NUMBERS_PER_BLOCK):
+            raise rans.Damaged
+
+
+class _NumberCoder:
+    """Codes runs of numbers by `_TABLES` tables, which are stored as a level for each number.
+
+    A run is a number's table after the other, known beforehand. It is stored in blocks of 64 numbers, their lengths
+    first.
+
+    Parameters
+    ----------
+    levels : sequence of numpy.ndarray of int64
+        Of each table: the level of number 0, 1, ...
+    """
+
+    def __init__(self, levels: Sequence[IntArray]) -> None:
+        self._levels = levels
+        table = np.repeat(np.arange(len(levels)), [len(line) for line in levels])
+        number = np.concatenate([np.arange(len(line)) for line in levels])
+        line = np.concatenate(levels)
+        present = line > 0
+        counts = np.bincount(table[present], minlength=len(levels))
+        self._cells: IntArray = (table << KEY_BITS | number)[present]
+        self._freqs = rans.frequencies(WEIGHTS[line[present]], counts)
+        self._starts = rans.starts_of(self._freqs, counts)
+
+    @classmethod
+    def of(cls, cells: IntArray) -> _NumberCoder:
+        """Return the coder for numbers, each given as ``table << 9 | number``."""
+        used, uses = np.unique(cells, return_counts=True)
+        tables, levels = used >> KEY_BITS, []
+        for number in range(_TABLES):
+            own, times = used[tables == number] & KEY, uses[tables == number]
+            line = np.zeros(own.max(initial=0) + 1, np.int64)
+            # The most frequent gets level 15, the largest that 4 bits hold.
+            line[own] = _nearest_levels(np.maximum(1, times * WEIGHTS[15] // times.max(initial=1)))
+            if not len(own):
+                line[0] = 1  # a table must have a number
+            levels.append(line)
+        return cls(levels)
+
+    @classmethod
+    def read(cls, source: _Source) -> _NumberCoder:
+        """Return the coder that was stored; raise `rans.Damaged` if no coder was."""
         levels = []
         for _ in range(_TABLES):
-            (count,) = struct.unpack("<H", self.take(2))
-            halves = np.frombuffer(self.take(-(-count // 2)), np.uint8).astype(np.int64)
-            line = np.stack([halves & 15, halves >> 4], axis=1).ravel()
+            (count,) = struct.unpack("<H", source.take(2))
+            halves = np.frombuffer(source.take(-(-count // 2)), np.uint8).astype(np.int64)
+            line = np.stack([halves & 15, halves >> _LEVEL_BITS], axis=1).ravel()
             if count > SYMBOLS + 1 or line[count:].any() or not line[:count].any():
                 raise rans.Damaged
             levels.append(line[:count])
-        self._places, freqs, _ = _number_tables(levels)
-        self._coder = rans.Tables(freqs)
+        return cls(levels)
 
-    def need_run(self, count):
-        """Raise `Damaged` unless the bytes that are left can hold a run of `count` numbers."""
-        if self.left < 3 * -(-count // _MARKS_PER_BLOCK):  # a length, and a state of two bytes
-            raise rans.Damaged
+    def store(self) -> bytes:
+        """Return the tables as `read` takes them: how many levels, and two a byte, the lower half first."""
+        parts = []
+        for line in self._levels:
+            halves = np.append(line, 0)[: len(line) + len(line) % 2].reshape(-1, 2)
+            parts += [struct.pack("<H", len(line)),
+                      (halves[:, 0] | halves[:, 1] << _LEVEL_BITS).astype(np.uint8).tobytes()]
+        return b"".join(parts)
 
-    def take_run(self, tables):
-        """Decode numbers whose tables are given."""
+    def encode(self, tables: IntArray, numbers: IntArray) -> bytes:
+        """Return a run of numbers, each by the table given for it."""
+        cells = np.searchsorted(self._cells, tables << KEY_BITS | numbers)
+        data, lengths = rans.encode(self._freqs[cells], self._starts[cells], _block_counts(len(cells)))
+        return lengths.astype(np.uint8).tobytes() + data.tobytes()
+
+    def decode(self, source: _Source, tables: IntArray) -> IntArray:
+        """Return the numbers of a run, whose tables are given."""
         counts = _block_counts(len(tables))
-        lengths = np.frombuffer(self.take(len(counts)), np.uint8).astype(np.int64)
-        data = np.frombuffer(self.take(int(lengths.sum())), np.uint8)
-        return self._places[self._coder.decode(data, lengths, counts, tables)] & KEY
+        lengths = np.frombuffer(source.take(len(counts)), np.uint8).astype(np.int64)
+        data = np.frombuffer(source.take(int(lengths.sum())), np.uint8)
+        return self._cells[self._decoder.decode(data, lengths, counts, tables)] & KEY
+
+    @functools.cached_property
+    def _decoder(self) -> rans.Tables:
+        return rans.Tables(self._freqs)
+
+
+def _block_counts(count: int) -> IntArray:
+    """Return how many numbers each block of a run has."""
+    counts = np.full(-(-count // _NUMBERS_PER_BLOCK), _NUMBERS_PER_BLOCK)
+    if count % _NUMBERS_PER_BLOCK:
+        counts[-1] = count % _NUMBERS_PER_BLOCK
+    return counts

@@ -9,21 +9,27 @@ A word's n-grams are those of ``<word>``, counted in UTF-8 characters. fastText'
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import FormatError
+from embshrink.storage.arrays import IntArray
 
-EOS = b"</s>"
-MAX_NGRAM = 100
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+EOS = b"</s>"  # fastText's end of a line, a word without n-grams
+MAX_NGRAM = 100  # characters
 MAX_BUCKETS = 2**31 - 1
-MAX_MARK = 100
+MAX_MARK = 100  # characters that floret may put before or behind a word
 _ALL_BITS = 2**64 - 1
 
 
-def ngram_hash(ngram):
-    """Return the hash of an n-gram's bytes, an int below 2**32.
+def ngram_hash(ngram: Iterable[int]) -> int:
+    """Return fastText's hash of an n-gram's bytes, an int below 2**32.
 
     Examples
     --------
@@ -36,7 +42,7 @@ def ngram_hash(ngram):
     return value
 
 
-def ngrams(word, minn, maxn):
+def ngrams(word: bytes, minn: int, maxn: int) -> list[bytes]:
     """Return the n-grams of a word.
 
     Parameters
@@ -63,7 +69,7 @@ def ngrams(word, minn, maxn):
     return [] if word == EOS else _runs(b"<" + word + b">", minn, maxn)
 
 
-def _runs(marked, minn, maxn):
+def _runs(marked: bytes, minn: int, maxn: int) -> list[bytes]:
     """Return all runs of `minn` to `maxn` characters, but for a lone first or last one."""
     starts = [i for i, byte in enumerate(marked) if byte & 0xC0 != 0x80]
     starts.append(len(marked))
@@ -72,12 +78,14 @@ def _runs(marked, minn, maxn):
             for i in range(last) for n in range(max(minn, 1), min(maxn, last - i) + 1) if n > 1 or 0 < i < last - 1]
 
 
-def bucket_ids(word, minn, maxn, bucket):
-    """Return the bucket, 0 to `bucket` - 1, of each n-gram of a word, as a list; none if `bucket` is 0."""
+def bucket_ids(word: bytes, minn: int, maxn: int, bucket: int) -> list[int]:
+    """Return the bucket, 0 to `bucket` - 1, of each n-gram of a word, as fastText does; none if `bucket` is 0."""
     return [ngram_hash(ngram) % bucket for ngram in ngrams(word, minn, maxn)] if bucket else []
 
 
-def all_bucket_ids(words, minn, maxn, bucket):
+def all_bucket_ids(
+    words: list[bytes], minn: int, maxn: int, bucket: int
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int32]], IntArray]:
     """Return the buckets of the n-grams of many words, by a compiled kernel.
 
     Parameters
@@ -109,8 +117,14 @@ def all_bucket_ids(words, minn, maxn, bucket):
     return ids, ends
 
 
-def murmurhash3(data, seed):
+def murmurhash3(data: bytes, seed: int) -> tuple[int, int, int, int]:
     """Return MurmurHash3_x64_128 of some bytes, as four ints below 2**32, the lowest first.
+
+    Parameters
+    ----------
+    data : bytes
+    seed : int
+        Below 2**32.
 
     Examples
     --------
@@ -135,19 +149,19 @@ def murmurhash3(data, seed):
     return h1 & 0xFFFFFFFF, h1 >> 32, h2 & 0xFFFFFFFF, h2 >> 32
 
 
-def _rotate(value, bits):
+def _rotate(value: int, bits: int) -> int:
     return (value << bits | value >> (64 - bits)) & _ALL_BITS
 
 
-def _mix_low(value):
+def _mix_low(value: int) -> int:
     return _rotate(value * 0x87C37B91114253D5 & _ALL_BITS, 31) * 0x4CF5AD432745937F & _ALL_BITS
 
 
-def _mix_high(value):
+def _mix_high(value: int) -> int:
     return _rotate(value * 0x4CF5AD432745937F & _ALL_BITS, 33) * 0x87C37B91114253D5 & _ALL_BITS
 
 
-def _finish(value):
+def _finish(value: int) -> int:
     value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & _ALL_BITS
     value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & _ALL_BITS
     return value ^ value >> 33
@@ -202,28 +216,23 @@ class Hashing:
     bucket: int
     floret: Floret | None = None
 
-    def __post_init__(self):
-        limits = {"minn": (0, MAX_NGRAM), "maxn": (0, MAX_NGRAM), "bucket": (1, MAX_BUCKETS)}
-        values = {name: getattr(self, name) for name in limits}
+    def __post_init__(self) -> None:
+        limits = [("minn", self.minn, 0, MAX_NGRAM), ("maxn", self.maxn, 0, MAX_NGRAM),
+                  ("bucket", self.bucket, 1, MAX_BUCKETS)]
         if self.floret is not None:
-            limits.update(hashes=(1, 4), seed=(0, 2**32 - 1))
-            values.update(hashes=self.floret.hashes, seed=self.floret.seed)
+            limits += [("hashes", self.floret.hashes, 1, 4), ("seed", self.floret.seed, 0, 2**32 - 1)]
             for name, mark in (("bow", self.floret.bow), ("eow", self.floret.eow)):
                 if len(mark) > MAX_MARK or mark != mark.encode("utf-8", "replace").decode():
                     raise ValueError(f"{name} must be text of at most {MAX_MARK} characters")
-        for name, (low, high) in limits.items():
-            if not low <= values[name] <= high:
-                raise ValueError(f"{name} must be {low} to {high}, not {values[name]}")
+        for name, value, low, high in limits:
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be {low} to {high}, not {value}")
 
-    def ids(self, word):
-        """Return the buckets that a word's vector is the mean of, as a list; one may be there several times.
+    def ids(self, word: bytes) -> list[int]:
+        """Return the buckets whose rows a word's vector is the mean of; a bucket may occur several times.
 
-        Those of its n-grams; with floret first those of the whole word between its marks. An n-gram that is the
-        whole word counts once more.
-
-        Parameters
-        ----------
-        word : bytes
+        These are the buckets of the word's n-grams. With floret those of the whole word between its marks come first;
+        an n-gram that is the whole word then counts twice.
         """
         if self.floret is None:
             return bucket_ids(word, self.minn, self.maxn, self.bucket)
@@ -232,24 +241,43 @@ class Hashing:
         return [value % self.bucket for part in (marked, *_runs(marked, self.minn, self.maxn))
                 for value in murmurhash3(part, own.seed)[: own.hashes]]
 
+    def as_header(self) -> dict[str, int | str]:
+        """Return the part of a file's header that says how n-grams are hashed."""
+        part: dict[str, int | str] = {"minn": self.minn, "maxn": self.maxn, "bucket": self.bucket}
+        if self.floret is not None:
+            own = self.floret
+            part.update(hash="floret", hashes=own.hashes, seed=own.seed, bow=own.bow, eow=own.eow)
+        return part
 
-def hashing_header(hashing):
-    """Return the part of a file's header that says how n-grams are hashed."""
-    part = {"minn": hashing.minn, "maxn": hashing.maxn, "bucket": hashing.bucket}
-    return part if hashing.floret is None else {**part, "hash": "floret", **vars(hashing.floret)}
+    @classmethod
+    def from_header(cls, part: Mapping[str, object]) -> Self:
+        """Return what `as_header` was asked of; the header may hold further keys.
+
+        Raises
+        ------
+        FormatError
+            If a value is missing, of another type, or impossible.
+        """
+        name, floret = part.get("hash", "fnv1a"), None
+        if name == "floret":
+            floret = _floret_of(part)
+        elif name != "fnv1a":
+            raise FormatError("n-grams are hashed in an unknown way", expected="fnv1a or floret", found=name,
+                              hint="Update embshrink: pip install -U embshrink")
+        minn, maxn, bucket = part.get("minn"), part.get("maxn"), part.get("bucket")
+        if not isinstance(minn, int) or not isinstance(maxn, int) or not isinstance(bucket, int):
+            raise FormatError("the header's subwords do not say how n-grams are hashed",
+                              expected=["bucket", "maxn", "minn"], found=part)
+        try:
+            return cls(minn, maxn, bucket, floret)
+        except ValueError as error:
+            raise FormatError(f"the header's subwords are impossible: {error}") from error
 
 
-def hashing_of_header(part):
-    """Return what `hashing_header` was given; raise FormatError if a value is impossible."""
-    name = part.get("hash", "fnv1a")
-    if name not in ("fnv1a", "floret"):
-        raise FormatError("n-grams are hashed in an unknown way", expected="fnv1a or floret", found=name,
-                          hint="Update embshrink: pip install -U embshrink")
-    kinds = {"hashes": int, "seed": int, "bow": str, "eow": str} if name == "floret" else {}
-    own = {key: part.get(key) for key in kinds}
-    if any(type(own[key]) is not kind for key, kind in kinds.items()):
-        raise FormatError("the header's subwords do not say how floret hashes", expected=sorted(kinds), found=part)
-    try:
-        return Hashing(part["minn"], part["maxn"], part["bucket"], Floret(**own) if own else None)
-    except ValueError as error:
-        raise FormatError(f"the header's subwords are impossible: {error}") from error
+def _floret_of(part: Mapping[str, object]) -> Floret:
+    """Return what a header says of floret; the types of its values are checked here, their range by `Hashing`."""
+    hashes, seed, bow, eow = (part.get(key) for key in ("hashes", "seed", "bow", "eow"))
+    if type(hashes) is not int or type(seed) is not int or type(bow) is not str or type(eow) is not str:
+        raise FormatError("the header's subwords do not say how floret hashes",
+                          expected=["bow", "eow", "hashes", "seed"], found=part)
+    return Floret(hashes, seed, bow, eow)

@@ -1,28 +1,35 @@
-"""Vectors for unseen words: the n-gram rows that are kept, and the mean of those a word is made of."""
+"""Which n-gram buckets have a row: a bit for each, with ranks, so that a bucket's row is the rank of its bit."""
 
 from __future__ import annotations
 
 import numpy as np
 
-BITS_PER_RANK = 512
+from embshrink.storage.arrays import AnyArray, IntArray, Layout
+from embshrink.vocabulary.bitmap import encode_bits, plan_bits
 
 
-def encode_ids(ids, bucket):
-    """Lay out which buckets have a row: a bit each, and how many come before every 512th.
+def encode_ids(ids: IntArray, bucket: int) -> dict[str, AnyArray]:
+    """Lay out which buckets have a row.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray, shape (k,), int64
+        The buckets that have a row, ascending.
+    bucket : int
+        How many buckets there are.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        ``bitmap`` : (ceil(bucket / 8),) uint8, lowest bit first. A bucket's row is the number of bits before its own.
-        ``ranks`` : (ceil(bucket / 512),) uint32.
+        ``bitmap`` : (ceil(bucket / 8),) uint8, lowest bit first. A bucket's row is the number of ones before its bit.
+        ``ranks`` : (ceil(bucket / 512),) uint32, the number of ones before every 512th bit.
     """
-    bits = np.zeros(-(-bucket // 8) * 8, bool)
+    bits = np.zeros(bucket, np.bool_)
     bits[ids] = True
-    starts = np.arange(0, bucket, BITS_PER_RANK)
-    return {"bitmap": np.packbits(bits, bitorder="little"), "ranks": np.searchsorted(ids, starts).astype(np.uint32)}
+    bitmap, ranks = encode_bits(bits)
+    return {"bitmap": bitmap, "ranks": ranks}
 
 
-def plan_ids(bucket):
+def plan_ids(bucket: int) -> Layout:
     """Return dtype and shape of each array `encode_ids` makes."""
-    return {"bitmap": (np.dtype(np.uint8), (-(-bucket // 8),)),
-            "ranks": (np.dtype(np.uint32), (-(-bucket // BITS_PER_RANK),))}
+    return plan_bits(bucket, "bitmap", "ranks")

@@ -7,18 +7,23 @@ goes back to the same bytes, so two byte strings are always two words.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias, overload
 
 import numpy as np
 
 from embshrink.errors import FormatError
 from embshrink.numerics.arrays import narrowest_uint
+from embshrink.storage.arrays import AnyArray, IntArray, Layout, StoredArray
+from embshrink.storage.spans import PER_START, span_of
 
-WORDS_PER_START = 64
 WORDS_PER_BUCKET = 4
 
+Word: TypeAlias = str | bytes  # as a caller may give it
 
-def to_bytes(word):
+
+def to_bytes(word: Word) -> bytes:
     """Return a word given as text or bytes as its bytes."""
     if isinstance(word, bytes):
         return word
@@ -28,12 +33,83 @@ def to_bytes(word):
         return word.encode("utf-8", "surrogatepass")
 
 
-def to_text(word):
+def to_text(word: bytes) -> str:
     """Return a word's bytes as text; what is not UTF-8 becomes lone surrogates."""
     return word.decode("utf-8", "surrogateescape")
 
 
-class Words(Sequence):
+class Vocabulary(Sequence[str]):
+    """Distinct words by id, 0 to n - 1: all that may be asked of the words of a table, however they are stored.
+
+    As a sequence it is one of texts. What must be implemented is abstract; the rest has a default here.
+    """
+
+    @property
+    @abstractmethod
+    def raw(self) -> list[bytes]:
+        """All words as bytes, in order of id."""
+
+    @abstractmethod
+    def raw_at(self, index: int) -> bytes:
+        """Return the bytes of the word with id `index`, 0 to n - 1."""
+
+    @abstractmethod
+    def find(self, word: Word) -> int:
+        """Return the id of `word`, or -1."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [to_text(word) for word in self._raw_of(range(*index.indices(len(self))))]
+        n = len(self)
+        if index < 0:
+            index += n
+        if not 0 <= index < n:
+            raise IndexError(f"no word has the id {index}: there are {n} words")
+        return to_text(self.raw_at(index))
+
+    def __iter__(self) -> Iterator[str]:
+        return map(to_text, self.raw)
+
+    def _raw_of(self, ids: Sequence[int]) -> list[bytes]:
+        """Return the bytes of the words with these ids."""
+        return [self.raw_at(index) for index in ids]
+
+    def take(self, ids: Sequence[int] | IntArray) -> Words:
+        """Return the words with these ids, in this order, as `Words` in memory."""
+        return Words(self._raw_of(np.asarray(ids, np.int64).tolist()))
+
+    def prefix(self, text: Word) -> list[int]:
+        """Return the ids of the words that begin with `text`, ascending."""
+        prefix = to_bytes(text)
+        return [index for index, word in enumerate(self.raw) if word.startswith(prefix)]
+
+    def equals(self, raw: list[bytes]) -> bool:
+        """Whether these are all words, given as bytes in order of id."""
+        return self.raw == raw
+
+    def unpack(self) -> None:
+        """Keep in memory what makes each lookup fast, if there is such a thing; `pack` lets go of it."""
+
+    def pack(self) -> None:
+        """Let go of what `unpack` keeps."""
+
+    def check(self) -> None:
+        """Check all that is stored; by default there is nothing to check.
+
+        Raises
+        ------
+        FormatError
+            Naming the first thing that is wrong.
+        """
+
+
+class Words(Vocabulary):
     """Distinct words in memory, by id.
 
     Parameters
@@ -48,46 +124,84 @@ class Words(Sequence):
     (1, -1, 'café')
     """
 
-    def __init__(self, words):
-        self.raw = [word if type(word) is bytes else to_bytes(word) for word in words]
-        self._ids = None
+    def __init__(self, words: Iterable[Word]) -> None:
+        self._raw = [word if type(word) is bytes else to_bytes(word) for word in words]
+        self._ids: dict[bytes, int] | None = None  # made when a word is first looked for
 
-    def __len__(self):
-        return len(self.raw)
+    def __len__(self) -> int:
+        return len(self._raw)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
-            return [to_text(word) for word in self.raw[index]]
-        return to_text(self.raw[index])
+            return [to_text(word) for word in self._raw[index]]
+        return to_text(self._raw[index])
 
-    def __iter__(self):
-        return map(to_text, self.raw)
+    @property
+    def raw(self) -> list[bytes]:
+        """All words as bytes, in order of id: the list itself, not to be changed."""
+        return self._raw
 
-    def find(self, word):
+    def raw_at(self, index: int) -> bytes:
+        """Return the bytes of the word with id `index`, 0 to n - 1."""
+        return self._raw[index]
+
+    def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
         if self._ids is None:
-            self._ids = {word: index for index, word in enumerate(self.raw)}
+            self._ids = {word: index for index, word in enumerate(self._raw)}
         return self._ids.get(to_bytes(word), -1)
 
-    def prefix(self, text):
-        """Return the ids of the words that begin with `text`, ascending, as a list."""
-        return _beginning_with(self.raw, to_bytes(text))
 
-    def take(self, ids):
-        """Return the words with these ids, in this order, as a new `Words`."""
-        return Words([self.raw[i] for i in ids])
+class Numerals(Vocabulary):
+    """The numbers 0 to n - 1 as words, in decimal digits: names for rows that have no words, such as n-gram rows.
+
+    Parameters
+    ----------
+    n : int
+
+    Examples
+    --------
+    >>> names = Numerals(100)
+    >>> names[7], names.find("42"), names.find("042"), names.find("100")
+    ('7', 42, -1, -1)
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def raw(self) -> list[bytes]:
+        """All words as bytes, in order of id."""
+        return [b"%d" % index for index in range(self._n)]
+
+    def raw_at(self, index: int) -> bytes:
+        """Return the bytes of the word with id `index`, 0 to n - 1."""
+        return b"%d" % index
+
+    def find(self, word: Word) -> int:
+        """Return the id of `word`, or -1."""
+        digits = to_bytes(word)
+        if not digits.isdigit() or len(digits) > len(b"%d" % self._n):
+            return -1
+        index = int(digits)
+        return index if index < self._n and b"%d" % index == digits else -1
 
 
-def _beginning_with(raw, prefix):
-    return [index for index, word in enumerate(raw) if word.startswith(prefix)]
-
-
-def encode_plain(words):
+def encode_plain(words: Vocabulary) -> dict[str, AnyArray]:
     """Lay words out as plain arrays that can be mapped and searched in place.
 
     Parameters
     ----------
-    words : Words
+    words : Vocabulary
         n distinct words.
 
     Returns
@@ -114,28 +228,34 @@ def encode_plain(words):
     return {
         "bytes": np.frombuffer(b"".join(raw), dtype=np.uint8),
         "lengths": lengths.astype(narrowest_uint(int(lengths.max(initial=0)))),
-        "starts": (ends - lengths)[::WORDS_PER_START].astype(np.uint64),
+        "starts": (ends - lengths)[::PER_START].astype(np.uint64),
         "buckets": np.concatenate([[0], np.cumsum(np.bincount(hashes, minlength=count))]).astype(np.uint32),
         "ids": np.argsort(hashes, kind="stable").astype(np.uint32),
     }
 
 
-def plan_plain(n, total, longest):
-    """Return dtype and shape of each array `encode_plain` makes for n words of `total` bytes."""
+def plan_plain(n: int, total: int, longest: int) -> Layout:
+    """Return dtype and shape of each array `encode_plain` makes.
+
+    Parameters
+    ----------
+    n, total, longest : int
+        How many words, the bytes of all of them, and the bytes of the longest.
+    """
     return {
         "bytes": (np.dtype(np.uint8), (total,)),
         "lengths": (narrowest_uint(longest), (n,)),
-        "starts": (np.dtype(np.uint64), (-(-n // WORDS_PER_START),)),
+        "starts": (np.dtype(np.uint64), (-(-n // PER_START),)),
         "buckets": (np.dtype(np.uint32), (_bucket_count(n) + 1,)),
         "ids": (np.dtype(np.uint32), (n,)),
     }
 
 
-def _bucket_count(n):
+def _bucket_count(n: int) -> int:
     return 1 << max(0, -(-n // WORDS_PER_BUCKET) - 1).bit_length()
 
 
-class PlainWords(Sequence):
+class PlainWords(Vocabulary):
     """Words of an open file, found in place; nothing is decoded before it is asked for.
 
     Parameters
@@ -152,7 +272,7 @@ class PlainWords(Sequence):
         If an array is missing, or the arrays' dtypes or shapes contradict each other.
     """
 
-    def __init__(self, arrays, path=None):
+    def __init__(self, arrays: Mapping[str, StoredArray], path: str | None = None) -> None:
         self._path = path
         for name in ("bytes", "lengths", "starts", "buckets", "ids"):
             if name not in arrays:
@@ -170,78 +290,45 @@ class PlainWords(Sequence):
                                   found=f"{found.dtype} {found.shape}")
         self._bytes, self._lengths, self._starts, self._buckets, self._ids = (arrays[name] for name in plan)
 
-    def _error(self, problem, **parts):
-        return FormatError(problem, path=self._path, **parts)
+    def _error(self, problem: str, *, expected: object = None, found: object = None) -> FormatError:
+        return FormatError(problem, path=self._path, expected=expected, found=found)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._lengths)
 
-    def _span(self, index):
-        first = index - index % WORDS_PER_START
-        lengths = self._lengths[first : index + 1]
-        end = int(self._starts[index // WORDS_PER_START]) + int(lengths.sum(dtype=np.int64))
-        start = end - int(lengths[-1])
+    def raw_at(self, index: int) -> bytes:
+        """Return the bytes of the word with id `index`, 0 to n - 1."""
+        start, end = span_of(self._lengths, self._starts, index)
         if end > len(self._bytes):
             raise self._error(f"word {index} lies past the end of words.bytes", expected=f"<= {len(self._bytes)}",
                               found=end)
-        return start, end
-
-    def raw_at(self, index):
-        """Return the bytes of the word with id `index`."""
-        start, end = self._span(index)
         return self._bytes[start:end].tobytes()
 
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [to_text(self.raw_at(i)) for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"no word has the id {index}: there are {len(self)} words")
-        return to_text(self.raw_at(index))
-
-    def equals(self, raw):
-        """Whether these are all words, given as a list of bytes in order of id."""
-        return self.raw == raw
-
     @property
-    def raw(self):
-        """All words as a list of bytes, in order of id."""
+    def raw(self) -> list[bytes]:
+        """All words as bytes, in order of id."""
         data = np.asarray(self._bytes).tobytes()
-        ends = np.cumsum(np.asarray(self._lengths), dtype=np.int64)
-        if len(ends) and int(ends[-1]) != len(data):
-            raise self._error("the words' lengths do not add up to words.bytes", expected=len(data),
-                              found=int(ends[-1]))
-        ends = ends.tolist()
+        ends = np.cumsum(np.asarray(self._lengths), dtype=np.int64).tolist()
+        if ends and ends[-1] != len(data):
+            raise self._error("the words' lengths do not add up to words.bytes", expected=len(data), found=ends[-1])
         return [data[start:end] for start, end in zip([0, *ends], ends)]
 
-    def __iter__(self):
-        return map(to_text, self.raw)
-
-    def find(self, word):
+    def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
         word = to_bytes(word)
         bucket = zlib.crc32(word) & (len(self._buckets) - 2)
-        low, high = (int(bound) for bound in self._buckets[bucket : bucket + 2])
+        low, high = self._buckets[bucket : bucket + 2].tolist()
         if not low <= high <= len(self):
             raise self._error(f"words.buckets is not ascending at {bucket}", expected=f"<= {len(self)}",
                               found=(low, high))
         for index in self._ids[low:high].tolist():
             if index >= len(self):
                 raise self._error("words.ids names a word that is not there", expected=f"< {len(self)}", found=index)
-            if self._lengths[index] == len(word) and self.raw_at(index) == word:
-                return index
+            if self._lengths[index : index + 1].item() == len(word) and self.raw_at(index) == word:
+                return int(index)
         return -1
 
-    def prefix(self, text):
-        """Return the ids of the words that begin with `text`, ascending, as a list."""
-        return _beginning_with(self.raw, to_bytes(text))
-
-    def take(self, ids):
-        """Return the words with these ids, in this order, as `Words` in memory."""
-        return Words([self.raw_at(int(i)) for i in ids])
-
-    def check(self):
+    def check(self) -> None:
         """Check everything: spans, buckets, and that each word is found under its own id.
 
         Raises

@@ -1,9 +1,10 @@
-"""A binary file from front to back, where nothing is believed that the bytes do not bear out."""
+"""A binary file, parsed from front to back: every size it states is checked against the bytes that are there."""
 
 from __future__ import annotations
 
 import math
 import struct
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -11,12 +12,21 @@ from embshrink.errors import SourceError
 from embshrink.formats.io.table_builder import plural
 from embshrink.storage.disk_rows import Rows
 
+if TYPE_CHECKING:
+    from embshrink.formats.io.stream import Stream
+    from embshrink.numerics.progress import Progress
+    from embshrink.storage.arrays import Shape
+    from embshrink.storage.disk_rows import Spool
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+F4, I4, U1 = np.dtype("<f4"), np.dtype("<i4"), np.dtype(np.uint8)  # the numbers that files hold
 PIECE = 4 << 20
 CUT = "The file is cut short, or a number in it is wrong: fetch it again."
 
 
 class Cursor:
-    """The content from front to back; each length is checked against the bytes that are there.
+    """The content from front to back; every length is checked against the bytes that are there.
 
     Parameters
     ----------
@@ -31,10 +41,10 @@ class Cursor:
     offset : int
         The byte that comes next.
     ended : bool
-        An error says that the file ends early.
+        The last error was that the file ends early.
     """
 
-    def __init__(self, stream, progress, kind):
+    def __init__(self, stream: Stream, progress: Progress | None, kind: str) -> None:
         self.path = stream.path
         self.damaged = f"The file is damaged, or is no {kind}: fetch it again."
         self.offset = 0
@@ -45,36 +55,41 @@ class Cursor:
         mapped = stream.file_path is not None and stream.packed is None and stream.content_size is not None
         self._map_path = stream.file_path if mapped else None
 
-    def error(self, problem, byte, hint=None, **details):
+    def error(
+        self, problem: str, byte: int, hint: str | None = None, *, expected: object = None, found: object = None
+    ) -> SourceError:
         """Return the error for what is wrong at a byte."""
-        return SourceError(problem, path=self.path, where=f"byte {byte}", **details, hint=hint or self.damaged)
+        return SourceError(problem, path=self.path, where=f"byte {byte}", expected=expected, found=found,
+                           hint=hint or self.damaged)
 
-    def check(self, right, problem, byte, expected, found, hint=None):
+    def check(
+        self, right: bool, problem: str, byte: int, expected: object, found: object, hint: str | None = None
+    ) -> None:
         """Refuse the file unless `right`."""
         if not right:
             raise self.error(problem, byte, hint, expected=expected, found=found)
 
-    def require(self, count, what):
+    def require(self, count: int, what: str) -> None:
         """Refuse the file if it is known to end within the next `count` bytes."""
         size = self._stream.content_size
         if size is not None and count > size - self.offset:
             raise self._ends(what, self.offset, count, size - self.offset)
 
-    def _ends(self, what, byte, expected, found):
+    def _ends(self, what: str, byte: int, expected: int, found: int) -> SourceError:
         self.ended = True
         return self.error(f"the file ends in {what}", byte, CUT, expected=plural(expected, "byte"), found=found)
 
-    def some(self, count):
+    def some(self, count: int) -> bytes:
         """Return the next `count` bytes, fewer only at the end."""
         data = bytearray(count)
         return bytes(data[: self._into(memoryview(data))])
 
-    def back(self, data):
-        """Put bytes just taken back."""
+    def back(self, data: bytes) -> None:
+        """Put bytes that were just taken back in front."""
         self._ahead = data + self._ahead
         self.offset -= len(data)
 
-    def _into(self, view):
+    def _into(self, view: memoryview) -> int:
         ready = min(len(self._ahead), len(view))
         view[:ready] = self._ahead[:ready]
         self._ahead = self._ahead[ready:]
@@ -84,35 +99,39 @@ class Cursor:
             self._progress("read", self._stream.done, self._stream.size)
         return count
 
-    def unpack(self, layout, what):
-        """Return the numbers of a `struct` layout."""
-        size = struct.calcsize(layout)
-        self.require(size, what)
+    def exactly(self, count: int, what: str) -> bytes:
+        """Return the next `count` bytes, or refuse the file if it ends before."""
+        self.require(count, what)
         start = self.offset
-        data = self.some(size)
-        if len(data) < size:
-            raise self._ends(what, start, size, len(data))
-        return struct.unpack(layout, data)
+        data = self.some(count)
+        if len(data) < count:
+            raise self._ends(what, start, count, len(data))
+        return data
 
-    def flag(self, what):
+    def unpack(self, layout: str, what: str) -> tuple[int, ...]:
+        """Return the whole numbers of a `struct` layout."""
+        return struct.unpack(layout, self.exactly(struct.calcsize(layout), what))
+
+    def flag(self, what: str) -> bool:
         """Return a byte that is 0 or 1."""
         (value,) = self.unpack("<B", f"the byte that says {what}")
         self.check(value < 2, f"the byte that says {what} is not possible", self.offset - 1, "0 or 1", value)
-        return value == 1
+        return bool(value)
 
-    def array(self, shape, dtype, what, mapped=True):
-        """Return the array that comes next: mapped where that can be, else in memory.
+    def array(
+        self, shape: Shape, dtype: np.dtype[ScalarT], what: str, mapped: bool = True
+    ) -> np.ndarray[tuple[int, ...], np.dtype[ScalarT]]:
+        """Return the array that comes next: mapped where possible, else in memory.
 
-        Memory is asked for as bytes arrive, never because a header promises them.
+        Memory is allocated as bytes arrive, never because a header promises them.
         """
-        dtype = np.dtype(dtype)
         count = math.prod(shape)
         total = count * dtype.itemsize
         self.require(total, what)
         start = self.offset
         if mapped and self._map_path is not None:
             self.skip(total, what)
-            return self._map(start, shape, dtype, what)
+            return self._map(self._map_path, start, shape, dtype, what)
         values = np.empty(min(count, PIECE), dtype)
         done = 0
         while done < count:
@@ -126,7 +145,7 @@ class Cursor:
         values.resize(shape, refcheck=False)
         return values
 
-    def rows(self, shape, what, spool):
+    def rows(self, shape: tuple[int, int], what: str, spool: Spool) -> Rows[np.float32]:
         """Return the float32 matrix that comes next as `Rows` on disk, of the file itself or of a new one."""
         rows, dim = shape
         self.require(4 * rows * dim, what)
@@ -148,15 +167,17 @@ class Cursor:
             matrix[first : first + len(block)] = block
         return matrix
 
-    def _map(self, start, shape, dtype, what):
+    def _map(
+        self, path: str, start: int, shape: Shape, dtype: np.dtype[ScalarT], what: str
+    ) -> np.ndarray[tuple[int, ...], np.dtype[ScalarT]]:
         try:
-            return np.asarray(np.memmap(self._map_path, dtype, "r", start, shape))
+            return np.asarray(np.memmap(path, dtype, "r", start, shape))
         except (OSError, ValueError) as error:  # the file was replaced meanwhile, or is too large for this system
             raise self.error(f"{what} cannot be mapped: {error}", start,
                              "Check that nothing else writes to the file.") from error
 
-    def skip(self, total, what):
-        """Pass over bytes, which are hashed as they go by."""
+    def skip(self, total: int, what: str) -> None:
+        """Skip bytes; they are still read, for the hash of the file."""
         self.require(total, what)
         start = self.offset
         view = memoryview(bytearray(min(total, PIECE)))

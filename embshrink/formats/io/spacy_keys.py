@@ -1,14 +1,19 @@
-"""The numbers spaCy calls strings by: MurmurHash64A, but for 457 strings that have small numbers of their own."""
+"""The numbers spaCy knows strings by: MurmurHash64A, except for 457 strings that have small numbers of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
+
+UInt64Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
 SEED = 1
 ORTH = 65  # the attribute whose number is a token's own text
 
 
-def _symbols():
+def _symbols() -> list[str]:
     """Return the strings with small numbers, in order of number. Source: spaCy 3.8, ``spacy/symbols.pyx``."""
     return [
         "", *"IS_ALPHA IS_ASCII IS_DIGIT IS_LOWER IS_PUNCT IS_SPACE IS_TITLE IS_UPPER LIKE_URL LIKE_NUM LIKE_EMAIL "
@@ -29,7 +34,7 @@ def _symbols():
 SYMBOLS = [symbol.encode() for symbol in _symbols()]
 
 
-def keys_of(strings):
+def keys_of(strings: Sequence[bytes]) -> UInt64Array:
     """Return spaCy's number of each string, (n,) uint64.
 
     Parameters
@@ -45,7 +50,7 @@ def keys_of(strings):
     return keys
 
 
-def murmurhash64(strings):
+def murmurhash64(strings: Sequence[bytes]) -> UInt64Array:
     """Return MurmurHash64A with the seed 1 of each string, (n,) uint64.
 
     Strings of one length are hashed together. Source: A. Appleby, MurmurHash2.
@@ -67,7 +72,7 @@ def murmurhash64(strings):
     return out
 
 
-def _hash(words, length):
+def _hash(words: UInt64Array, length: int) -> UInt64Array:
     """Return the hash of each row of `length` bytes, given as numbers of 8 bytes, the last filled with zeros."""
     factor, shift = np.uint64(0xC6A4A7935BD1E995), np.uint64(47)
     value = np.full(len(words), SEED ^ length * int(factor) % 2**64, np.uint64)

@@ -1,39 +1,50 @@
-"""Rows as they come out of a file: a matrix that grows in place, words, and the rules every format shares."""
+"""Builds a table from rows as they come out of a file, by the rules that all formats share.
+
+Its matrix grows in place; rows that are not finite and words that come again are dealt with as the options say.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import SourceError
+from embshrink.formats.base import ReadOptions, ReadTable
 from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
-from embshrink.storage.disk_rows import Rows
+from embshrink.numerics.parallel import BLOCK_ROWS
+from embshrink.storage.arrays import BoolArray, FloatArray, IntArray
+from embshrink.storage.disk_rows import Matrix, Rows
 from embshrink.vocabulary.words import to_text
 
+if TYPE_CHECKING:
+    from embshrink.storage.disk_rows import Spool
+
 MAX_WORD = 1 << 16
-SPARE = 64 << 20
-SHOWN = 10
-BLOCK = 16_384  # rows
+SPARE = 64 << 20  # the most bytes a matrix grows by where the number of rows is not known
+SHOWN = 10  # words or rows that a warning names
 
 
-def show(word):
+def show(word: bytes | bytearray | memoryview) -> str:
     """Return a word's bytes as a short quoted text for messages."""
     text = to_text(bytes(word))
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
-def plural(count, noun):
+def plural(count: int, noun: str) -> str:
     """Return "1 row", "2 rows"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def check_dim(dim, path, where):
+def check_dim(dim: int, path: str, where: str) -> None:
     """Refuse a dimension that is not 1 to 65,536."""
     if not 1 <= dim <= MAX_DIM:
         raise SourceError("the dimension is not possible", path=path, where=where, expected=f"1 to {MAX_DIM}",
                           found=dim, hint="Check that this is the file you meant.")
 
 
-def check_count(found, options, path):
+def check_count(found: int, options: ReadOptions, path: str) -> None:
     """Refuse a file with another number of words than the options expect."""
     expected = options.expect_rows
     if expected is not None and expected != found:
@@ -41,7 +52,40 @@ def check_count(found, options, path):
                           found=found, hint="Check that this is the file you meant.")
 
 
-def settle(words, matrix, places, options, path, warnings):
+def finish_words(
+    words: list[bytes], places: IntArray, vectors: Callable[[int], Matrix], options: ReadOptions, path: str,
+    warnings: list[str],
+) -> ReadTable:
+    """Return the first words of a model that was read whole, as the options say, with their vectors.
+
+    Parameters
+    ----------
+    words : list of bytes
+        n words.
+    places : numpy.ndarray, shape (n,), int64
+        The byte at which each word stands.
+    vectors : callable
+        A number of words k -> the vectors of the first k, (k, d) float32; an array owns its memory.
+    options : ReadOptions
+    path : str
+        For messages.
+    warnings : list of str
+        Added to.
+
+    Raises
+    ------
+    SourceError
+        If the options forbid what was found.
+    """
+    check_count(len(words), options, path)
+    words = words[: options.limit]
+    kept, matrix = settle(words, vectors(len(words)), places[: options.limit], options, path, warnings)
+    return kept, matrix, warnings
+
+
+def settle(
+    words: list[bytes], matrix: Matrix, places: IntArray, options: ReadOptions, path: str, warnings: list[str]
+) -> tuple[list[bytes], Matrix]:
     """Deal with words that come again and numbers that are not finite, in a table that was read whole.
 
     Parameters
@@ -68,7 +112,7 @@ def settle(words, matrix, places, options, path, warnings):
     SourceError
         If the options forbid what was found.
     """
-    table = Table(matrix.shape[1], options, path, "byte")
+    table = TableBuilder(matrix.shape[1], options, path, "byte")
     if isinstance(matrix, Rows):
         _copy_settled(matrix, table, words, places)
         return table.finish(warnings)
@@ -83,17 +127,17 @@ def settle(words, matrix, places, options, path, warnings):
     return table.finish(warnings)
 
 
-def _may_repeat(words):
-    """Whether two words have the same hash: a tenth of the memory that a set of them would take."""
+def _may_repeat(words: list[bytes]) -> bool:
+    """Whether two words have the same hash; takes a tenth of the memory of a set of the words."""
     hashes = np.fromiter(map(hash, words), np.int64, len(words))
     hashes.sort()
     return bool((hashes[1:] == hashes[:-1]).any())
 
 
-def _copy_settled(matrix, table, words, places):
-    """Let a table take rows that are on disk, as `settle` does those that are in memory."""
-    for start in range(0, len(matrix), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(matrix)))
+def _copy_settled(matrix: Rows[np.float32], table: TableBuilder, words: list[bytes], places: IntArray) -> None:
+    """Copy rows that are on disk into a table, as `settle` adopts those that are in memory."""
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, len(matrix)))
         block = table.room(rows.stop - start, len(matrix) - rows.stop)
         block[:] = matrix[rows]
         some, where, keep = words[rows], places[rows], np.ones(len(block), bool)
@@ -105,10 +149,10 @@ def _copy_settled(matrix, table, words, places):
         table.add(block, keep, some, where)
 
 
-class Table:
+class TableBuilder:
     """Words and vectors while a file is read.
 
-    Memory is asked for as rows arrive, never because a header promises them.
+    Memory is allocated as rows arrive, never because a header promises them.
 
     Parameters
     ----------
@@ -125,24 +169,25 @@ class Table:
         Of the rows kept so far.
     """
 
-    def __init__(self, dim, options, path, unit):
-        self.words = []
+    def __init__(self, dim: int, options: ReadOptions, path: str, unit: str) -> None:
+        self.words: list[bytes] = []
         self._dim = dim
         self._options = options
         self._path = path
         self._unit = unit
-        self._places = []
-        self._matrix = np.empty((0, dim), dtype=np.float32)
-        self._spooled = None
+        self._places: list[IntArray] = []  # kept only where the options ask to name a repeated word's place
+        self._matrix: FloatArray = np.empty((0, dim), dtype=np.float32)
+        self._spooled: Rows[np.float32] | None = None  # takes the place of the matrix if that is too large
         self._dropped = 0
         self._zeroed = 0
 
-    def room(self, count, coming):
+    def room(self, count: int, coming: int) -> FloatArray:
         """Return space for `count` more rows, shape (count, d), where about `coming` more will follow those."""
         used = len(self.words)
         spool = self._options.spool
         if self._spooled is None and spool is not None and not spool.fits(4 * self._dim * (used + count + coming)):
-            self._spooled, self._matrix = self._on_disk(self._matrix[:used]), None
+            self._spooled = _on_disk(spool, self._matrix[:used])
+            self._matrix = np.empty((0, self._dim), np.float32)
         if self._spooled is not None:
             return np.empty((count, self._dim), np.float32)
         if used + count > len(self._matrix):
@@ -154,16 +199,13 @@ class Table:
                 self._matrix = np.empty((size, self._dim), dtype=np.float32)
         return self._matrix[used : used + count]
 
-    def _on_disk(self, matrix):
-        rows = Rows.new(self._options.spool, matrix.shape)
-        rows[:] = matrix
-        return rows
-
-    def adopt(self, matrix):
-        """Take a matrix of one's own, shape (n, d), filled and owning its memory, for what `room` gives."""
+    def adopt(self, matrix: FloatArray) -> None:
+        """Use a filled matrix, shape (n, d), that owns its memory, in place of what `room` gives."""
         self._matrix = matrix
 
-    def settle_nonfinite(self, block, keep, rows, places, words):
+    def settle_nonfinite(
+        self, block: FloatArray, keep: BoolArray, rows: IntArray, places: Sequence[str], words: Sequence[bytes]
+    ) -> None:
         """Deal with rows of a block that hold a NaN or an infinity, as the options say.
 
         Parameters
@@ -198,7 +240,7 @@ class Table:
             block[row][~np.isfinite(block[row])] = 0
         self._zeroed += len(rows)
 
-    def add(self, block, keep, words, places):
+    def add(self, block: FloatArray, keep: BoolArray, words: list[bytes], places: IntArray) -> None:
         """Take the rows of `block`, which `room` gave, that `keep` marks.
 
         Parameters
@@ -220,7 +262,7 @@ class Table:
             self._spooled[used : used + len(words)] = block[: len(words)]
         self.words += words
 
-    def finish(self, warnings):
+    def finish(self, warnings: list[str]) -> tuple[list[bytes], Matrix]:
         """Return the words and the matrix cut to size; add what was counted to `warnings`.
 
         Raises
@@ -237,27 +279,28 @@ class Table:
             raise SourceError("no rows are left", path=self._path, where="the whole file",
                               expected="at least one word with its vector", found="none",
                               hint="Check that this is the file you meant.")
-        matrix = self._matrix if self._spooled is None else self._spooled
+        matrix: Matrix = self._matrix if self._spooled is None else self._spooled
         if _may_repeat(self.words):
             self._drop_repeated(matrix, warnings)
         if self._spooled is None:
             self._matrix.resize((len(self.words), self._dim), refcheck=False)
         else:
             self._spooled.grow(len(self.words))
-        zero = sum(self._count_zero(matrix[i : i + BLOCK]) for i in range(0, len(self.words), BLOCK))
+        zero = sum(self._count_zero(matrix[i : i + BLOCK_ROWS]) for i in range(0, len(self.words), BLOCK_ROWS))
         if zero:
             warnings.append(f"{plural(zero, 'row')} of nothing but zeros kept")
         return self.words, matrix
 
     @staticmethod
-    def _count_zero(block):
+    def _count_zero(block: FloatArray) -> int:
         candidates = np.flatnonzero(block[:, 0] == 0)
         return int(np.count_nonzero(~block[candidates].any(axis=1)))
 
-    def _drop_repeated(self, matrix, warnings):
+    def _drop_repeated(self, matrix: Matrix, warnings: list[str]) -> None:
+        """Keep the first row of each word, or refuse the file."""
         words = self.words
-        seen = {}
-        repeated = []
+        seen: dict[bytes, int] = {}
+        repeated: list[tuple[int, int]] = []
         for row, word in enumerate(words):
             first = seen.setdefault(word, row)
             if first != row:
@@ -281,10 +324,21 @@ class Table:
         )
         keep = np.ones(len(words), dtype=bool)
         keep[rows] = False
-        filled = int(rows[0])
-        for start in range(filled, len(words), BLOCK):  # moved down block by block: no second matrix
-            stop = min(start + BLOCK, len(words))
-            block = matrix[start:stop][keep[start:stop]]
-            matrix[filled : filled + len(block)] = block
-            filled += len(block)
+        _close_gaps(matrix, keep)
         self.words = list(seen)
+
+
+def _on_disk(spool: Spool, matrix: FloatArray) -> Rows[np.float32]:
+    rows = Rows.new(spool, matrix.shape)
+    rows[:] = matrix
+    return rows
+
+
+def _close_gaps(matrix: Matrix, keep: BoolArray) -> None:
+    """Move the rows to keep to the front of a matrix, block by block: no second matrix."""
+    filled = int(np.argmin(keep))
+    for start in range(filled, len(keep), BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, len(keep))
+        block = matrix[start:stop][keep[start:stop]]
+        matrix[filled : filled + len(block)] = block
+        filled += len(block)

@@ -1,24 +1,33 @@
-"""ecq: entropy-coded quantization. Each number takes as many bits as it has news, the expected ones next to none."""
+"""The codec `ecq`: its parameters, the sections it stores, and what a file's sections must hold."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from embshrink.errors import FormatError
-from embshrink.methods.base import Codec, expect, expect_finite, param
-from embshrink.methods.ecq.blocks import BLOCKS_PER_START, bucket_count, split_bits
+from embshrink.methods.base import SteppedCodec, expect, expect_finite, param
 from embshrink.methods.ecq.decoder import Decoder
-from embshrink.methods.ecq.model import MAX_LEVELS, MAX_SIZES, SHIFTED, STATES, TOTAL, UNIT, parse_weights
+from embshrink.methods.ecq.model import MAX_BINS, MAX_LEVELS, SHIFTED, STATES, TOTAL, UNIT, bucket_count, label_bits
+from embshrink.methods.ecq.weights import parse_weights
+from embshrink.storage.spans import PER_START
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from embshrink.methods.base import Codes, Context, State
+    from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, Layout, StoredArray
+    from embshrink.storage.disk_rows import Matrix
 
 BITS_PER_NUMBER = 2
 
 
 @dataclass(frozen=True)
-class ECQ(Codec):
+class ECQ(SteppedCodec):
     """Take off a centroid and its rank's mean, turn to principal axes, round to one step, and entropy-code.
 
     The default. Loses less than any other method here at the same bytes, from about one bit a number on.
@@ -38,7 +47,6 @@ class ECQ(Codec):
     """
 
     by_blocks: ClassVar[bool] = True
-    fits_itself: ClassVar[bool] = True
     source: ClassVar[str] = "ECSQ: Gish & Pierce 1968; trellis: Marcellin & Fischer 1990; rANS: Duda 2013"
 
     bits: float | None = param(None, "bits a row, every table counted; 2 a number and the tables by default", low=0,
@@ -50,7 +58,7 @@ class ECQ(Codec):
     norms: bool = param(False, "keep the mean length of vectors: at few bits they shrink")
     block: int = param(16, "rows coded together; more are smaller, and slower to look up", low=1, high=4096)
 
-    def resolve(self, n, d):
+    def resolve(self, n: int, d: int) -> Self:
         parse_weights(self.weights)
         bits = self.bits
         if bits is None and self.step is None:
@@ -58,109 +66,113 @@ class ECQ(Codec):
         centroids = self.centroids if self.centroids is None else min(self.centroids, max(n, 1))
         return replace(self, bits=bits, centroids=centroids)
 
-    def with_bits(self, bits, c):
+    def with_bits(self, bits: float, c: int) -> Self:
         return replace(self, bits=bits, step=None)
 
-    def fitted(self, state):
+    def with_step(self, step: float) -> Self:
+        return replace(self, bits=None, step=step)
+
+    def fitted(self, state: State) -> Self:
         return replace(self, step=float(f"{state['step'][0]:.6g}"), centroids=max(1, len(state["classes"])))
 
     @property
-    def weighs(self):
+    def weighs(self) -> bool:
         """Whether words' frequencies matter."""
         return self.weights.startswith("counts")
 
-    # ------------------------------------------------------------ sizes
+    # ------------------------------------------------------------ sections
 
-    def plan(self, n, c):
-        """Return dtype and shape of every array; of those that depend on the values, the most they may be."""
-        bits = self.bits if self.bits is not None else 64 * c + 8 * (9000 + c * (c + 40)) / max(n, 1)
-        blocks = -(-n // self.block)
-        buckets, k = bucket_count(n), self.centroids or 1
-        u8, u64 = np.dtype(np.uint8), np.dtype(np.uint64)
-        fixed = {
-            "state.step": (np.dtype(np.float32), (2,)), "state.scale": (np.dtype(np.float32), (buckets,)),
-            "state.basis": (np.dtype(np.int8), (c, c)), "state.means": (np.dtype(np.int16), (buckets, c)),
-            "state.weights": (np.dtype(np.uint16), (buckets,)), "state.prior": (np.dtype(np.int16), (buckets,)),
-            "state.base": (np.dtype(np.int16), (2, c)), "state.classes": (np.dtype(np.int8), (0 if k == 1 else k,)),
-            "state.index": (np.dtype(np.uint16), (split_bits(k)[0],)),
-            "state.tables": (np.dtype(np.uint16), (1, 1, 2)), "state.shifts": (np.dtype(np.int8), (1, 1, SHIFTED)),
-            "state.centroids": (u8, (0,)), "state.lengths": (u8, (0,)), "state.starts": (u64, (0,)),
-            "state.least": (np.dtype(np.uint32), (1,)), "codes.sizes": (u64, (2,)),
-            "codes.lengths": (u8, (blocks,)), "codes.starts": (u64, (-(-blocks // BLOCKS_PER_START),)),
+    def _sections(
+        self, n: int, c: int, axes: int, blocks_of_centroids: int, tables: tuple[int | None, int | None, int | None]
+    ) -> dict[str, tuple[tuple[type[np.generic], ...], tuple[int | None, ...]]]:
+        """Return the dtypes, the usual one first, and the shape of every section, in the file's order; None is any.
+
+        `tables` are the quantizers, levels and bins, and the escape, of the tables.
+        """
+        u8, u16, u32 = np.uint8, np.uint16, np.uint32
+        k = self.centroids if self.centroids and self.centroids > 1 else 0
+        buckets, blocks = bucket_count(n), -(-n // self.block)
+        return {
+            "state.step": ((np.float32,), (2,)), "state.scale": ((np.float32,), (buckets,)),
+            "state.basis": ((np.int8,), (axes, c)), "state.means": ((np.int16, np.int32), (buckets, axes)),
+            "state.weights": ((u16,), (buckets,)), "state.prior": ((np.int16,), (buckets,)),
+            "state.base": ((np.int16,), (2, axes)), "state.classes": ((np.int8,), (k,)),
+            "state.index": ((u16,), (label_bits(k)[0],)), "state.tables": ((u16,), tables),
+            "state.shifts": ((np.int8,), (*tables[:2], SHIFTED)), "state.centroids": ((u8,), (None,)),
+            "state.least": ((u32,), (1,)), "state.lengths": ((u8, u16, u32), (blocks_of_centroids,)),
+            "state.starts": ((np.uint64,), (-(-blocks_of_centroids // PER_START),)),
+            "codes.data": ((u8,), (None,)), "codes.lengths": ((u8, u16, u32), (blocks,)),
+            "codes.starts": ((np.uint64,), (-(-blocks // PER_START),)), "codes.sizes": ((np.uint64,), (2,)),
         }
-        taken = sum(dtype.itemsize * math.prod(shape) for dtype, shape in fixed.values())
-        return {**fixed, "codes.data": (u8, (max(0, int(bits * n / 8) - taken),))}
+
+    def plan(self, n: int, c: int) -> Layout:
+        """Return dtype and shape of every array; `codes.data` has the bytes that the others leave of all bits.
+
+        Of the arrays whose shapes depend on the values, it has the least: the bits count them too.
+        """
+        bits = self.bits if self.bits is not None else 64 * c + 8 * (9000 + c * (c + 40)) / max(n, 1)
+        planned: Layout = {name: (np.dtype(dtypes[0]), tuple(length or 0 for length in shape))
+                           for name, (dtypes, shape) in self._sections(n, c, c, 0, (1, 1, 2)).items()}
+        taken = sum(dtype.itemsize * math.prod(shape) for dtype, shape in planned.values())
+        planned["codes.data"] = np.dtype(np.uint8), (max(0, int(bits * n / 8) - taken),)
+        return planned
 
     # ------------------------------------------------------------ writing
 
-    def fit(self, matrix, context):
+    def fit(self, matrix: Matrix, context: Context) -> State:
         from embshrink.methods.ecq.fit import fit
 
         return fit(self, matrix, context)
 
-    def encode(self, matrix, state, context):
+    def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
         from embshrink.methods.ecq.encode import encode
 
         return encode(self, matrix, state, context)
 
     # ------------------------------------------------------------ reading
 
-    def decoder(self, codes, state):
+    def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
         """Return what decodes rows as `decode` does, with all tables made once."""
         return Decoder(self, codes, state).decode
 
-    def decode(self, codes, state, rows):
+    def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
         return Decoder(self, codes, state).decode(np.asarray(rows, np.int64))
 
     # ------------------------------------------------------------ checking
 
-    def check(self, codes, state, n, c):
-        given = {**{f"codes.{name}": part for name, part in codes.items()},
-                 **{f"state.{name}": part for name, part in state.items()}}
+    def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.step is None or not self.step > 0 or self.centroids is None or self.trellis not in STATES:
             raise FormatError("ecq does not say its step, centroids or trellis", found=self)
+        given: dict[str, StoredArray] = {**{f"codes.{name}": part for name, part in codes.items()},
+                                         **{f"state.{name}": part for name, part in state.items()}}
+        axes = state["basis"].shape[0] if "basis" in state and state["basis"].ndim else 0
         k = self.centroids if self.centroids > 1 else 0
-        buckets, blocks, books = bucket_count(n), -(-n // self.block), -(-k // self.block)
-        m = given["state.basis"].shape[0] if np.ndim(given.get("state.basis", 0)) else 0
-        quantizers = 2 if self.trellis else 1
-        fixed = {
-            "state.step": (np.float32, (2,)), "state.scale": (np.float32, (buckets,)),
-            "state.basis": (np.int8, (m, c)), "state.weights": (np.uint16, (buckets,)),
-            "state.prior": (np.int16, (buckets,)), "state.base": (np.int16, (2, m)),
-            "state.classes": (np.int8, (k,)), "state.index": (np.uint16, (split_bits(k)[0],)),
-            "state.tables": (np.uint16, (quantizers, None, None)),
-            "state.shifts": (np.int8, (quantizers, None, SHIFTED)),
-            "state.least": (np.uint32, (1,)), "codes.sizes": (np.uint64, (2,)), "codes.data": (np.uint8, (None,)),
-            "state.centroids": (np.uint8, (None,)),
-            "codes.starts": (np.uint64, (-(-blocks // BLOCKS_PER_START),)),
-            "state.starts": (np.uint64, (-(-books // BLOCKS_PER_START),)),
-        }
-        for name, (dtype, shape) in fixed.items():
-            expect(name, given.get(name), dtype, shape)
-        for name, shape, types in (("state.means", (buckets, m), ("int16", "int32")),
-                                   ("state.lengths", (books,), ("uint8", "uint16", "uint32")),
-                                   ("codes.lengths", (blocks,), ("uint8", "uint16", "uint32"))):
-            found = given[name].dtype.name if name in given else None
-            expect(name, given.get(name), found if found in types else types[-1], shape)
-        tables, shifts = np.asarray(state["tables"]), np.asarray(state["shifts"])
-        levels, sizes = tables.shape[1], tables.shape[2] - 1
-        if not (1 <= m <= c and 1 <= levels <= MAX_LEVELS and 1 <= sizes <= MAX_SIZES and shifts.shape[1] == levels):
-            raise FormatError("ecq's tables have an impossible shape", found=f"{m} axes, {tables.shape}")
-        wide = tables.astype(np.int64)
-        slots = 2 * wide[:, :, 1:-1].sum(axis=2) + wide[:, :, 0] + wide[:, :, -1]
-        if (slots != TOTAL).any():
-            raise FormatError("a table of state.tables does not fill its slots", expected=TOTAL,
-                              found=int(slots.max()))
-        if np.abs(shifts.astype(np.int64)).max(initial=0) >= UNIT:
-            raise FormatError("a shift of state.shifts is too large", expected=f"< {UNIT}")
+        tables = 2 if self.trellis else 1, None, None
+        for name, (dtypes, shape) in self._sections(n, c, axes, -(-k // self.block), tables).items():
+            own = [dtype for dtype in dtypes if name in given and given[name].dtype.name == np.dtype(dtype).name]
+            expect(name, given.get(name), own[0] if own else dtypes[-1], shape)
+        _check_tables(np.asarray(state["tables"]), np.asarray(state["shifts"]), axes, c)
         index = np.asarray(state["index"]).astype(np.int64)
         if k and int(index.sum()) != TOTAL:
             raise FormatError("state.index does not fill its slots", expected=TOTAL, found=int(index.sum()))
-        if int(codes["sizes"][1]) != n or int(codes["sizes"][0]) > len(codes["data"]):
-            raise FormatError("codes.sizes does not fit the table", expected=f"{n} rows",
-                              found=np.asarray(codes["sizes"]))
+        sizes = np.asarray(codes["sizes"])
+        if int(sizes[1]) != n or int(sizes[0]) > len(codes["data"]):
+            raise FormatError("codes.sizes does not fit the table", expected=f"{n} rows", found=sizes)
         for name in ("step", "scale"):
             expect_finite(f"state.{name}", np.asarray(state[name]))
 
-    def check_codes(self, codes, state):
+    def check_codes(self, codes: Codes, state: State) -> None:
         Decoder(self, codes, state).check()
+
+
+def _check_tables(tables: AnyArray, shifts: AnyArray, axes: int, c: int) -> None:
+    """Raise FormatError unless tables fit each other, and their values are in range."""
+    levels, bins = tables.shape[1], tables.shape[2] - 1
+    if not (1 <= axes <= c and 1 <= levels <= MAX_LEVELS and 1 <= bins <= MAX_BINS and shifts.shape[1] == levels):
+        raise FormatError("ecq's tables have an impossible shape", found=f"{axes} axes, {tables.shape}")
+    wide: IntArray = tables.astype(np.int64)
+    slots = 2 * wide[:, :, 1:-1].sum(axis=2) + wide[:, :, 0] + wide[:, :, -1]  # each bin but 0 has two signs
+    if (slots != TOTAL).any():
+        raise FormatError("a table of state.tables does not fill its slots", expected=TOTAL, found=int(slots.max()))
+    if np.abs(shifts.astype(np.int64)).max(initial=0) >= UNIT:
+        raise FormatError("a shift of state.shifts is too large", expected=f"< {UNIT}")

@@ -1,174 +1,167 @@
-"""Tables to code by while they are learned, and the coder that chooses sizes by them."""
+"""The coder: it chooses sizes by tables and prices, counts them, and writes them.
+
+*Prices.* A size with its sign costs 12 - log2(frequency) bits and its raw bits. Sizes are chosen by the least sum of
+D + lambda R, where D is the squared error in steps, R are bits, and lambda, `SLOPES`, is how much error a bit must
+save to be spent: the slope -dD/dR. At high rates D falls as 4**-R, so that -dD/dR = 2 ln 2 D = 1.39 D. Without a
+trellis D is about 1/12 step and more, which gives 0.12; with one, whose quantizers' values are two steps apart, D is
+about 0.24, which gives 0.33. The constants are somewhat above that. They are the same for all tables, so lambda is
+not searched for: the step alone sets the bits.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.methods.ecq.model import (
-    BASE,
+    BIN_RAW_BITS,
     LARGEST,
-    LEVELS_PER_OCTAVE,
-    MAX_SIZES,
-    RAW,
+    MAX_BINS,
+    PROBABILITY_BITS,
     SHIFTED,
-    TOTAL,
     UNIT,
+    LabelCode,
     Model,
+    SizeArray,
     gains,
-    value_of,
+    spacing,
 )
 from embshrink.numerics.parallel import map_blocks
 
-SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # squared steps that a bit is worth
-ROWS = 2048  # coded at a time
-ZERO_LEVEL = 24  # of a number as large as the distance of its values, while tables are learned
-TRIED_LEVELS = 88
+if TYPE_CHECKING:
+    from embshrink.kernels.ecq import Contexts, Prices
+    from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray
+
+SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # lambda: squared steps that a bit is worth, by trellis
+ROWS_AT_ONCE = 2048  # coded at a time
 ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
-FIRST_OF_SIZE = np.repeat(np.arange(MAX_SIZES), 1 << RAW)
-FIRST_OF_SIZE = np.append(FIRST_OF_SIZE, np.full(LARGEST + 1 - len(FIRST_OF_SIZE), MAX_SIZES)).astype(np.int64)
-
-
-def distance(trellis):
-    """Return how far two values of one quantizer are apart, in 1/64 steps."""
-    return 2 * UNIT if trellis else UNIT
-
-
-@dataclass
-class Tables:
-    """Statistics to code by, while they are learned.
-
-    Parameters
-    ----------
-    trellis : int
-    counts : numpy.ndarray, shape (quantizers, levels, sizes + 1), float64
-        Relative frequency of each size, both signs together, in each level.
-    shifts : numpy.ndarray, shape (quantizers, levels, 3), int8
-    """
-
-    trellis: int
-    frequencies: np.ndarray
-    shifts: np.ndarray
-
-    @classmethod
-    def first(cls, trellis):
-        """Return tables of numbers with a Laplace distribution, to begin with."""
-        spreads = 2.0 ** ((np.arange(TRIED_LEVELS) - ZERO_LEVEL) / LEVELS_PER_OCTAVE) / math.sqrt(2)
-        tables = []
-        for quantizer in range(2 if trellis else 1):
-            edges = np.concatenate([[0], BASE[1:] - 0.5, [LARGEST]])
-            if quantizer:
-                edges[1:-1] -= 0.5
-                edges[1] = 0.25
-            tables.append(-np.diff(np.exp(-edges[None] / spreads[:, None]), axis=1))
-        shares = np.stack(tables)
-        shares = np.concatenate([shares, np.full((*shares.shape[:2], 1), 1e-7)], axis=2)
-        shifts = np.zeros((*shares.shape[:2], SHIFTED), np.int8)
-        return cls(trellis, shares / shares.sum(axis=2, keepdims=True), shifts)
-
-    def learned(self, counts, sums):
-        """Return tables after what was counted, smoothed by these."""
-        shape = self.frequencies.shape
-        counts = counts.reshape(shape).astype(np.float64)
-        # A level that was hardly met leans on the tables it was begun with.
-        mixed = counts + 20 * self.frequencies
-        sums = sums.reshape(*shape[:2], SHIFTED)
-        number = np.maximum(counts[:, :, 1 : SHIFTED + 1], 1)
-        sizes = np.arange(1, SHIFTED + 1)
-        quantizers = np.arange(shape[0])[:, None, None]
-        shifts = (sums - number * value_of(sizes, quantizers, self.trellis)) / (number + 20)
-        return Tables(self.trellis, mixed / mixed.sum(axis=2, keepdims=True),
-                      np.clip(np.rint(shifts), -40, 40).astype(np.int8))
-
-    def rounded(self, low=0, high=TRIED_LEVELS, sizes=MAX_SIZES):
-        """Return the tables as a file has them, for these levels and so many sizes: slots and shifts."""
-        shares = self.frequencies[:, low:high]
-        each = shares[:, :, 1 : MAX_SIZES] / 2  # a sign's
-        slots = np.where(each * TOTAL >= 0.25, np.maximum(np.rint(each * TOTAL), 1), 0).astype(np.int64)
-        slots[:, :, sizes - 1 :] = 0
-        over = 2 * slots.sum(axis=2) + 2 - TOTAL  # zero and the escape need one each
-        for quantizer, level in zip(*np.nonzero(over > 0)):
-            row = slots[quantizer, level]
-            while 2 * row.sum() + 2 > TOTAL:
-                row[np.argmax(row)] -= 1
-        table = np.zeros((*shares.shape[:2], sizes + 1), np.uint16)
-        table[:, :, 1:sizes] = slots[:, :, : sizes - 1]
-        table[:, :, sizes] = 1
-        table[:, :, 0] = TOTAL - 1 - 2 * slots.sum(axis=2)
-        return table, self.shifts[:, low:high]
+ESCAPE_BITS = 16.0  # plain bits behind an escape
+BIN_OF_SIZE = np.repeat(np.arange(MAX_BINS), 1 << BIN_RAW_BITS)
+BIN_OF_SIZE = np.append(BIN_OF_SIZE, np.full(LARGEST + 1 - len(BIN_OF_SIZE), MAX_BINS)).astype(np.int64)
 
 
 class Coder:
-    """Chooses sizes by tables, and counts what that costs.
+    """Chooses sizes by tables, counts what that costs, and writes them.
 
     Parameters
     ----------
-    table, shifts : numpy.ndarray
+    tables, shifts : numpy.ndarray
         As a file has them.
     trellis : int
-    base : numpy.ndarray, shape (m,), int64
+    axis_levels : numpy.ndarray, shape (m,), int
+        The level each coefficient begins with, in 1/256.
     fixed : bool
-        As for centroids: no states, no shifts.
+        As for centroids: the trellis stays in state 0, and values have no shifts.
     """
 
-    def __init__(self, table, shifts, trellis, base, fixed=False):
-        self.model = Model(table, np.zeros_like(shifts) if fixed else shifts, trellis)
-        self.trellis, self.base, self.fixed, self.gains = trellis, base.astype(np.int64), fixed, gains(len(base))
-        model, sizes = self.model, table.shape[2] - 1
-        codes = np.append(np.maximum(2 * np.arange(sizes) - 1, 0), len(model.base) - 1)  # of each size, plus sign
-        frequencies = model.frequencies[:, codes]
-        plain = np.append(RAW[:sizes] , 16.0)
+    def __init__(
+        self, tables: AnyArray, shifts: AnyArray, trellis: int, axis_levels: AnyArray, fixed: bool = False
+    ) -> None:
+        self.model = model = Model(tables, np.zeros_like(shifts) if fixed else shifts, trellis)
+        self.trellis, self.fixed = trellis, fixed
+        self.axis_levels: IntArray = axis_levels.astype(np.int64)
+        self.gains = gains(len(axis_levels))
+        bins = model.bins
+        # The symbol of each bin, with plus, and the escape.
+        symbols = np.append(np.maximum(2 * np.arange(bins) - 1, 0), len(model.first_sizes) - 1)
+        frequencies = model.frequencies[:, symbols]
+        plain_bits = np.append(BIN_RAW_BITS[:bins], ESCAPE_BITS)
         with np.errstate(divide="ignore"):
-            price = PROBABILITY - np.log2(frequencies) + plain
-        self.price = np.where(frequencies > 0, price, 2 * ESCAPE_PRICE)
-        self.values = np.abs(model.values[:, codes]).astype(np.float64)
-        scores = model.scores[:, codes]
-        self.scores = np.where(frequencies > 0, scores, scores[:, -1:])
-        self.first = np.minimum(FIRST_OF_SIZE, sizes)
-        self.steps = np.array([[distance(trellis), 0.0], [distance(trellis), UNIT if trellis else 0.0]])
+            price = PROBABILITY_BITS - np.log2(frequencies) + plain_bits
+        scores = model.scores[:, symbols]
+        # A bin without a symbol is escaped, and says of the level what the escape says.
+        self.price: DoubleArray = np.where(frequencies > 0, price, 2 * ESCAPE_PRICE)
+        self.scores: IntArray = np.where(frequencies > 0, scores, scores[:, -1:])
+        self._values: DoubleArray = np.abs(model.values[:, symbols]).astype(np.float64)
 
-    def choose(self, targets, levels, slope):
-        """Return signed sizes, (n, m) int32, for targets in 1/64 steps and what rows' levels begin with."""
+    @functools.cached_property
+    def _contexts(self) -> Contexts:
+        from embshrink.kernels.ecq import Contexts
+
+        return Contexts(self.axis_levels, self.gains, self.model.level_count, self.model.moves, self.fixed)
+
+    @functools.cached_property
+    def _prices(self) -> Prices:
+        from embshrink.kernels.ecq import Prices
+
+        return Prices(self.price, self._values, self.scores, BIN_OF_SIZE, float(spacing(self.trellis)),
+                      float(UNIT) if self.trellis else 0.0)
+
+    def choose(self, targets: DoubleArray, row_levels: IntArray, slope: float) -> SizeArray:
+        """Return the sizes that cost least, with their signs, (n, m).
+
+        Parameters
+        ----------
+        targets : numpy.ndarray, shape (n, m), float64
+            In 1/64 steps.
+        row_levels : numpy.ndarray, shape (n,), int64
+            What rows' levels begin with, in 1/256.
+        slope : float
+            Squared steps that a bit is worth: `SLOPES`.
+        """
         from embshrink.kernels.ecq import choose
 
         sizes = np.empty(targets.shape, np.int32)
-        states = 1 if self.fixed else len(self.model.moves)
-        room, links = np.empty((4, states)), np.empty((targets.shape[1], states), np.int64)
-        choose(targets, levels, self.base, self.gains, slope * UNIT * UNIT, self.price, self.values, self.scores,
-               self.first, self.steps, self.model.moves, self.fixed, sizes, room, links)
+        choose(targets, row_levels, slope * UNIT * UNIT, self._contexts, self._prices, sizes)
         return sizes
 
-    def choose_all(self, targets, levels, slope, sizes):
-        """Do as `choose`, some rows at a time on all cores; fill in sizes, (n, m) int32."""
-        def work(start, stop):
-            sizes[start:stop] = self.choose(targets[start:stop], levels[start:stop], slope)
+    def choose_all(self, targets: DoubleArray, row_levels: IntArray, slope: float, sizes: SizeArray) -> None:
+        """Do as `choose`, some rows at a time on all cores; fill in sizes (n, m)."""
+        def work(start: int, stop: int) -> None:
+            sizes[start:stop] = self.choose(targets[start:stop], row_levels[start:stop], slope)
 
-        map_blocks(work, len(targets), ROWS)
+        map_blocks(work, len(targets), ROWS_AT_ONCE)
 
-    def count(self, targets, sizes, levels, rebuilt):
-        """Return how often each size is met in each context, and what the smallest stand for; fill in the values."""
+    def count(
+        self, targets: DoubleArray, sizes: SizeArray, row_levels: IntArray, rebuilt: DoubleArray
+    ) -> tuple[IntArray, DoubleArray]:
+        """Count bins, and fill in the values of sizes, rebuilt (n, m).
+
+        Returns
+        -------
+        counts : numpy.ndarray, shape (contexts, bins + 1), int64
+            How often each bin occurs in each context.
+        sums : numpy.ndarray, shape (contexts, 3), float64
+            Of the absolute targets that the sizes 1 to 3 stand for.
+        """
         from embshrink.kernels.ecq import count
 
         counts, sums = np.zeros(self.price.shape, np.int64), np.zeros((len(self.price), SHIFTED))
-        count(sizes, levels, targets, self.base, self.gains, self.values, self.scores, self.first, self.steps,
-              self.model.levels, self.model.moves, self.fixed, counts, sums, rebuilt)
+        count(sizes, row_levels, targets, self._contexts, self._prices, counts, sums, rebuilt)
         return counts, sums
 
-    def write(self, sizes, levels, heads, tails, tail_bits, index, block):
-        """Return the bytes of rows' blocks, end to end, and the length of each."""
-        from embshrink.kernels.ecq import write
+    def bits(self, counts: IntArray) -> float:
+        """Return the bits that bins cost which were counted so often in each context, (contexts, bins + 1)."""
+        price = np.where(self.price < ESCAPE_PRICE, self.price, self.price[:, -1:])
+        return float((counts * price).sum())
+
+    def write(
+        self, sizes: SizeArray, row_levels: IntArray, labels: IntArray, label_code: LabelCode, block: int
+    ) -> tuple[bytes, IntArray]:
+        """Return the bytes of rows' blocks, end to end, and the length of each.
+
+        Parameters
+        ----------
+        sizes : numpy.ndarray, shape (n, m), int32
+            With their signs.
+        row_levels, labels : numpy.ndarray, shape (n,), int64
+            What rows' levels begin with, in 1/256, and rows' centroids.
+        label_code : LabelCode
+        block : int
+            Rows of a block.
+        """
+        from embshrink.kernels.ecq import LabelTables, Symbols, write
 
         n, m = sizes.shape
         model, blocks = self.model, -(-n // block)
         lengths = np.empty(blocks, np.int64)
-        symbols = min(block, n) * (3 * m + 2)
-        out, scratch = np.empty((blocks, symbols * 3 // 2 + 8), np.uint8), np.empty((symbols, 2), np.int64)
-        write(sizes, levels, heads, tails, tail_bits, index, np.cumsum(index) - index, self.base, self.gains,
-              model.frequencies, model.starts, model.scores, self.first, model.base, model.raw, model.levels,
-              model.moves, self.fixed, block, out, lengths, scratch)
+        symbols = min(block, n) * (3 * m + 2)  # of a block at most: an escape is three
+        out = np.empty((blocks, symbols * 3 // 2 + 8), np.uint8)  # 12 bits each
+        write(sizes, row_levels, labels,
+              LabelTables(label_code.frequencies, label_code.starts, label_code.slots, label_code.tail_bits),
+              self._contexts,
+              Symbols(model.frequencies, model.starts, model.scores, model.first_sizes, model.raw_bits),
+              BIN_OF_SIZE, block, out, lengths)
         return b"".join(row[len(row) - length :].tobytes() for row, length in zip(out, lengths)), lengths
-
-
-PROBABILITY = float(np.log2(TOTAL))

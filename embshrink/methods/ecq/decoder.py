@@ -3,42 +3,76 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import FormatError
-from embshrink.methods.ecq.blocks import Blocks, Reader, bucket_of
-from embshrink.methods.ecq.model import UNIT, Model, centroid_unit
+from embshrink.methods.ecq.blocks import Blocks
+from embshrink.methods.ecq.model import UNIT, Model, SizeArray, bucket_of, centroid_unit
+from embshrink.methods.ecq.reader import Reader
 from embshrink.numerics.parallel import map_blocks
 
+if TYPE_CHECKING:
+    from embshrink.methods.base import Codes, State
+    from embshrink.methods.ecq.model import Settings
+    from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
 FEW_NUMBERS = 500_000  # numbers read in plain Python at most: it takes as long as starting numba
 FEW_WHILE_READY = 4_000  # the same where numba runs already
 MOST_NUMBERS = 1 << 22  # read at a time
-ROWS = 2048  # decoded at a time
+ROWS_AT_ONCE = 2048  # decoded at a time
 
 
 class Decoder:
-    """An open file's tables, ready to decode rows."""
+    """An open file's tables, ready to decode rows.
 
-    def __init__(self, codec, codes, state):
+    Row i, of bucket b and with centroid k, is ``scale[b] * (x @ basis)`` where
+    ``x = weights[b] * values[i] + 64 * (means[b] + values of k)``: integers, in 1/4096 steps times the basis' unit.
+
+    Parameters
+    ----------
+    codec : Settings
+    codes, state : mapping of str to array
+        As `ECQ.plan` names them.
+
+    Attributes
+    ----------
+    n, centroid_count : int
+    row_blocks, centroid_blocks : Blocks
+    row_reader, centroid_reader : Reader
+    """
+
+    def __init__(self, codec: Settings, codes: Codes, state: State) -> None:
         model = Model(np.asarray(state["tables"]), np.asarray(state["shifts"]), codec.trellis)
-        least, self.n = np.asarray(codes["sizes"]).tolist()
-        self.blocks = Blocks("codes.data", codes["data"], codes["lengths"], codes["starts"], least)
-        self.book = Blocks("state.centroids", state["centroids"], state["lengths"], state["starts"],
-                           int(state["least"][0]))
-        base, self.block, self.k = np.asarray(state["base"]), codec.block, len(state["classes"])
-        self.rows = Reader(model, base[0], self.n, codec.block, state["prior"], state["classes"], state["index"])
-        self.centroids = Reader(model, base[1], self.k, codec.block, step=centroid_unit(codec.trellis))
-        self.basis = np.asarray(state["basis"]).astype(np.float64)
-        self.scale, (step, unit) = np.asarray(state["scale"]).astype(np.float64), np.asarray(state["step"]).tolist()
-        self.unit = step * unit / UNIT / UNIT
-        self.means = np.asarray(state["means"]).astype(np.float64) * UNIT
-        self.weights = np.asarray(state["weights"]).astype(np.float64)
-        self._values = np.zeros((self.k, len(self.basis)))
-        self._known = np.zeros(self.k, bool)
+        shortest, self.n = np.asarray(codes["sizes"]).tolist()
+        self.block, self.centroid_count = codec.block, len(state["classes"])
+        self.row_blocks = Blocks("codes.data", codes["data"], codes["lengths"], codes["starts"], shortest)
+        self.centroid_blocks = Blocks("state.centroids", state["centroids"], state["lengths"], state["starts"],
+                                      int(np.asarray(state["least"])[0]))
+        row_levels, centroid_levels = np.asarray(state["base"])
+        self.row_reader = Reader(model, row_levels, self.n, codec.block, state["prior"], state["classes"],
+                                 state["index"])
+        self.centroid_reader = Reader(model, centroid_levels, self.centroid_count, codec.block,
+                                      unit=centroid_unit(codec.trellis))
+        self.basis: DoubleArray = np.asarray(state["basis"]).astype(np.float64)
+        self.scale: DoubleArray = np.asarray(state["scale"]).astype(np.float64)
+        step, basis_unit = np.asarray(state["step"]).tolist()
+        self.unit = step * basis_unit / UNIT / UNIT
+        self.means: DoubleArray = np.asarray(state["means"]).astype(np.float64) * UNIT
+        self.weights: DoubleArray = np.asarray(state["weights"]).astype(np.float64)
+        self._centroid_values = np.zeros((self.centroid_count, len(self.basis)))
+        self._centroid_known = np.zeros(self.centroid_count, np.bool_)
 
-    def decode(self, rows):
-        """Return rows (k,) as (k, c) float32."""
+    def decode(self, rows: IntArray) -> FloatArray:
+        """Return rows (k,) as (k, c) float32.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        FormatError
+            If a block is damaged.
+        """
         out = np.empty((len(rows), self.basis.shape[1]), np.float32)
         order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
         ordered = rows if order is None else rows[order]
@@ -46,52 +80,70 @@ class Decoder:
             raise IndexError(f"rows are 0 to {self.n - 1}")
 
         blocks = ordered // self.block
-        kernel = self._pays(np.count_nonzero(np.diff(blocks, prepend=-1)))
+        kernel = self._pays(int(np.count_nonzero(np.diff(blocks, prepend=-1))))
 
-        def part(start, stop):
+        def part(start: int, stop: int) -> None:
             found = self._vectors(ordered[start:stop], kernel)
             with np.errstate(over="ignore"):
                 out[slice(start, stop) if order is None else order[start:stop]] = found
 
-        if len(rows) <= ROWS:
+        if len(rows) <= ROWS_AT_ONCE:
             part(0, len(rows))
         else:
-            map_blocks(part, len(rows), ROWS)
+            map_blocks(part, len(rows), ROWS_AT_ONCE)
         return out
 
-    def _pays(self, blocks):
+    def centroid_values(self, labels: IntArray) -> DoubleArray:
+        """Return the coefficients of centroids (k,), (k, m) float64 in 1/4096 steps."""
+        self._read_centroids(labels)
+        return self._centroid_values[labels]
+
+    def centroid_vectors(self) -> FloatArray:
+        """Return all centroids as vectors, (centroids, c) float32."""
+        values = self.centroid_values(np.arange(self.centroid_count))
+        vectors: FloatArray = (values @ self.basis * self.unit).astype(np.float32)
+        return vectors
+
+    def check(self) -> None:
+        """Raise FormatError unless blocks lie one behind the other and all centroids can be read."""
+        if self.centroid_count:
+            self.centroid_values(np.arange(self.centroid_count))
+        for blocks in (self.row_blocks, self.centroid_blocks):
+            blocks.check()
+
+    def _pays(self, blocks: int) -> bool:
         """Whether there are so many blocks to read that the kernel is worth while; starting numba takes a second."""
         if sys.modules.get("embshrink.kernels.ecq"):  # in use already
             return True
         few = FEW_WHILE_READY if sys.modules.get("numba") else FEW_NUMBERS
         return blocks * self.block * len(self.basis) > few
 
-    def _vectors(self, rows, kernel):
-        """Return ascending rows (k,) as (k, c) float32."""
-        blocks = rows // self.block
-        numbers = blocks[np.flatnonzero(np.diff(blocks, prepend=-1))]
-        labels, values = self._read(self.rows, self.blocks, numbers, rows, kernel)
+    def _vectors(self, rows: IntArray, kernel: bool) -> DoubleArray:
+        """Return ascending rows (k,) as (k, c)."""
+        labels, values = self._read(self.row_reader, self.row_blocks, rows, kernel)
         buckets = bucket_of(rows)
-        if self.k:
-            self._know(labels)
-        # Whole numbers of less than 53 bits: float64 has them exactly, in whatever order they are added.
+        if self.centroid_count:
+            self._read_centroids(labels)
+        # Integers of less than 53 bits: float64 has them exactly, in whatever order they are added.
         if kernel and sys.modules.get("numba"):  # not where numba is missing
             from embshrink.kernels.ecq import combine
 
             total = np.empty(values.shape)
-            combine(values, self.weights, self.means, self._values, buckets.astype(np.int64), labels, total)
+            combine(values, self.weights, self.means, self._centroid_values, buckets, labels, total)
         else:
             total = values * self.weights[buckets, None]
             total += self.means[buckets]
-            if self.k:
-                total += self._values[labels]
-        product = total @ self.basis
+            if self.centroid_count:
+                total += self._centroid_values[labels]
+        product: DoubleArray = total @ self.basis
         product *= self.scale[buckets, None]
         return product
 
-    def _read(self, reader, blocks, numbers, rows, kernel):
-        """Return labels (k,) and values (k, m) of ascending rows in these blocks."""
-        place = np.searchsorted(numbers, rows // self.block)
+    def _read(self, reader: Reader, blocks: Blocks, rows: IntArray, kernel: bool) -> tuple[IntArray, SizeArray]:
+        """Return labels (k,) and values (k, m) of ascending rows."""
+        own = rows // self.block
+        numbers = own[np.flatnonzero(np.diff(own, prepend=-1))]
+        place = np.searchsorted(numbers, own)
         inside = rows - numbers[place] * self.block
         labels, values = np.zeros(len(rows), np.int64), np.empty((len(rows), len(self.basis)), np.int32)
         if kernel:
@@ -103,39 +155,22 @@ class Decoder:
                 values[mine] = read[place[mine] - first, inside[mine]]
             return labels, values
         for at, number in enumerate(numbers.tolist()):
-            mine = np.flatnonzero(place == at)
-            found, read = reader.read_one(blocks, number, int(inside[mine[-1]]) + 1)
-            for row, which in zip(mine.tolist(), inside[mine].tolist()):
-                values[row] = read[which]
-                if found:
-                    labels[row] = found[which]
+            some = np.flatnonzero(place == at)
+            own_labels, own_values = reader.read_one(blocks, number, int(inside[some[-1]]) + 1)
+            for row, which in zip(some.tolist(), inside[some].tolist()):
+                values[row] = own_values[which]
+                if own_labels:
+                    labels[row] = own_labels[which]
         return labels, values
 
-    def centroid_values(self, labels):
-        """Return the coefficients of centroids (k,), (k, m) float64 in 1/4096 steps."""
-        self._know(labels)
-        return self._values[labels]
-
-    def _know(self, labels):
+    def _read_centroids(self, labels: IntArray) -> None:
         """Read those of these centroids that were not yet read."""
-        if labels.size and int(labels.max()) >= self.k:
-            raise FormatError("a row names a centroid that is not there", expected=f"< {self.k}",
+        if labels.size and int(labels.max()) >= self.centroid_count:
+            raise FormatError("a row names a centroid that is not there", expected=f"< {self.centroid_count}",
                               found=int(labels.max()))
-        unknown = np.unique(labels[~self._known[labels]])
+        unknown = np.unique(labels[~self._centroid_known[labels]])
         if len(unknown):
-            numbers = np.unique(unknown // self.block)
-            _, values = self._read(self.centroids, self.book, numbers, unknown, self._pays(len(numbers)))
-            self._values[unknown] = values * float(UNIT)
-            self._known[unknown] = True
-
-    def centroid_vectors(self):
-        """Return all centroids as vectors, (k, c) float32."""
-        values = self.centroid_values(np.arange(self.k))
-        return (values @ self.basis * self.unit).astype(np.float32)
-
-    def check(self):
-        """Raise FormatError unless blocks lie one behind the other and all centroids can be read."""
-        if self.k:
-            self.centroid_values(np.arange(self.k))
-        for blocks in (self.blocks, self.book):
-            blocks.check()
+            count = len(np.unique(unknown // self.block))
+            values = self._read(self.centroid_reader, self.centroid_blocks, unknown, self._pays(count))[1]
+            self._centroid_values[unknown] = values * float(UNIT)
+            self._centroid_known[unknown] = True

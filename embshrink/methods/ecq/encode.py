@@ -1,76 +1,107 @@
-"""Writing the rows of `ecq`."""
+"""Encoding the rows of `ecq`.
+
+After its bucket's mean is taken off, a row x has its nearest centroid k. Its targets, the coefficients in 1/64 steps
+that sizes are chosen for, are what `embshrink.methods.ecq.decoder` undoes:
+
+    t = (x A+ * 64 / step - means[b] - coefficients of k) * 64 / weights[b]
+
+where A+ is `inverse_axes` of the axes, and all is taken as it is stored, so that the rounding of means and centroids
+is made good by the row's own coefficients.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from embshrink.methods.ecq.blocks import BLOCKS_PER_START, bucket_of, split_bits
-from embshrink.methods.ecq.coder import ROWS, SLOPES, Coder
+from embshrink.methods.ecq.blocks import block_starts
+from embshrink.methods.ecq.coder import ROWS_AT_ONCE, SLOPES, Coder
 from embshrink.methods.ecq.decoder import Decoder
-from embshrink.methods.ecq.fit import inverse_axes, nearest_centroids
-from embshrink.methods.ecq.model import UNIT
+from embshrink.methods.ecq.model import UNIT, LabelCode, bucket_of
+from embshrink.methods.ecq.trial import CLASS_UNIT, inverse_axes, nearest_centroids
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.numerics.parallel import blocks, map_blocks
 from embshrink.storage.disk_rows import Pile
 
-PARTS = 64  # times as many until what was coded is put away
+if TYPE_CHECKING:
+    from embshrink.methods.base import Codes, Context, State
+    from embshrink.methods.ecq.model import Settings
+    from embshrink.storage.arrays import AnyArray, IntArray
+    from embshrink.storage.disk_rows import Matrix
+
+PARTS_PER_BATCH = 64  # parts of `ROWS_AT_ONCE` rows, about, that are coded before they are put away
 
 
-def encode(codec, matrix, state, context):
+def encode(codec: Settings, matrix: Matrix, state: State, context: Context) -> Codes:
     """Return the codes of a matrix (n, c): blocks, their lengths, and where every 64th begins."""
-    n, c = matrix.shape
-    decoder = _tables_only(codec, state, n)
-    book = decoder.centroid_vectors()
-    table, trellis = state["tables"], codec.trellis
-    base = state["base"][0].astype(np.int64)
-    coder = Coder(table, state["shifts"], trellis, base)
-    step = float(state["step"][0])
-    inverse = inverse_axes(state["basis"], float(state["step"][1]))
-    means = state["means"].astype(np.float64)  # in 1/64 steps along the axes
-    index, tail = state["index"].astype(np.int64), split_bits(len(state["classes"]))[1]
-    prior, classes = state["prior"].astype(np.int64), state["classes"].astype(np.int64) * 16
-    mean_vectors = (means @ state["basis"].astype(np.float64) * (step * state["step"][1] / UNIT)).astype(np.float32)
-    size = codec.block * max(1, ROWS // codec.block)
-    done = 0
+    n = len(matrix)
+    encoder = _Encoder(codec, state, n)
+    size = codec.block * max(1, ROWS_AT_ONCE // codec.block)
+    data, done = Pile(matrix), 0
+    lengths: list[IntArray] = [np.zeros(0, np.int64)]
 
-    def part(start, stop):
-        buckets = bucket_of(np.arange(start, stop))
-        rows = matrix[start:stop]
-        labels = np.zeros(len(rows), np.int64)
-        levels = prior[buckets]
-        targets = rows.astype(np.float64) @ inverse / (step / UNIT) - means[buckets]
-        if len(book):
-            labels = nearest_centroids(rows - mean_vectors[buckets], book)
-            targets -= decoder.centroid_values(labels) / UNIT
-            levels = levels + classes[labels]
-        targets = np.ascontiguousarray(targets * (UNIT / state["weights"][buckets].astype(np.float64))[:, None])
-        sizes = coder.choose(targets, levels, SLOPES[trellis])
-        return coder.write(sizes, levels, labels >> tail, labels & ((1 << tail) - 1), tail, index, codec.block)
-
-    def report(count):
+    def report(rows: int) -> None:
         nonlocal done
-        done += count
+        done += rows
         context.progress("encoding", done, n)
 
-    data, lengths = Pile(matrix), [np.zeros(0, np.int64)]
-    for first, last in blocks(n, PARTS * size):
-        for coded, own in map_blocks(lambda start, stop: part(first + start, first + stop), last - first, size,  # noqa: B023
-                                     report):
+    for first, last in blocks(n, PARTS_PER_BATCH * size):
+        def part(start: int, stop: int, first: int = first) -> tuple[bytes, IntArray]:
+            return encoder.encode(matrix, first + start, first + stop)
+
+        for coded, own in map_blocks(part, last - first, size, report):
             data.add(coded)
             lengths.append(own)
-    lengths = np.concatenate(lengths)
-    least = int(lengths.min(initial=1 << 40)) if len(lengths) else 0
-    spare = lengths - least
+    all_lengths: IntArray = np.concatenate(lengths)
+    shortest = int(all_lengths.min()) if len(all_lengths) else 0
+    spare = all_lengths - shortest
     return {
         "data": data.whole(),
         "lengths": spare.astype(narrowest_uint(int(spare.max(initial=0)))),
-        "starts": (np.cumsum(lengths) - lengths)[::BLOCKS_PER_START].astype(np.uint64),
-        "sizes": np.array([least, n], np.uint64),
+        "starts": block_starts(all_lengths),
+        "sizes": np.array([shortest, n], np.uint64),
     }
 
 
-def _tables_only(codec, state, n):
-    """Return a decoder that can decode centroids, before there are codes."""
-    nothing = {"data": np.zeros(0, np.uint8), "lengths": np.zeros(0, np.uint8), "starts": np.zeros(0, np.uint64),
-               "sizes": np.array([0, n], np.uint64)}
+class _Encoder:
+    """The tables of a state, ready to encode rows."""
+
+    def __init__(self, codec: Settings, state: State, n: int) -> None:
+        step, basis_unit = np.asarray(state["step"], np.float32).tolist()
+        mean_unit = step * np.asarray(state["step"], np.float32)[1] / UNIT
+        basis, means = np.asarray(state["basis"], np.int8), state["means"].astype(np.float64)  # in 1/64 steps
+        self._codec, self._step = codec, step
+        self._coder = Coder(state["tables"], state["shifts"], codec.trellis, state["base"][0])
+        self._decoder = _centroid_decoder(codec, state, n)
+        self._centroids = self._decoder.centroid_vectors()
+        self._inverse = inverse_axes(basis, basis_unit)
+        self._means = means
+        self._mean_vectors = (means @ basis.astype(np.float64) * mean_unit).astype(np.float32)
+        self._multipliers = UNIT / state["weights"].astype(np.float64)
+        self._label_code = LabelCode(state["index"], len(self._centroids))
+        self._bucket_levels = state["prior"].astype(np.int64)
+        self._centroid_levels = state["classes"].astype(np.int64) * CLASS_UNIT
+
+    def encode(self, matrix: Matrix, start: int, stop: int) -> tuple[bytes, IntArray]:
+        """Return the blocks of some rows of the matrix, end to end, and their lengths."""
+        buckets, rows = bucket_of(np.arange(start, stop)), matrix[start:stop]
+        labels: IntArray = np.zeros(len(rows), np.int64)
+        levels = self._bucket_levels[buckets]
+        targets = rows.astype(np.float64) @ self._inverse / (self._step / UNIT) - self._means[buckets]
+        if len(self._centroids):
+            labels = nearest_centroids(rows - self._mean_vectors[buckets], self._centroids)
+            targets -= self._decoder.centroid_values(labels) / UNIT
+            levels = levels + self._centroid_levels[labels]
+        targets = np.ascontiguousarray(targets * self._multipliers[buckets, None])
+        sizes = self._coder.choose(targets, levels, SLOPES[self._codec.trellis])
+        return self._coder.write(sizes, levels, labels, self._label_code, self._codec.block)
+
+
+def _centroid_decoder(codec: Settings, state: State, n: int) -> Decoder:
+    """Return a decoder that can decode centroids alone, before there are codes."""
+    nothing: dict[str, AnyArray] = {
+        "data": np.zeros(0, np.uint8), "lengths": np.zeros(0, np.uint8), "starts": np.zeros(0, np.uint64),
+        "sizes": np.array([0, n], np.uint64),
+    }
     return Decoder(codec, nothing, state)

@@ -1,0 +1,312 @@
+"""A table and all that steps are run with; what a run makes of it, and what it would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+import embshrink
+from embshrink.compression.ngrams import NgramTable
+from embshrink.compression.report import Loss, measure_loss
+from embshrink.compression.source import SourceTable, open_table
+from embshrink.embeddings.table import VectorTable
+from embshrink.embeddings.word_vectors import WordVectors
+from embshrink.methods import pipeline, registry
+from embshrink.methods.base import Step
+from embshrink.methods.prune import Prune
+from embshrink.methods.registry import Steps
+from embshrink.methods.row_map import RowMap
+from embshrink.numerics.progress import Progress, no_progress
+from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray, Layout, StoredArray, layout_bytes
+from embshrink.storage.container import plan_container
+from embshrink.storage.header import Header, SubwordsHeader
+from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
+from embshrink.vocabulary.words import Words, encode_plain, plan_plain
+
+MANY_WORDS = 10_000  # from here on "auto" packs words: fewer are no great part of a file, and faster plain
+
+
+class StoredWords(NamedTuple):
+    """How words are stored: their ids in the source, in the order of the file; the encoding; its sections."""
+
+    ids: IntArray
+    vocabulary: str
+    sections: dict[str, AnyArray]
+
+
+@dataclass
+class Made:
+    """What a run of steps made, ready to be written.
+
+    Parameters
+    ----------
+    stored : Shrunk
+    full_map : RowMap
+        Over all words of the source.
+    words : Words
+        As they are stored.
+    ids : numpy.ndarray, shape (len(words),), int64
+        The id that each of them has in the source.
+    header : Header
+    sections : dict of str to array
+        Of the container.
+    notes : dict of str to float
+        What the steps found.
+    """
+
+    stored: pipeline.Shrunk
+    full_map: RowMap
+    words: Words
+    ids: IntArray
+    header: Header
+    sections: dict[str, StoredArray]
+    notes: dict[str, float]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole file."""
+        layout = {name: (part.dtype, part.shape) for name, part in self.sections.items()}
+        return plan_container(self.header.as_dict(), layout)[0]
+
+    @property
+    def bits_per_word(self) -> float:
+        """Bits a word of the vectors, every table counted; where there are no words, an n-gram."""
+        kinds: tuple[str, ...] = ("map.", "columns.", "state.", "codes.")
+        count = len(self.words)
+        if not count:
+            kinds = tuple(f"ngrams.{kind}" for kind in kinds)
+            count = 0 if self.header.subwords is None else self.header.subwords.present
+        taken = sum(part.nbytes for name, part in self.sections.items() if name.startswith(kinds))
+        return 8 * taken / max(count, 1)
+
+    @property
+    def table(self) -> VectorTable:
+        """The words and their vectors as a reader of the file would see them."""
+        stored = self.stored
+        row_map = None if stored.row_map.is_identity else stored.row_map
+        return VectorTable(self.words, stored.decode, stored.dim, row_map, stored.row_map.count,
+                           owned=stored.row_map.owners is not None, stored=stored)
+
+
+@dataclass
+class PlannedFile:
+    """What a file would take.
+
+    Parameters
+    ----------
+    steps : list of str
+        Every choice filled in.
+    bytes : int
+        Of the whole file. Steps that may drop or merge words or rows (`dedupe`, and `prune` with `min_similarity`)
+        can come out smaller.
+    sections : dict of str to int
+        Bytes of each section, padding included.
+    bits_per_word : float
+        For the vectors, every table counted.
+    source_bytes : int or None
+        Of the source as it was given; None for vectors in memory.
+    """
+
+    steps: list[str]
+    bytes: int
+    sections: dict[str, int]
+    bits_per_word: float
+    source_bytes: int | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything but `source_bytes` as a JSON-able dict."""
+        return {"steps": self.steps, "bytes": self.bytes, "sections": self.sections,
+                "bits_per_word": self.bits_per_word}
+
+
+@dataclass
+class Job:
+    """A table, and all that steps are run with.
+
+    Parameters
+    ----------
+    table : SourceTable
+    seed : int
+    ngrams, vocabulary, keep_order, progress
+        As for `embshrink.compress`.
+    protected : numpy.ndarray of int64
+        Ids of words whose own vectors row steps must keep.
+    weights : numpy.ndarray, shape (n,), float64, optional
+        How often each word is used; Zipf's law by rank if not given.
+    counts_source : dict, optional
+        Where the weights are from, for the header.
+    """
+
+    table: SourceTable
+    seed: int = 0
+    ngrams: Steps = "same"
+    vocabulary: str = "auto"
+    keep_order: bool = False
+    progress: Progress = no_progress
+    protected: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    weights: DoubleArray | None = None
+    counts_source: Mapping[str, object] | None = None
+    _laid_out: tuple[IntArray, StoredWords] | None = field(default=None, init=False, repr=False)
+
+    def lay_out(self, kept: IntArray, movable: bool = True) -> StoredWords:
+        """Return how words are stored, for the ids of those that are left; what is asked again is kept.
+
+        Where rows cannot be moved with their words, their order is kept.
+        """
+        if self._laid_out is None or not np.array_equal(self._laid_out[0], kept):
+            self._laid_out = kept, self._encode_words(kept, movable)
+        return self._laid_out[1]
+
+    def _encode_words(self, kept: IntArray, movable: bool) -> StoredWords:
+        table = self.table
+        words = table.words if len(kept) == len(table.words) else table.words.take(kept)
+        raw = words.raw
+        plain_bytes = layout_bytes(plan_plain(len(words), sum(map(len, raw)), max(map(len, raw), default=0)))
+        if self.vocabulary == "packed" or (self.vocabulary == "auto" and len(words) >= MANY_WORDS):
+            from embshrink.vocabulary.packed import encode_packed
+
+            order, sections = encode_packed(words, self.keep_order)
+            if not movable and not np.array_equal(order, np.arange(len(order))):
+                order, sections = encode_packed(words, keep_order=True)
+            if sections is not None and sum(part.nbytes for part in sections.values()) <= plain_bytes:
+                return StoredWords(kept[order], "packed", sections)
+        return StoredWords(kept, "plain", encode_plain(words))
+
+    def run(self, steps: Sequence[Step]) -> Made:
+        """Return what steps make of the table."""
+        table, own = self.table, word_steps(self.table, steps)
+        notes: dict[str, float] = {}
+        if own or table.stored is None:
+            stored, full_map = pipeline.shrink(
+                table.matrix, own, row_map=table.row_map, weights=self.weights, protected=self.protected,
+                seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids)
+            laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
+        else:  # what the source has is kept as it is
+            stored, full_map = table.stored, table.stored.row_map
+            laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0), movable=False)
+        header = self._header(stored.steps, len(laid_out.ids), stored.row_map.count,
+                              stored.row_map.owners is not None, laid_out.vocabulary)
+        sections: dict[str, StoredArray] = {
+            **{f"words.{name}": part for name, part in laid_out.sections.items()}, **stored.sections()}
+        if table.ngrams is not None:
+            subwords, parts = self._shrink_ngrams(*ngram_steps(table.ngrams, steps, self.ngrams))
+            header = dataclasses.replace(header, subwords=subwords)
+            sections.update(parts)
+        return Made(stored, full_map, table.words.take(laid_out.ids), laid_out.ids, header, sections, notes)
+
+    def _shrink_ngrams(
+        self, table: NgramTable, steps: Sequence[Step]
+    ) -> tuple[SubwordsHeader, dict[str, StoredArray]]:
+        """Return the header's account of the n-grams, and their sections."""
+        stored = table.stored
+        if steps or stored is None:
+            stored, _ = pipeline.shrink(
+                table.matrix, steps, weights=np.maximum(table.uses, 1), seed=self.seed,
+                progress=lambda stage, done, total: self.progress(f"n-grams: {stage}", done, total))
+        parts = {**encode_ids(table.ids, table.hashing.bucket), **stored.sections()}
+        header = subwords_header(table, stored.steps, stored.row_map.count, stored.row_map.owners is not None)
+        return header, {f"ngrams.{name}": part for name, part in parts.items()}
+
+    def _header(self, steps: Sequence[Step], words: int, rows: int, owned: bool, vocabulary: str) -> Header:
+        protected = None
+        if len(self.protected):
+            ids = np.sort(self.protected).astype("<u8").tobytes()
+            protected = {"words": len(self.protected), "sha256": hashlib.sha256(ids).hexdigest()}
+        return Header(
+            dim=self.table.matrix.shape[1], words=words, rows=rows, owned=owned, vocabulary=vocabulary,
+            steps=[registry.format(step) for step in steps], seed=self.seed, source=self.table.source,
+            writer=f"embshrink {embshrink.__version__}", counts=self.counts_source, protected=protected)
+
+    def plan(self, steps: Steps) -> PlannedFile:
+        """Return what the file would take, without any work but laying out the words.
+
+        Parameters
+        ----------
+        steps : str, step, or list of these
+
+        Returns
+        -------
+        PlannedFile
+        """
+        table, n, listed = self.table, len(self.table.words), registry.as_steps(steps)
+        planned = _plan(table, n, word_steps(table, listed), table.row_map)
+        shown = planned.steps
+        laid_out = self.lay_out(np.arange(n))
+        sections: Layout = {f"words.{name}": (part.dtype, part.shape) for name, part in laid_out.sections.items()}
+        sections.update(planned.sections)
+        header = dataclasses.replace(
+            self._header(planned.steps, n, planned.rows, planned.owned, laid_out.vocabulary), counts=None,
+            protected=None)
+        if table.ngrams is not None:
+            kept, own_steps = ngram_steps(table.ngrams, listed, self.ngrams)
+            own = _plan(kept, len(kept.ids), own_steps)
+            shown = shown if n else own.steps
+            header = dataclasses.replace(header, subwords=subwords_header(kept, own.steps, own.rows, own.owned))
+            parts = {**plan_ids(kept.hashing.bucket), **own.sections}
+            sections.update({f"ngrams.{name}": part for name, part in parts.items()})
+        total, sizes = plan_container(header.as_dict(), sections)
+        return PlannedFile([registry.format(step) for step in shown], total, sizes,
+                           8 * planned.nbytes / n if n else 0.0, table.source_bytes)
+
+    def sample(self, count: int) -> Job:
+        """Return a job of so many words at even distances, without n-grams."""
+        table = self.table
+        ids = np.unique(np.linspace(0, len(table.words) - 1, count).astype(np.int64))
+        part = WordVectors.checked(table.words.take(ids), table.embeddings.decode_ids(ids), {}, [])
+        return Job(open_table(part), self.seed, "drop", "plain",
+                   weights=None if self.weights is None else self.weights[ids])
+
+    def loss(self, made: Made) -> Loss:
+        """Return what was lost, as `measure_loss`."""
+        common = np.argsort(made.ids), np.sort(made.ids)
+        return measure_loss(made.table, self.table.embeddings, common=common, progress=self.progress)
+
+
+def _plan(
+    table: SourceTable | NgramTable, n: int, steps: Sequence[Step], row_map: RowMap | None = None
+) -> pipeline.Planned:
+    """Return what steps would make of a table for n words or n-grams; without any, what the source has is kept."""
+    stored = table.stored
+    if steps or stored is None:
+        return pipeline.plan(n, table.matrix.shape[1], steps, row_map=row_map)
+    sections: Layout = {name: (part.dtype, part.shape) for name, part in stored.sections().items()}
+    return pipeline.Planned(stored.steps, stored.row_map.count, stored.dim, stored.row_map.owners is not None,
+                            sections)
+
+
+def word_steps(table: SourceTable, steps: Sequence[Step]) -> Sequence[Step]:
+    """Return the steps for words: none where there are only n-grams, which have steps of their own."""
+    return steps if len(table.words) else []
+
+
+def ngram_steps(table: NgramTable, steps: Sequence[Step], ngrams: Steps) -> tuple[NgramTable, Sequence[Step]]:
+    """Return the n-grams that are kept, and the steps for their rows.
+
+    Parameters
+    ----------
+    table : NgramTable
+    steps : sequence of Step
+        Those for words.
+    ngrams : "same", or str, step, or list of these
+        As for `embshrink.compress`.
+    """
+    if ngrams == "same":
+        return table, [step for step in steps if step.axis != "rows"]
+    own = registry.as_steps(ngrams)
+    if own and isinstance(own[0], Prune):
+        n, dim = table.matrix.shape
+        kept, _ = own[0].resolve(n, dim).plan(n, dim)
+        return table.most_useful(kept), own[1:]
+    return table, own
+
+
+def subwords_header(table: NgramTable, steps: Sequence[Step], rows: int, owned: bool) -> SubwordsHeader:
+    """Return what the header says of n-grams, whose rows are stored as these steps left them."""
+    return SubwordsHeader.of({
+        **table.hashing.as_header(), "present": len(table.ids), "missing": table.missing, "rows": rows,
+        "owned": owned, "steps": [registry.format(step) for step in steps]})

@@ -1,0 +1,184 @@
+"""What a run did, and what was lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from embshrink.methods.row_map import RowMap
+from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.progress import Progress, no_progress
+from embshrink.storage.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from embshrink.compression.source import SourceTable
+    from embshrink.embeddings.protocols import LookupTable
+    from embshrink.storage.arrays import IntArray
+
+
+class Loss(TypedDict, total=False):
+    """What was lost between two tables, over their common words; None where it is not defined.
+
+    ``unseen_cosine`` is there where the file has n-grams: of vectors made from spelling alone.
+    """
+
+    relative_error: float | None
+    mean_cosine: float
+    cosine_p1: float
+    overlap_at_10: float | None
+    unseen_cosine: float | None
+
+
+@dataclass
+class Report:
+    """What `compress` did, and what was lost.
+
+    Attributes
+    ----------
+    target : str
+    steps : list of str
+        As they ran, every choice filled in.
+    words, rows, dim : int
+    dropped : int
+        Words of the source that are no longer there.
+    source_bytes, target_bytes : int
+        Whole files; the source as it was given.
+    parts : dict of str to int
+        Where the target's bytes go.
+    bits_per_word : float
+        For the vectors, every table counted; words not counted.
+    loss : dict or None
+        ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source; with n-grams
+        ``unseen_cosine``, of vectors made from spelling alone.
+    seconds : dict of str to float
+    warnings : list of str
+    notes : dict
+        What the steps found on the way, such as the isotropy before and after `iiq`.
+    peak_memory : int or None
+        The most bytes of memory the process had held by then, libraries included; None if not on Linux.
+    """
+
+    target: str
+    steps: list[str]
+    words: int
+    rows: int
+    dim: int
+    dropped: int
+    source_bytes: int | None
+    target_bytes: int
+    parts: dict[str, int]
+    bits_per_word: float
+    loss: Loss | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    notes: dict[str, float] = field(default_factory=dict)
+    peak_memory: int | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Source bytes / whole output file, words included."""
+        return self.source_bytes / self.target_bytes if self.source_bytes else None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return everything as a JSON-able dict."""
+        return {**dataclasses.asdict(self), "ratio": self.ratio}
+
+
+def group_parts(sections: Mapping[str, int], total: int) -> dict[str, int]:
+    """Return where a file's bytes go, in the kinds a person asks for."""
+    kinds = {"words": 0, "row map": 0, "codebooks": 0, "codes": 0}
+    prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes",
+              "ngrams": "n-grams"}
+    for name, size in sections.items():
+        kind = prefix.get(name.split(".")[0], "other")
+        kinds[kind] = kinds.get(kind, 0) + size
+    return {**kinds, "header, checksums, padding": total - sum(kinds.values())}
+
+
+def measure_loss(
+    emb: LookupTable, baseline: LookupTable, *, queries: int = 500, common: tuple[IntArray, IntArray] | None = None,
+    progress: Progress = no_progress,
+) -> Loss:
+    """Return what was lost between two tables over their common words, as a dict.
+
+    Parameters
+    ----------
+    emb, baseline : LookupTable
+    queries : int
+        How many words the neighbour overlap is averaged over.
+    common : tuple of numpy.ndarray, optional
+        As for `embshrink.evaluation.loss.reconstruction`.
+    """
+    from embshrink.evaluation.loss import neighbour_overlap, reconstruction
+
+    progress("measuring", 0, 2)
+    similar = reconstruction(emb, baseline, common=common)
+    progress("measuring", 1, 2)
+    overlap = None  # a single word has no neighbours
+    if similar.words > 1:
+        overlap = neighbour_overlap(emb, baseline, queries=queries, common=common).overlap
+    progress("measuring", 2, 2)
+    return {
+        "relative_error": similar.relative_error, "mean_cosine": similar.mean_cosine,
+        "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap,
+    }
+
+
+def write_remap(
+    path: str | os.PathLike[str], table: SourceTable, full_map: RowMap, *, force: bool = False
+) -> None:
+    """Write which words lost their own vector, whose they answer with, and how near that is.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        JSON (a list of objects) if it ends in ``.json``; else tab-separated with a header line. Tabs, line ends and
+        backslashes inside words are escaped there as in JSON.
+    table : Table
+    full_map : RowMap
+        Over all words of the table, with owners.
+    force : bool
+    """
+    entries = _moved_words(table, full_map)
+    with atomic_write(path, force=force) as file:
+        if os.fspath(path).endswith(".json"):
+            listed = [dict(zip(("word", "kept", "similarity"), entry)) for entry in entries]
+            file.write(json.dumps(listed, indent=0).encode("ascii"))
+            return
+        file.write(b"word\tkept\tsimilarity\n")
+        for word, kept, cosine in entries:
+            line = f"{_tsv(word)}\t{_tsv(kept or '')}\t{'' if cosine is None else format(cosine, '.6f')}\n"
+            file.write(line.encode("utf-8", "surrogateescape"))
+
+
+def _moved_words(table: SourceTable, full_map: RowMap) -> list[tuple[str, str | None, float | None]]:
+    """Return each word that lost its own vector, the word it answers with (None: dropped), and their cosine."""
+    if full_map.owners is None:
+        raise TypeError("a remap names words, and centroids belong to none")
+    moved = np.flatnonzero(full_map.rows != np.arange(len(full_map.rows)))
+    moved = moved[(full_map.rows[moved] < 0) | (full_map.owners[np.maximum(full_map.rows[moved], 0)] != moved)]
+    entries: list[tuple[str, str | None, float | None]] = []
+    for start in range(0, len(moved), 65_536):
+        ids = moved[start : start + 65_536]
+        rows = full_map.rows[ids]
+        owners = full_map.owners[np.maximum(rows, 0)]
+        own = unit_rows(table.embeddings.decode_ids(ids))
+        cosines = np.einsum("ij,ij->i", own, unit_rows(table.embeddings.decode_ids(owners)))
+        for index, owner, cosine, row in zip(ids.tolist(), owners.tolist(), cosines.tolist(), rows.tolist()):
+            if row < 0:
+                entries.append((table.words[index], None, None))
+            else:
+                entries.append((table.words[index], table.words[owner], round(min(1.0, max(-1.0, cosine)), 6)))
+    return entries
+
+
+def _tsv(text: str) -> str:
+    for plain, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(plain, escaped)
+    return text

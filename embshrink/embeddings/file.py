@@ -1,0 +1,82 @@
+"""A table of vectors out of an ``.ems`` file: open at once, decode what is asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+from embshrink.embeddings.subwords import Subwords
+from embshrink.embeddings.table import VectorTable
+from embshrink.errors import FormatError
+from embshrink.methods import pipeline
+from embshrink.storage.container import Container
+from embshrink.storage.header import Header, SubwordsHeader
+from embshrink.vocabulary.words import Numerals, PlainWords, Vocabulary
+
+TableT = TypeVar("TableT", bound=VectorTable)
+
+
+def open_file(
+    path: str | os.PathLike[str], kind: type[TableT], *, verify: str = "lazy", mmap: bool = True,
+    sparing: bool = False,
+) -> TableT:
+    """Open an ``.ems`` file as a table of a class; nothing is decoded.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    kind : type
+        `VectorTable`, or a class derived from it.
+    verify : {"lazy", "header", "full"}
+        ``lazy`` checks each block of data when it is first touched, ``header`` never, ``full`` now.
+    mmap : bool
+        Map the file, or read it into memory whole.
+    sparing : bool
+        Take what was read of the file out of memory again at once.
+
+    Returns
+    -------
+    VectorTable
+
+    Raises
+    ------
+    FormatError
+        If the file is not an ``.ems`` file, is damaged, truncated or too new.
+    """
+    container = Container(path, verify=verify, mmap=mmap)
+    try:
+        table = _table_of(container, kind, sparing)
+        if verify == "full":
+            table.check()
+    except FormatError as error:
+        container.close()
+        raise error.located(container.path) from error.__cause__
+    return table
+
+
+def _table_of(container: Container, kind: type[TableT], sparing: bool) -> TableT:
+    header = Header.of(container.header)
+    words = _words_of(container, header)
+    if len(words) != header.words:
+        raise FormatError("the header and the words differ", expected=header.words, found=len(words))
+    stored = pipeline.restore(header.steps, len(words), header.dim, header.rows, header.owned, container.group)
+    subwords = None if header.subwords is None else _subwords_of(container, header.subwords, header.dim)
+    return kind(words, stored.decode, header.dim, stored.row_map, header.rows, owned=header.owned, stored=stored,
+                subwords=subwords, container=container, sparing=sparing)
+
+
+def _words_of(container: Container, header: Header) -> Vocabulary:
+    if header.vocabulary == "packed":
+        from embshrink.vocabulary.packed import PackedWords
+
+        return PackedWords(container.group("words"), container.path)
+    return PlainWords(container.group("words"), container.path)
+
+
+def _subwords_of(container: Container, header: SubwordsHeader, dim: int) -> Subwords:
+    """Return what makes vectors for unseen words: a second table of rows, with steps of its own."""
+    stored = pipeline.restore(header.steps, header.present, dim, header.rows, header.owned,
+                              lambda prefix: container.group(f"ngrams.{prefix}"))
+    rows = VectorTable(Numerals(header.present), stored.decode, dim, stored.row_map, header.rows, owned=header.owned,
+                       stored=stored)
+    return Subwords(header.as_dict(), container.group("ngrams"), rows)

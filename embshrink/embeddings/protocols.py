@@ -1,0 +1,37 @@
+"""What code that reads a table of word vectors may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from embshrink.storage.arrays import AnyArray, FloatArray, IntArray
+from embshrink.vocabulary.words import Vocabulary
+
+
+class LookupTable(Protocol):
+    """Words and their vectors, decoded on request.
+
+    Word i has the vector ``scale[i] * row[row_map[i]]``. `embshrink.reader.Embeddings` is such a table.
+    """
+
+    @property
+    def words(self) -> Vocabulary:
+        """The n words, most frequent first where the source is so ordered."""
+
+    @property
+    def vector_size(self) -> int:
+        """Length d of a vector."""
+
+    @property
+    def row_map(self) -> AnyArray | None:
+        """Stored row of each word, (n,) of integers; None where word i has row i."""
+
+    @property
+    def scale(self) -> FloatArray | None:
+        """Factor of each word on its row, (n,); None for 1."""
+
+    def __len__(self) -> int: ...
+
+    def decode_ids(self, ids: IntArray | Sequence[int], /) -> FloatArray:
+        """Return the vectors of the words with these ids, (k, d)."""

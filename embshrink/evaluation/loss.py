@@ -1,0 +1,186 @@
+"""What a table lost against the table it was made from: reconstruction error and changed neighbours."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from embshrink.embeddings.protocols import LookupTable
+from embshrink.errors import EmbshrinkError, ShapeError
+from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
+from embshrink.evaluation.scores import Overlap, Reconstruction
+from embshrink.evaluation.vocabulary import check_count
+from embshrink.numerics.parallel import map_blocks
+from embshrink.numerics.progress import Progress, no_progress
+from embshrink.storage.arrays import DoubleArray, IntArray
+
+CommonIds: TypeAlias = tuple[IntArray, IntArray]  # ids of the same words in a table and in its baseline
+
+
+def reconstruction(
+    table: LookupTable, baseline: LookupTable, *, sample: int | None = None, seed: int = 0,
+    common: CommonIds | None = None,
+) -> Reconstruction:
+    """Compare each word's vector with its vector in the baseline.
+
+    Parameters
+    ----------
+    table, baseline : LookupTable
+        Of the same vector size. `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
+    sample : int, optional
+        Compare so many of the common words, drawn at random; None for all.
+    seed : int
+        Of the draw.
+    common : tuple of numpy.ndarray, shape (n,), int64, optional
+        Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
+        by name.
+
+    Returns
+    -------
+    Reconstruction
+        Sums in float64 and in a fixed order.
+
+    Raises
+    ------
+    ShapeError
+        If the tables differ in vector size.
+    EmbshrinkError
+        If they have no word in common, or `sample` is below 1.
+    """
+    if table.vector_size != baseline.vector_size:
+        raise ShapeError("the vectors and the baseline's differ in length", expected=baseline.vector_size,
+                         found=table.vector_size, hint="Neighbour overlap compares such tables.")
+    check_count("sample", sample)
+    ids, base_ids = common_words(table, baseline) if common is None else common
+    coverage = len(ids) / len(baseline)
+    if sample is not None:
+        chosen = _draw(len(ids), sample, seed)
+        ids, base_ids = ids[chosen], base_ids[chosen]
+    order = np.argsort(ids)  # so that what is stored in blocks is decoded once
+    ids, base_ids = ids[order], base_ids[order]
+    found = _differences(table, baseline, ids, base_ids)
+    error, spread = float(found.error), float(found.spread)
+    ties = np.flatnonzero(found.cosines == found.cosines.min())
+    worst = int(ties[np.argmin(base_ids[ties])])
+    return Reconstruction(
+        words=len(ids), coverage=coverage,
+        relative_error=error / spread if spread else (None if error else 0.0),
+        mean_cosine=float(found.cosines.mean()), cosine_p1=float(np.percentile(found.cosines, 1)),
+        worst_cosine=float(found.cosines[worst]), worst_word=table.words[int(ids[worst])], zero_words=found.zeros,
+    )
+
+
+class _Differences(NamedTuple):
+    """Of rows y and the baseline's rows x: sums of ||x - y||^2 and ||x - mean||^2, cosines, how many x are zero."""
+
+    error: np.float64  # not float: from Python 3.12 on sum() adds floats, and only those, in another way
+    spread: np.float64
+    cosines: DoubleArray
+    zeros: int
+
+
+def _differences(table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray) -> _Differences:
+    """Compare the vectors with these ids; the mean comes first, as sums of squares about the origin would cancel."""
+    n, size = len(ids), rows_at_once(baseline)
+
+    def add(start: int, stop: int) -> DoubleArray:
+        total: DoubleArray = baseline.decode_ids(base_ids[start:stop]).sum(axis=0, dtype=np.float64)
+        return total
+
+    mean = sum(map_blocks(add, n, size), np.zeros(baseline.vector_size)) / n
+
+    def compare(start: int, stop: int) -> _Differences:
+        x = baseline.decode_ids(base_ids[start:stop]).astype(np.float64)
+        y = table.decode_ids(ids[start:stop]).astype(np.float64)
+        lengths = np.linalg.norm(x, axis=1)
+        product = lengths * np.linalg.norm(y, axis=1)
+        cosines = np.einsum("ij,ij->i", x, y) / np.where(product > 0, product, 1)
+        return _Differences(((x - y) ** 2).sum(), ((x - mean) ** 2).sum(), np.clip(cosines, -1, 1),
+                            int(np.count_nonzero(lengths == 0)))
+
+    parts = map_blocks(compare, n, size)
+    return _Differences(
+        sum((part.error for part in parts), np.float64(0)), sum((part.spread for part in parts), np.float64(0)),
+        np.concatenate([part.cosines for part in parts]), sum(part.zeros for part in parts),
+    )
+
+
+def neighbour_overlap(
+    table: LookupTable, baseline: LookupTable, *, k: int = 10, queries: int = 1000, seed: int = 0,
+    restrict_vocab: int | None = None, common: CommonIds | None = None, progress: Progress = no_progress,
+) -> Overlap:
+    """Compare the nearest neighbours of words in two tables.
+
+    Parameters
+    ----------
+    table, baseline : LookupTable
+        They may differ in vector size. `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
+    k : int
+        Neighbours of each word by cosine, among the words that both tables have.
+    queries : int
+        Words asked for, drawn at random from the common ones; all where there are fewer.
+    seed : int
+        Of the draw.
+    restrict_vocab : int, optional
+        Consider only the first so many common words, in the baseline's order; None for all.
+    common : tuple of numpy.ndarray, shape (n,), int64, optional
+        Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
+        by name.
+    progress : callable
+        ``progress(stage, done, total)``.
+
+    Returns
+    -------
+    Overlap
+        Ties go to the word that comes first in `table`, in both tables.
+
+    Raises
+    ------
+    EmbshrinkError
+        If they have fewer than two words in common, or a count is below 1.
+    """
+    for name, value in (("k", k), ("queries", queries), ("restrict_vocab", restrict_vocab)):
+        check_count(name, value)
+    ids, base_ids = common_words(table, baseline) if common is None else common
+    coverage = len(ids) / len(baseline)
+    ids, base_ids = ids[:restrict_vocab], base_ids[:restrict_vocab]
+    if len(ids) < 2:
+        raise EmbshrinkError("neighbours need two words that both tables have", found=len(ids))
+    k = min(k, len(ids) - 1)
+    order = np.argsort(ids)  # so that what is stored in blocks is decoded once
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    asked = places[_draw(len(ids), queries, seed)]  # the same words for every table with this baseline
+    here = neighbours_of_words(table, ids[order], asked, k, progress)
+    there = neighbours_of_words(baseline, base_ids[order], asked, k, progress)
+    shares = np.array([len(set(a) & set(b)) for a, b in zip(here.tolist(), there.tolist())]) / k
+    return Overlap(k=k, overlap=float(shares.mean()), first_decile=float(np.percentile(shares, 10)),
+                   queries=len(asked), words=len(ids), coverage=coverage)
+
+
+def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
+    """Return the ids in both tables of the words that both have, in the baseline's order.
+
+    Raises
+    ------
+    EmbshrinkError
+        If there is none.
+    """
+    words, base = table.words.raw, baseline.words.raw
+    if words and words == base:
+        same = np.arange(len(words), dtype=np.int64)
+        return same, same
+    index = {word: i for i, word in enumerate(words)}
+    ids = np.array([index.get(word, -1) for word in base], np.int64)
+    base_ids = np.flatnonzero(ids >= 0)
+    if not len(base_ids):
+        raise EmbshrinkError("the two tables have no word in common", hint="Is it the right baseline?")
+    return ids[base_ids], base_ids
+
+
+def _draw(n: int, count: int, seed: int) -> IntArray:
+    """Return `count` of ``range(n)``, or all, ascending."""
+    if count >= n:
+        return np.arange(n, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))

@@ -1,0 +1,53 @@
+"""The words of a table that a benchmark is scored with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from embshrink.embeddings.protocols import LookupTable
+from embshrink.errors import EmbshrinkError
+from embshrink.vocabulary.words import to_text
+
+RESTRICT_VOCAB = 300_000  # gensim's default
+
+
+class FoldedVocabulary:
+    """The first words of a table, in upper case if case is ignored.
+
+    Of several words that are equal in upper case the first is found, as the most frequent.
+
+    Parameters
+    ----------
+    table : LookupTable
+    restrict_vocab : int or None
+        How many of the first words to take; None for all.
+    case_insensitive : bool
+        Whether to fold words to upper case.
+
+    Raises
+    ------
+    EmbshrinkError
+        If `restrict_vocab` is below 1.
+    """
+
+    def __init__(self, table: LookupTable, restrict_vocab: int | None, case_insensitive: bool) -> None:
+        check_count("restrict_vocab", restrict_vocab)
+        self.fold: Callable[[str], str] = str.upper if case_insensitive else str
+        self.words = [self.fold(to_text(word)) for word in table.words.raw[:restrict_vocab]]
+        self._ids = dict(zip(reversed(self.words), range(len(self.words) - 1, -1, -1)))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def find(self, words: Iterable[str]) -> list[int] | None:
+        """Return the ids of several words, or None if one of them is unknown."""
+        try:
+            return [self._ids[self.fold(word)] for word in words]
+        except KeyError:
+            return None
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raise EmbshrinkError if a count that was given is below 1."""
+    if value is not None and value < 1:
+        raise EmbshrinkError(f"{name} must be at least 1", found=value)

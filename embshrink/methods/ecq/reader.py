@@ -1,0 +1,373 @@
+"""Rows of integers from `ecq`'s blocks: a few in plain Python, many by a kernel, or by numpy in lockstep.
+
+All three give the same numbers. The kernel is used where there are many rows and numba is there; numpy alone works on
+all blocks at once, one symbol of each at a time. `embshrink.storage.rans` has the formulas of the coder, and
+`embshrink.methods.ecq.model` those of levels and values.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from embshrink.methods.ecq.model import (
+    FIRST_BUCKET,
+    LOWEST,
+    PROBABILITY_BITS,
+    TOTAL,
+    UNIT,
+    LabelCode,
+    Model,
+    SizeArray,
+    bucket_of,
+    gains,
+    spacing,
+)
+
+if TYPE_CHECKING:
+    from embshrink.methods.ecq.blocks import Blocks
+    from embshrink.storage.arrays import AnyArray, ByteArray, IntArray
+
+# Of a symbol, for plain Python: frequency, start, value, score, first size, raw bits (-1: escape).
+_Symbol: TypeAlias = tuple[int, int, int, int, int, int]
+
+
+class Reader:
+    """Reads rows of coefficients.
+
+    Parameters
+    ----------
+    model : embshrink.methods.ecq.model.Model
+    axis_levels : numpy.ndarray, shape (m,), int16
+        The level each coefficient begins with, in 1/256.
+    rows, block : int
+        Rows of the table, and of a block.
+    bucket_levels : numpy.ndarray, shape (buckets,), int16
+        What a row's bucket adds to its levels, in 1/256.
+    classes : numpy.ndarray, shape (centroids,), int8
+        What a row's centroid adds, in 1/16.
+    index : numpy.ndarray, shape (heads,), uint16
+        Frequencies of the heads of centroids' numbers, as for `LabelCode`.
+    unit : int
+        0 for rows of the table. For centroids, which have neither buckets, centroids nor states: the value of size 1,
+        in 1/64 steps.
+    """
+
+    def __init__(
+        self, model: Model, axis_levels: AnyArray, rows: int, block: int, bucket_levels: AnyArray | None = None,
+        classes: AnyArray | None = None, index: AnyArray | None = None, unit: int = 0,
+    ) -> None:
+        none = np.zeros(0, np.int64)
+        self.model, self.rows, self.block, self.unit = model, rows, block, unit
+        self.axis_levels: IntArray = axis_levels.astype(np.int64)
+        self.gains = gains(len(axis_levels))
+        self.bucket_levels: IntArray = none if bucket_levels is None else np.asarray(bucket_levels).astype(np.int64)
+        levels = none if classes is None else np.asarray(classes).astype(np.int64) * 16
+        self.label_code = LabelCode(none if index is None else index, len(levels))
+        # A damaged file may name centroids that are not there, up to here; the caller looks.
+        self.centroid_levels: IntArray = np.append(levels, np.zeros(self.label_code.labels - len(levels), np.int64))
+        self._contexts: dict[int, tuple[bytes, list[_Symbol]]] = {}
+        self._moves: list[list[int]] = model.moves.tolist()
+        self._axes: list[tuple[int, int]] = list(zip(self.axis_levels.tolist(), self.gains.tolist()))
+
+    # ------------------------------------------------------------ one block
+
+    def read_one(self, blocks: Blocks, number: int, count: int) -> tuple[list[int], list[list[int]]]:
+        """Read the first `count` rows of a block; return their centroids, if rows have any, and values.
+
+        Raises
+        ------
+        FormatError
+            If a whole block does not end where it should. The end of a part of it cannot be checked.
+        """
+        begin, end = blocks.span(number)
+        source = _Source(blocks.data[begin:end].tobytes())
+        first = number * self.block
+        labels: list[int] = []
+        values = []
+        for row in range(first, first + count):
+            level = 0
+            if not self.unit:
+                level = int(self.bucket_levels[max((row + 1).bit_length() - FIRST_BUCKET, 0)])
+                if len(self.label_code.slots):
+                    labels.append(self._read_label(source))
+                    level += int(self.centroid_levels[labels[-1]])
+            values.append(self._read_row(source, level))
+        if first + count == min(first + self.block, self.rows) and not source.ended:
+            raise blocks.damaged(number)
+        return labels, values
+
+    def _read_label(self, source: _Source) -> int:
+        """Return the number of a row's centroid."""
+        code = self.label_code
+        slot = source.x & TOTAL - 1
+        head = int(code.slots[slot])
+        source.x = int(code.frequencies[head]) * (source.x >> PROBABILITY_BITS) + slot - int(code.starts[head])
+        source.refill()
+        return head << code.tail_bits | source.plain(code.tail_bits) if code.tail_bits else head
+
+    def _read_row(self, source: _Source, level: int) -> list[int]:
+        """Return a row's values."""
+        x, place, data = source.x, source.place, source.data  # locals: this loop is what a lookup waits for
+        length, state, values = len(data), 0, []
+        contexts, level_count, moves, unit = self._contexts, self.model.level_count, self._moves, self.unit
+        for axis_level, gain in self._axes:
+            context = (axis_level + level) >> 8
+            context = 0 if context < 0 else level_count - 1 if context >= level_count else context
+            if state & 1:
+                context += level_count
+            slots, symbols = contexts.get(context) or self._context(context)
+            slot = x & 4095  # TOTAL - 1; and 12 below are PROBABILITY_BITS: literals are faster
+            frequency, start, value, score, size, raw_bits = symbols[slots[slot]]
+            x = frequency * (x >> 12) + slot - start
+            while x < LOWEST and place < length:
+                x = x << 8 | data[place]
+                place += 1
+            if raw_bits:
+                source.x, source.place = x, place
+                size, value = self._read_raw(source, raw_bits, size, value, state)
+                x, place = source.x, source.place
+            if unit:
+                value = unit * size if value > 0 else -unit * size
+            else:
+                state = moves[state][size & 1]
+            values.append(value)
+            level += gain * score >> 12
+        source.x, source.place = x, place
+        return values
+
+    def _read_raw(self, source: _Source, raw_bits: int, size: int, value: int, state: int) -> tuple[int, int]:
+        """Return size and value of a symbol, given those of its bin's first size, by the raw bits that follow it."""
+        apart = spacing(self.model.trellis)
+        if raw_bits > 0:
+            extra = source.plain(raw_bits)
+            return size + extra, value + apart * extra if value > 0 else value - apart * extra
+        both = source.plain(8) << 8
+        both |= source.plain(8)
+        size = both >> 1
+        value = apart * size - (UNIT if self.model.trellis and state & 1 and size else 0)
+        return size, -value if both & 1 else value
+
+    def _context(self, context: int) -> tuple[bytes, list[_Symbol]]:
+        """Return each slot's symbol, and what reading needs of each symbol: lists, which Python reads fastest."""
+        model = self.model
+        escape = len(model.first_sizes) - 1
+        raw_bits = model.raw_bits.tolist()
+        raw_bits[escape] = -1
+        frequencies = model.frequencies[context]
+        symbols = list(zip(frequencies.tolist(), model.starts[context].tolist(), model.values[context].tolist(),
+                           model.scores[context].tolist(), model.first_sizes.tolist(), raw_bits))
+        slots = np.repeat(np.arange(escape + 1, dtype=np.uint8), frequencies).tobytes()
+        self._contexts[context] = slots, symbols
+        return slots, symbols
+
+    # ------------------------------------------------------------ many blocks
+
+    def read(self, blocks: Blocks, numbers: IntArray, *, kernel: bool = True) -> tuple[IntArray, SizeArray]:
+        """Read whole blocks.
+
+        Parameters
+        ----------
+        blocks : Blocks
+        numbers : numpy.ndarray of int, shape (k,)
+            Ascending.
+        kernel : bool
+            Use the kernel if numba is there; else numpy in lockstep.
+
+        Returns
+        -------
+        labels : numpy.ndarray, shape (k, block), int64
+            The centroid of each row.
+        values : numpy.ndarray, shape (k, block, m), int32
+            In 1/64 steps. Rows behind the table's last one are zero.
+
+        Raises
+        ------
+        FormatError
+            Naming the first block that does not end where it should.
+        """
+        begins, ends = blocks.spans(numbers)
+        low, high = int(begins.min(initial=len(blocks.data))), int(ends.max(initial=0))
+        data, begins, ends = np.asarray(blocks.data[low:high], np.uint8), begins - low, ends - low
+        labels = np.zeros((len(numbers), self.block), np.int64)
+        out = np.zeros((len(numbers), self.block, len(self.axis_levels)), np.int32)
+        if kernel:
+            try:
+                from embshrink.kernels.ecq import read
+            except ImportError:
+                kernel = False
+        if kernel:
+            bad = read(data, begins, ends, numbers, self._kernel_tables, labels, out)
+        else:
+            lanes = _Lanes(data, begins, ends)
+            self._read_lanes(lanes, numbers, labels, out)
+            bad = lanes.first_bad()
+        if bad >= 0:
+            raise blocks.damaged(int(numbers[bad]))
+        return labels, out
+
+    @functools.cached_property
+    def _kernel_tables(self) -> tuple[tuple[object, ...], ...]:
+        """All tables as the kernel `read` takes them."""
+        from embshrink.kernels.ecq import Contexts, LabelTables, Lookup, Stream, Symbols
+
+        model, code = self.model, self.label_code
+        frequencies, starts, scores, values = (
+            part.astype(np.int32) for part in (model.frequencies, model.starts, model.scores, model.values))
+        tables = (
+            Stream(self.rows, self.block, self.bucket_levels, self.centroid_levels, self.unit),
+            LabelTables(code.frequencies, code.starts, code.slots, code.tail_bits),
+            Contexts(self.axis_levels, self.gains, model.level_count, model.moves, self.unit > 0),
+            Symbols(frequencies, starts, scores, model.first_sizes, model.raw_bits),
+            Lookup(model.slots, values),
+        )
+        return tuple(tuple(part) for part in tables)
+
+    # ------------------------------------------------------------ many blocks, without numba
+
+    def _read_lanes(self, lanes: _Lanes, numbers: IntArray, labels: IntArray, out: SizeArray) -> None:
+        """Fill in labels (k, block) and values (k, block, m) of k blocks, one lane each."""
+        for place in range(self.block):
+            rows = np.asarray(numbers, np.int64) * self.block + place
+            who = np.flatnonzero(rows < self.rows)  # the last block may be shorter
+            level = np.zeros(len(who), np.int64)
+            if not self.unit:
+                level += self.bucket_levels[bucket_of(rows[who])]
+                if len(self.label_code.slots):
+                    labels[who, place] = label = self._read_labels(lanes, who)
+                    level += self.centroid_levels[label]
+            self._read_rows(lanes, who, level, out[:, place])
+
+    def _read_labels(self, lanes: _Lanes, who: IntArray) -> IntArray:
+        """Return the number of the centroid of a row in each of these lanes."""
+        code = self.label_code
+        slot = lanes.slot(who)
+        head = code.slots[slot]
+        lanes.take(who, code.frequencies[head], slot - code.starts[head])
+        return head << code.tail_bits | lanes.plain(who, code.tail_bits) if code.tail_bits else head
+
+    def _read_rows(self, lanes: _Lanes, who: IntArray, level: IntArray, out: SizeArray) -> None:
+        """Fill in the values of a row in each of these lanes, out (all lanes, m)."""
+        model = self.model
+        width = model.frequencies.shape[1]
+        frequencies, starts, values, scores, slots = (
+            part.ravel() for part in (model.frequencies, model.starts, model.values, model.scores, model.slots))
+        state = np.zeros(len(who), np.int64)
+        for j, (axis_level, gain) in enumerate(self._axes):
+            context = np.clip((axis_level + level) >> 8, 0, model.level_count - 1) + (state & 1) * model.level_count
+            slot = lanes.slot(who)
+            symbol = slots[context * TOTAL + slot].astype(np.int64)
+            cell = context * width + symbol
+            lanes.take(who, frequencies[cell], slot - starts[cell])
+            size, value = model.first_sizes[symbol], values[cell]
+            self._read_raws(lanes, who, symbol, state, size, value)
+            if self.unit:
+                value = np.where(value > 0, size, -size) * self.unit
+            else:
+                state = model.moves[state, size & 1]
+            out[who, j] = value
+            level += gain * scores[cell] >> PROBABILITY_BITS
+
+    def _read_raws(
+        self, lanes: _Lanes, who: IntArray, symbol: IntArray, state: IntArray, size: IntArray, value: IntArray
+    ) -> None:
+        """Correct sizes and values, given as those of bins' first sizes, by the raw bits that follow the symbols."""
+        model, apart = self.model, spacing(self.model.trellis)
+        raw_bits = model.raw_bits[symbol]
+        for bits in np.unique(raw_bits[raw_bits > 0]).tolist():
+            some = np.flatnonzero(raw_bits == bits)
+            extra = lanes.plain(who[some], bits)
+            size[some] += extra
+            value[some] += np.where(value[some] > 0, apart * extra, -apart * extra)
+        some = np.flatnonzero(symbol == len(model.first_sizes) - 1)
+        if len(some):
+            both = lanes.plain(who[some], 8) << 8
+            both |= lanes.plain(who[some], 8)
+            size[some] = both >> 1
+            magnitude = apart * size[some]
+            if model.trellis:
+                magnitude -= UNIT * ((state[some] & 1) & (size[some] > 0))
+            value[some] = np.where(both & 1, -magnitude, magnitude)
+
+
+class _Source:
+    """The decoder of one block, in plain Python.
+
+    Attributes
+    ----------
+    data : bytes
+    x, place : int
+        rANS's state, and the next byte.
+    """
+
+    __slots__ = ("x", "place", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.x, self.place = data, 0, 0
+        self.refill()
+
+    def refill(self) -> None:
+        """Take bytes while the state is too low and there are any."""
+        while self.x < LOWEST and self.place < len(self.data):
+            self.x = self.x << 8 | self.data[self.place]
+            self.place += 1
+
+    def plain(self, bits: int) -> int:
+        """Return so many plain bits, 1 to 12."""
+        kept = PROBABILITY_BITS - bits
+        found = (self.x & TOTAL - 1) >> kept
+        self.x = (self.x >> PROBABILITY_BITS << kept) + (self.x & ((1 << kept) - 1))
+        self.refill()
+        return found
+
+    @property
+    def ended(self) -> bool:
+        """Whether the block is used up and its decoder back in the state the encoder began with."""
+        return self.x == LOWEST and self.place == len(self.data)
+
+
+class _Lanes:
+    """The decoders of many blocks, one lane each, in numpy; ``who`` says which lanes take part.
+
+    Parameters
+    ----------
+    data : numpy.ndarray, uint8
+    begins, ends : numpy.ndarray, shape (lanes,), int64
+        Where in `data` the blocks lie.
+    """
+
+    def __init__(self, data: ByteArray, begins: IntArray, ends: IntArray) -> None:
+        self._data, self._place, self._ends = data, begins.copy(), ends
+        self._x = np.zeros(len(begins), np.int64)
+        self._refill(np.arange(len(begins)))
+
+    def slot(self, who: IntArray) -> IntArray:
+        """Return the slot of each lane's next symbol."""
+        return self._x[who] & TOTAL - 1
+
+    def take(self, who: IntArray, frequency: IntArray, within: IntArray) -> None:
+        """Move behind a symbol of each lane: its frequency, and which of its slots it has."""
+        self._x[who] = frequency * (self._x[who] >> PROBABILITY_BITS) + within
+        self._refill(who)
+
+    def plain(self, who: IntArray, bits: int) -> IntArray:
+        """Return so many plain bits of each lane."""
+        kept = PROBABILITY_BITS - bits
+        found = self.slot(who) >> kept
+        self._x[who] = (self._x[who] >> PROBABILITY_BITS << kept) + (self._x[who] & ((1 << kept) - 1))
+        self._refill(who)
+        return found
+
+    def first_bad(self) -> int:
+        """Return the first lane whose block did not end where it should, or -1."""
+        bad = (self._x != LOWEST) | (self._place != self._ends)
+        return int(bad.argmax()) if bad.any() else -1
+
+    def _refill(self, who: IntArray) -> None:
+        x, place = self._x, self._place
+        while len(who):
+            who = who[(x[who] < LOWEST) & (place[who] < self._ends[who])]
+            x[who] = x[who] << 8 | self._data[place[who]]
+            place[who] += 1

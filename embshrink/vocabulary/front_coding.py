@@ -1,0 +1,251 @@
+"""Sorted words, front-coded in blocks, and entropy-coded with a context model.
+
+Front coding stores a word as the number of bytes it shares with the word before it and the bytes that follow (I. H.
+Witten, A. Moffat and T. C. Bell, "Managing Gigabytes", section 4.1, 1999). Every 32nd word, the head of a block,
+is stored whole, so that a block can be decoded alone; a word is found by a binary search over the heads and the
+decoding of one block.
+
+A word v after a word u, sharing s bytes, becomes symbols of three kinds. A byte b has the symbol b + 1; 0 stands for
+the end of a word, and in keys for "no byte there".
+
+==========  ======================================  ==========================================================
+kind        symbol                                  keys, the most telling first
+==========  ======================================  ==========================================================
+``SHARED``  s; 255 means 255 and one more symbol    how much u shared with the word before it, length of u (both
+            to be added                             at most 256), last byte of u
+``FIRST``   v[s] + 1; above u[s] + 1, for words     u[s] + 1, v[s - 1] + 1, v[s - 2] + 1
+            are sorted
+``REST``    v[k] + 1 for k > s, and 0 at the end    v[k - 1] + 1, v[k - 2] + 1, v[k - 3] + 1
+==========  ======================================  ==========================================================
+
+A head has symbols of kind ``REST`` only. Kind and keys are the context by which `context_model` chooses the table
+that `rans` codes the symbol with. A context is packed into one integer,
+``kind << 27 | key1 << 18 | key2 << 9 | key3``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from embshrink.errors import FormatError
+from embshrink.storage import rans
+from embshrink.storage.arrays import ByteArray, IntArray, StoredArray
+from embshrink.vocabulary import context_model
+from embshrink.vocabulary.sections import ErrorMaker
+
+WORDS_PER_BLOCK = 32
+WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # encoded at a time: their symbols take ten times their bytes
+SHARED, FIRST, REST = range(context_model.KINDS)
+FULL = 255  # as a symbol of shared bytes: one more symbol is to be added
+MOST = 256  # what a key has of a length: so much or more
+
+SHARED_CONTEXT, FIRST_CONTEXT, REST_CONTEXT = (kind << 27 for kind in (SHARED, FIRST, REST))
+TWO_KEYS = (1 << 18) - 1  # the last two keys of a packed context
+
+
+class Encoded(NamedTuple):
+    """Sorted words, encoded.
+
+    Parameters
+    ----------
+    model : bytes
+        The stored context model.
+    blocks : numpy.ndarray, shape (total,), uint8
+        The blocks end to end.
+    lengths : numpy.ndarray, shape (b,), int64
+        Bytes of each block.
+    """
+
+    model: bytes
+    blocks: ByteArray
+    lengths: IntArray
+
+
+def encode_sorted(raw: list[bytes]) -> Encoded:
+    """Encode sorted words: count all symbols, build the model, and code them with it."""
+    starts = range(0, max(len(raw), 1), WORDS_AT_ONCE)
+    counted = [np.unique(_symbols(raw[start : start + WORDS_AT_ONCE])[0], return_counts=True) for start in starts]
+    distinct, which = np.unique(np.concatenate([codes for codes, _ in counted]), return_inverse=True)
+    uses = np.bincount(which, np.concatenate([uses for _, uses in counted]), len(distinct)).astype(np.int64)
+    model, cells, stored = context_model.build(distinct, uses)
+    blocks, lengths = [], []
+    for start in starts:
+        codes, counts = _symbols(raw[start : start + WORDS_AT_ONCE])
+        own = cells[np.searchsorted(distinct, codes)]
+        data, sizes = rans.encode(model.freqs[own], model.starts[own], counts)
+        blocks.append(data)
+        lengths.append(sizes)
+    return Encoded(stored, np.concatenate(blocks), np.concatenate(lengths))
+
+
+def _symbols(raw: list[bytes]) -> tuple[IntArray, IntArray]:
+    """Return the symbols of sorted words, the first one a head, with their contexts; and how many each block has.
+
+    Each symbol is ``context << 9 | symbol``.
+    """
+    from embshrink.kernels.words import list_symbols, share
+
+    n = len(raw)
+    data = np.frombuffer(b"".join(raw), np.uint8)
+    lengths = np.fromiter(map(len, raw), np.int64, n)
+    starts, shared = np.cumsum(lengths) - lengths, np.empty(n, np.int64)
+    share(data, starts, lengths, WORDS_PER_BLOCK, shared)
+    heads = np.arange(0, n, WORDS_PER_BLOCK)
+    per_word = shared // FULL + 2 + lengths - shared  # the shared bytes, the other bytes, the end
+    per_word[heads] = lengths[heads] + 1
+    codes = np.empty(int(per_word.sum()), np.int64)
+    list_symbols(data, starts, lengths, shared, WORDS_PER_BLOCK, codes)
+    return codes, np.add.reduceat(per_word, heads) if n else np.zeros(0, np.int64)
+
+
+class FrontCodedWords:
+    """Sorted words of an open file, decoded block by block.
+
+    Parameters
+    ----------
+    n, longest : int
+        How many words, and bytes of the longest.
+    model, blocks, lengths : array_like
+        As in `Encoded`, mapped or not.
+    error : callable
+        Makes the error where they are damaged.
+
+    Raises
+    ------
+    FormatError
+        If the lengths do not add up to the blocks, or the model is damaged. The methods raise it for a damaged block.
+    """
+
+    def __init__(
+        self, n: int, longest: int, model: StoredArray, blocks: StoredArray, lengths: StoredArray, error: ErrorMaker
+    ) -> None:
+        self._n, self._longest, self._blocks, self._error = n, longest, blocks, error
+        self._bounds = np.cumsum(np.append(0, lengths[:].astype(np.int64)))
+        if self._bounds[-1] != len(blocks):
+            raise error("the lengths of blocks do not add up to words.blocks", expected=len(blocks),
+                        found=int(self._bounds[-1]))
+        try:
+            self._model = context_model.read(model[:].tobytes())
+        except rans.Damaged:
+            raise error("words.model is damaged") from None
+        self._tables = self._model.scalar_tables()
+        self._heads: dict[int, bytes] = {}  # those that a search has met
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks there are."""
+        return len(self._bounds) - 1
+
+    def damaged(self, block: int) -> FormatError:
+        """Return the error that a block is damaged."""
+        return self._error(f"block {block} of words.blocks is damaged")
+
+    def words_of(self, block: int) -> Iterator[bytes]:
+        """Yield the words of a block, from its head on."""
+        begin, end = self._bounds[block : block + 2].tolist()
+        tables, longest, word, shared = self._tables, self._longest, bytearray(), 0
+        try:
+            coder = rans.Block(self._blocks[begin:end].tobytes())
+            take = coder.take
+            _take_rest(word, REST_CONTEXT, longest, take, tables)
+            yield bytes(word)
+            for _ in range(min(WORDS_PER_BLOCK, self._n - block * WORDS_PER_BLOCK) - 1):
+                shared, context = _take_beginning(word, shared, take, tables)
+                _take_rest(word, context, longest, take, tables)
+                yield bytes(word)
+            coder.end()
+        except rans.Damaged:
+            raise self.damaged(block) from None
+
+    def seek(self, word: bytes) -> tuple[int, bool]:
+        """Return the place of the first word that is not below `word`, and whether it is that word."""
+        low, high = 0, self.block_count
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._head(middle) <= word:
+                low = middle
+            else:
+                high = middle
+        place = low * WORDS_PER_BLOCK
+        for found in self.words_of(low) if high else ():
+            if found >= word:
+                return place, found == word
+            place += 1
+        return place, False
+
+    def _head(self, block: int) -> bytes:
+        head = self._heads.get(block)
+        if head is None:
+            head = self._heads[block] = next(self.words_of(block))
+        return head
+
+    def decode(self, total: int) -> tuple[ByteArray, IntArray]:
+        """Decode all words by a compiled kernel.
+
+        Parameters
+        ----------
+        total : int
+            Bytes of all words, as the file says.
+
+        Returns
+        -------
+        text : numpy.ndarray, shape (total,), uint8
+            The words end to end; only the first ``ends[-1]`` bytes are theirs.
+        ends : numpy.ndarray, shape (n,), int64
+        """
+        from embshrink.kernels.words import decode_words
+
+        model = self._model
+        text, lengths = np.empty(total, np.uint8), np.empty(self._n, np.int64)
+        damaged = decode_words(np.asarray(self._blocks), self._bounds, WORDS_PER_BLOCK, self._longest, model.codes,
+                               model.firsts, model.counts, model.symbols, model.starts, text, lengths)
+        if damaged >= 0:
+            raise self.damaged(int(damaged))
+        return text, np.cumsum(lengths)
+
+
+def _take_beginning(
+    word: bytearray, shared: int, take: Callable[[rans.Table], int], tables: dict[int, rans.Table]
+) -> tuple[int, int]:
+    """Turn a word into the beginning of the next: the bytes they share, and the first that differs.
+
+    Returns
+    -------
+    shared : int
+        How many bytes they share; the argument says this of the word and the one before it.
+    context : int
+        Of the symbol that follows.
+    """
+    length = len(word)
+    last = word[-1] + 1 if length else 0
+    table = tables[SHARED_CONTEXT | min(shared, MOST) << 18 | min(length, MOST) << 9 | last]
+    shared, symbol = 0, FULL
+    while symbol == FULL:
+        symbol = take(table)
+        shared += symbol
+        if shared > length or symbol > FULL:
+            raise rans.Damaged
+    there = word[shared] + 1 if shared < length else 0
+    del word[shared:]
+    keys = (word[-1] + 1) << 9 if shared else 0
+    if shared > 1:
+        keys |= word[-2] + 1
+    symbol = take(tables[FIRST_CONTEXT | there << 18 | keys])
+    if symbol <= there:
+        raise rans.Damaged
+    word.append(symbol - 1)
+    return shared, REST_CONTEXT | symbol << 18 | keys
+
+
+def _take_rest(
+    word: bytearray, context: int, longest: int, take: Callable[[rans.Table], int], tables: dict[int, rans.Table]
+) -> None:
+    """Append the other bytes of a word; `context` is that of the first of them."""
+    while len(word) <= longest and (symbol := take(tables[context])):
+        word.append(symbol - 1)
+        context = REST_CONTEXT | symbol << 18 | context >> 9 & TWO_KEYS
+    if len(word) > longest:
+        raise rans.Damaged
