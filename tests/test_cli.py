@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -238,6 +239,38 @@ def test_every_command_and_option_has_help():
                 assert parameter.help, (name, parameter.name)
         help_text = CliRunner().invoke(cli, [name, "--help"]).output
         assert all(len(line) <= 100 for line in help_text.splitlines())
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_help_is_readable(name, width):
+    """No control character or escape is left, nothing is wider than the terminal, each example has its line."""
+    shown = CliRunner().invoke(cli, [*filter(None, [name]), "--help"], terminal_width=width).output
+    assert "\\b" not in shown and "\b" not in shown
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= width
+    for example in getattr(cli.commands.get(name), "examples", ()):
+        assert f"  {example}" in lines
+
+
+def test_examples_of_help_run(tmp_path, monkeypatch):
+    """Every example of every --help does what it shows, on small files with the names it uses."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    words = ["man", "king", "woman", "tiger", "cat", *(f"w{i}" for i in range(600))]
+    matrix = (rng.standard_normal((12, 50))[rng.integers(12, size=len(words))]
+              + 0.5 * rng.standard_normal((len(words), 50))).astype(np.float32)
+    for path, format in (("glove.6B.50d.txt", "text"), ("glove.txt", "text"), ("vectors.bin", "word2vec")):
+        embshrink.write_vectors(words, [matrix], path, format)
+    for name, command in cli.commands.items():
+        for example in command.examples:
+            program, *arguments = shlex.split(example)
+            assert (program, arguments[0]) == ("embshrink", name)
+            for written in ("glove.6B.50d.ems", "small.ems", "vectors.ems"):
+                (tmp_path / written).unlink(missing_ok=True)
+            result = CliRunner().invoke(cli, arguments)
+            assert result.exit_code == 0, (example, result.output)
+            assert result.stdout
 
 
 def test_json_everywhere():

@@ -35,8 +35,32 @@ if TYPE_CHECKING:
     from embshrink.reader import Neighbour
 
 
+class _Command(click.Command):
+    """A command whose help ends in examples.
+
+    Parameters
+    ----------
+    examples : tuple of str
+        Command lines; click would fill them into one paragraph if they were in the docstring.
+    """
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each on a line of its own."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        super().format_epilog(context, formatter)
+
+
 class _Group(click.Group):
     """A group whose commands fail with a message instead of a traceback."""
+
+    command_class = _Command
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)  # in the order of this file, which is the order of use
@@ -80,7 +104,10 @@ def cli() -> None:
 # ---------------------------------------------------------------- shrinking
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink prune glove.6B.50d.txt",
+    "embshrink prune vectors.bin small.ems --keep 50000 --remap remap.tsv",
+))
 @SOURCE
 @click.argument("target", type=click.Path(), required=False)
 @click.option("--keep", type=click.IntRange(1), help="Vectors to keep; a tenth, at least 20,000, by default.")
@@ -95,14 +122,10 @@ def prune(
     source: str, target: str | None, keep: int | None, min_similarity: float, norms: bool, select: str,
     weighted: bool, **values: Any,
 ) -> None:
-    r"""Keep the vectors of the most frequent words; the others share the nearest kept one.
+    """Keep the vectors of the most frequent words; the others share the nearest kept one.
 
     SOURCE is taken to be sorted by frequency, as nearly all files are, unless --counts says otherwise. TARGET is
     SOURCE's name with .ems by default.
-
-    \b
-    embshrink prune glove.6B.50d.txt
-    embshrink prune vectors.bin small.ems --keep 50000 --remap remap.tsv
     """
     from embshrink.compression import run
 
@@ -112,7 +135,12 @@ def prune(
             weighted=weighted, **writing.settings)
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink quantize glove.6B.50d.txt",
+    "embshrink quantize glove.6B.50d.txt small.ems --size 6MB",
+    "embshrink quantize vectors.bin good.ems --min-overlap 0.8",
+    "embshrink quantize vectors.bin --method pq --set subspaces=25",
+))
 @SOURCE
 @click.argument("target", type=click.Path(), required=False)
 @click.option("--method", help="A bits method; see: embshrink methods. ecq by default; rq where that loses less.")
@@ -122,14 +150,7 @@ def prune(
 def quantize(
     source: str, target: str | None, method: str | None, settings: tuple[str, ...], **values: Any
 ) -> None:
-    r"""Store vectors in fewer bits: about 2 a number, or as few as an aim allows.
-
-    \b
-    embshrink quantize glove.6B.50d.txt
-    embshrink quantize glove.6B.50d.txt small.ems --size 6MB
-    embshrink quantize vectors.bin good.ems --min-overlap 0.8
-    embshrink quantize vectors.bin --method pq --set subspaces=25 --set rotate=opq
-    """
+    """Store vectors in fewer bits: about 2 a number, or as few as an aim allows."""
     from embshrink.compression import run
 
     with _Writing(values) as writing:
@@ -137,20 +158,19 @@ def quantize(
                                       **writing.settings)
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25",
+))
 @SOURCE
 @click.argument("target", type=click.Path())
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 @aims_options
 @writing_options
 def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
-    r"""Run any steps in order: rows, then columns, then at most one of bits.
+    """Run any steps in order: rows, then columns, then at most one of bits.
 
     A STEP is name:key=value,key=value; see: embshrink methods. An aim such as --size sets the bits step. With no STEP
     nothing is lost: codes of another program's file are kept as they are, other numbers in full.
-
-    \b
-    embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25,rotate=opq
     """
     from embshrink.compression import run
 
@@ -216,7 +236,10 @@ class _Writing:
             print_report(self.report)
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink plan glove.txt prune:keep=50000 pq:subspaces=25",
+    "embshrink plan glove.txt --pareto",
+))
 @SOURCE
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 @click.option("--pareto", is_flag=True, help="Try all bits methods on a sample instead, and show which are best.")
@@ -225,13 +248,9 @@ class _Writing:
 @threads_option
 @json_option
 def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
-    r"""Say what a file would take, section by section, before any work.
+    """Say what a file would take, section by section, before any work.
 
     With --pareto, what each bits method would make of it at several sizes: nothing is written.
-
-    \b
-    embshrink plan glove.txt prune:keep=50000 pq:subspaces=25
-    embshrink plan glove.txt --pareto
     """
     if pareto == bool(steps):
         raise click.UsageError("give either a STEP or --pareto")
@@ -331,18 +350,16 @@ def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json
     _print_neighbours(found, [word], [], as_json)
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink analogy glove.ems man king woman",
+))
 @FILE
 @click.argument("a")
 @click.argument("b")
 @click.argument("c")
 @search_options
 def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
-    r"""Print what is to C as B is to A.
-
-    \b
-    embshrink analogy glove.ems man king woman
-    """
+    """Print what is to C as B is to A."""
     from embshrink import reader
 
     found = reader.analogy(file, a, b, c, topn=topn, restrict_vocab=restrict_vocab)
@@ -362,7 +379,9 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
         click.echo(f"{one.cosine:.4f}\t{printable(one.word)}{note}")
 
 
-@cli.command()
+@cli.command(examples=(
+    "embshrink evaluate glove.ems --baseline glove.6B.50d.txt",
+))
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE...")
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False),
               help="The vectors before: adds relative error, cosine and neighbour overlap.")
@@ -382,12 +401,9 @@ def evaluate(
     files: tuple[str, ...], baseline: str | None, pairs: tuple[str, ...], analogies: str | None,
     default_analogies: bool, restrict_vocab: int, case_sensitive: bool, queries: int, as_json: bool,
 ) -> None:
-    r"""Score files on word similarity and analogies, and against the vectors they came from.
+    """Score files on word similarity and analogies, and against the vectors they came from.
 
     FILE may be .ems or any source. Pairs with an unknown word are skipped and counted.
-
-    \b
-    embshrink evaluate glove.ems --baseline glove.6B.50d.txt
     """
     from embshrink import reader
     from embshrink.cli.console import Progress, print_evaluation
