@@ -127,6 +127,8 @@ def test_plan_is_what_is_written(run, source):
     run("compress", source, "v.ems", "prune:keep=60", "pq:subspaces=2", "-q")
     assert planned["bytes"] == os.path.getsize("v.ems") == sum(planned["sections"].values())
     assert "whole file" in run("plan", source, "prune").stdout
+    assert run("plan", source).stdout.startswith("steps: ecq:bits=")
+    assert "either a STEP or --pareto" in run("plan", source, "pq", "--pareto", code=2).stderr
     assert os.path.exists("v.ems")
     assert not os.path.exists("crime.ems")
 
@@ -271,6 +273,13 @@ def test_examples_of_help_run(tmp_path, monkeypatch):
             result = CliRunner().invoke(cli, arguments)
             assert result.exit_code == 0, (example, result.output)
             assert result.stdout
+
+
+def test_tables_have_no_trailing_spaces(run, source):
+    run("quantize", source, "v.ems", "-q")
+    for command in (["info", "v.ems"], ["plan", source], ["formats"], ["methods"], ["methods", "pq"],
+                    ["evaluate", "v.ems", "--baseline", source]):
+        assert not [line for line in run(*command).stdout.splitlines() if line != line.rstrip()], command
 
 
 def test_json_everywhere():

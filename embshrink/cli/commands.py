@@ -237,6 +237,7 @@ class _Writing:
 
 
 @cli.command(examples=(
+    "embshrink plan glove.txt",
     "embshrink plan glove.txt prune:keep=50000 pq:subspaces=25",
     "embshrink plan glove.txt --pareto",
 ))
@@ -250,9 +251,10 @@ class _Writing:
 def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
     """Say what a file would take, section by section, before any work.
 
-    With --pareto, what each bits method would make of it at several sizes: nothing is written.
+    Without a STEP, what quantize would make of it. With --pareto, what each bits method would make of it at several
+    sizes, tried on a sample. Nothing is written.
     """
-    if pareto == bool(steps):
+    if pareto and steps:
         raise click.UsageError("give either a STEP or --pareto")
     from embshrink.cli.console import Progress, print_pareto, print_plan
     from embshrink.compression import run
@@ -261,7 +263,7 @@ def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: 
         if pareto:
             found = run.pareto(source, seed=seed, options=reading(values), progress=progress)
         else:
-            planned = run.plan(source, list(steps), seed=seed, options=reading(values), progress=progress)
+            planned = run.plan(source, list(steps) or "ecq", seed=seed, options=reading(values), progress=progress)
     if pareto and as_json:
         click.echo(json.dumps([vars(one) for one in found]))
     elif pareto:

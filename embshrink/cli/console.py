@@ -118,7 +118,10 @@ def _show(table: rich.table.Table) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width to respect
         console.width = max(console.width, 160)
-    console.print(table)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():  # rich fills lines up with spaces
+        click.echo(line.rstrip())
 
 
 def _cell(text: object) -> str:
