@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -81,13 +80,13 @@ def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
     TypeError
         If it is none of these.
     """
-    from embshrink.embeddings.word_vectors import WordVectors
-
     if isinstance(source, Embeddings):
         return source
+    if isinstance(source, (str, os.PathLike)) and is_ems(source):
+        return load(source)
+    from embshrink.embeddings.word_vectors import WordVectors  # what a lookup need not pay for
+
     if isinstance(source, (str, os.PathLike)):
-        if is_ems(source):
-            return load(source)
         from embshrink.formats import read_vectors
 
         source = read_vectors(source)
@@ -163,8 +162,7 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class Verified:
+class Verified(NamedTuple):
     """What `verify` checked, and found good.
 
     Parameters
@@ -186,8 +184,7 @@ class Verified:
         return {"path": self.path, "ok": True, "level": self.level, "bytes": self.bytes}
 
 
-@dataclass(frozen=True, eq=False)
-class Lookup:
+class Lookup(NamedTuple):
     """A word that was asked for.
 
     Parameters
@@ -204,8 +201,7 @@ class Lookup:
     alias_of: str | None
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A word that was found.
 
     Parameters
@@ -222,7 +218,7 @@ class Neighbour:
 
     def as_dict(self) -> dict[str, object]:
         """Return a JSON-able dict."""
-        return asdict(self)
+        return self._asdict()
 
 
 def info(path: Path) -> FileInfo:

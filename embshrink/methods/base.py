@@ -71,7 +71,7 @@ def resolved(value: T | None) -> T:
     return value
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Context:
     """What a step may use beside the matrix.
 
@@ -117,7 +117,7 @@ def inverse_of(order: IntArray) -> IntArray:
     return place
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class SmallCodes:
     """Rows that are sums over codes of 4 or 8 bits, for an index that searches in the codes.
 

@@ -78,7 +78,7 @@ def _split_with_codec(steps: registry.Steps) -> tuple[list[RowStep], list[Column
     return rows, columns, codec
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Stored:
     """A shrunk table: everything a file keeps of the vectors.
 
@@ -146,7 +146,6 @@ class Stored:
         return sections
 
 
-@dataclass
 class Shrunk(Stored):
     """What `shrink` makes: a `Stored` whose row map is in memory."""
 
@@ -216,7 +215,7 @@ def shrink(
     return Shrunk(work.resolved, dim, work.row_map.take(kept), columns, codec, state, codes), work.row_map
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Work:
     """A table between two steps: its rows as they are now, and which words have them.
 
@@ -344,7 +343,7 @@ def _encode(codec: Codec, matrix: Matrix, state: State, context: Context) -> Cod
 # ---------------------------------------------------------------- planning
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Planned:
     """What steps would make of a table.
 
@@ -411,7 +410,7 @@ def plan(
     return Planned(resolved, rows, width, planned_map.owned, sections)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _PlannedMap:
     """What is known of a row map before there is one.
 

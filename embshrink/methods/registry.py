@@ -71,7 +71,7 @@ def name_of(step: Step) -> str:
     raise StepError(f"{type(step).__qualname__} is not a registered method")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(repr=False)
 class Parameter:
     """One parameter of a method: its name, type, default, and what it may be.
 

@@ -10,7 +10,7 @@ from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, StoredArray
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class RowMap:
     """Which stored row answers for which word.
 
@@ -85,7 +85,7 @@ class RowMap:
         return sections
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class StoredRowMap:
     """A row map as an open file holds it: sections that are read where they are asked for.
 

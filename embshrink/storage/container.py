@@ -62,7 +62,7 @@ def canonical_json(value: object) -> bytes:
     return text.encode("ascii")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Entry:
     """An entry of the section table.
 
@@ -379,7 +379,7 @@ def _read_file(path: str, mmap: bool) -> bytes | _mmap.mmap:
         raise FormatError(f"cannot read the file: {reason or error}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class _Head:
     """What stands before the sections of a file, checked: format version, header, section table.
 

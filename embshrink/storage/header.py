@@ -43,7 +43,7 @@ def _all_strings(values: object) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class SourceInfo:
     """Where the vectors came from. Any key may be missing or null."""
 
@@ -70,7 +70,7 @@ class SourceInfo:
                                   found=value)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class SubwordsHeader:
     """How vectors of unseen words are made: which n-grams there are, and what was done to their rows."""
 
@@ -115,7 +115,7 @@ class SubwordsHeader:
         return _present(self)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class Header:
     """What a file says of itself, without the section table.
 

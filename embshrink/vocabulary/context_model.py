@@ -234,7 +234,7 @@ class _Contexts:
         return np.bincount(self.owners, saved, len(self)).astype(np.float64, copy=False) - _CONTEXT_COST
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False, repr=False)
 class _Layer:
     """All contexts of one depth with their tables.
 
