@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -129,10 +129,9 @@ def prune(
     """
     from embshrink.compression import run
 
-    with _Writing(values) as writing:
-        writing.report = run.prune(
-            source, _target(source, target), keep=keep, min_similarity=min_similarity, norms=norms, select=select,
-            weighted=weighted, **writing.settings)
+    _write(values, lambda settings: run.prune(
+        source, _target(source, target), keep=keep, min_similarity=min_similarity, norms=norms, select=select,
+        weighted=weighted, **settings))
 
 
 @cli.command(examples=(
@@ -153,9 +152,8 @@ def quantize(
     """Store vectors in fewer bits: about 2 a number, or as few as an aim allows."""
     from embshrink.compression import run
 
-    with _Writing(values) as writing:
-        writing.report = run.quantize(source, _target(source, target), method=method, parameters=settings,
-                                      **writing.settings)
+    _write(values, lambda given: run.quantize(source, _target(source, target), method=method, parameters=settings,
+                                              **given))
 
 
 @cli.command(examples=(
@@ -174,8 +172,7 @@ def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) ->
     """
     from embshrink.compression import run
 
-    with _Writing(values) as writing:
-        writing.report = run.compress(source, target, list(steps), **writing.settings)
+    _write(values, lambda settings: run.compress(source, target, list(steps), **settings))
 
 
 def _target(source: str, target: str | None) -> str:
@@ -192,48 +189,33 @@ def _target(source: str, target: str | None) -> str:
         raise click.UsageError(f"name a TARGET: {source} would be written onto itself") from error
 
 
-class _Writing:
-    """The options of a command that writes an .ems file: settings for the call, progress, and its report, printed.
+def _write(values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> None:
+    """Make the call of a command that writes an .ems file, and print its report.
 
     Parameters
     ----------
     values : dict
-        What click found; used up.
+        What click found of `writing_options`; used up.
+    call : callable
+        It is given the settings that these stand for.
     """
+    from embshrink.cli.console import Progress, print_report
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        from embshrink.cli.console import Progress
-
-        self._quiet, self._as_json = values.pop("quiet"), values.pop("as_json")
-        self._progress = Progress(self._quiet)
-        self.report: Report | None = None
-        given, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
-        if given and drop:
-            raise click.UsageError("--ngrams and --no-ngrams exclude each other")
-        options, keep_words = reading(values), values.pop("keep_words")
-        words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
-        self.settings: dict[str, Any] = {
-            **values, "options": options, "keep_words": [word for word in words if word],
-            "measure": not values.pop("no_measure"), "ngrams": "drop" if drop else given or "same",
-            "progress": self._progress}
-        self.settings.pop("no_measure", None)
-
-    def __enter__(self) -> _Writing:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.__exit__(*exc)
-        if self.report is None:
-            return
-        for warning in self.report.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        if self._as_json:
-            click.echo(json.dumps(self.report.as_dict()))
-        elif not self._quiet:
-            from embshrink.cli.console import print_report
-
-            print_report(self.report)
+    quiet, as_json, measure = values.pop("quiet"), values.pop("as_json"), not values.pop("no_measure")
+    steps, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
+    if steps and drop:
+        raise click.UsageError("--ngrams and --no-ngrams exclude each other")
+    options, keep_words = reading(values), values.pop("keep_words")
+    words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
+    with Progress(quiet) as progress:
+        report = call({**values, "options": options, "keep_words": [word for word in words if word],
+                       "measure": measure, "ngrams": "drop" if drop else steps or "same", "progress": progress})
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    elif not quiet:
+        print_report(report)
 
 
 @cli.command(examples=(
