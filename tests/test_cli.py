@@ -1,7 +1,10 @@
 """The command line as a user sees it: output, messages, exit codes, files."""
 
+import ast
+import gzip
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -280,6 +283,25 @@ def test_tables_have_no_trailing_spaces(run, source):
     for command in (["info", "v.ems"], ["plan", source], ["formats"], ["methods"], ["methods", "pq"],
                     ["evaluate", "v.ems", "--baseline", source]):
         assert not [line for line in run(*command).stdout.splitlines() if line != line.rstrip()], command
+
+
+def test_options_that_messages_name_exist():
+    """What an error tells people to use is there: every --option in a text of the package is one of a command."""
+    options = {name for command in cli.commands.values() for one in command.params if isinstance(one, click.Option)
+               for name in one.opts} | {"--help", "--force-reinstall", "--mode"}  # of pip, and of floret's program
+    package = Path(embshrink.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", node.value))
+                assert named <= options, f"{path.name}:{node.lineno}"
+
+
+def test_a_bomb_is_refused_and_let_in_by_the_option_that_its_message_names(run, source, tmp_path):
+    (tmp_path / "v.vec.gz").write_bytes(gzip.compress((tmp_path / source).read_bytes()))
+    refused = run("quantize", "v.vec.gz", "--max-expanded", "1k", code=1)
+    assert "raise --max-expanded" in refused.stderr
+    run("quantize", "v.vec.gz", "--max-expanded", "1MB", "-q")
 
 
 def test_json_everywhere():

@@ -81,9 +81,11 @@ reading_options = options(
     click.option("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
                  help="Whether rows of a word2vec .bin end in a newline."),
     click.option("--strict", is_flag=True, help="Refuse what is only doubtful: rows that look too long."),
+    click.option("--max-expanded", callback=_size, default="64GiB", show_default=True, metavar="SIZE",
+                 help="Refuse a compressed file whose content is larger."),
 )
 READING = ("format", "member", "header", "limit", "nonfinite", "duplicates", "skip_bad_rows", "allow_truncated",
-           "expect_rows", "row_newline", "strict")
+           "expect_rows", "row_newline", "strict", "max_expanded")
 aims_options = options(
     click.option("--size", callback=_size, help="The whole file at most so large: 6MB, 500k, 1GiB."),
     click.option("--bits", type=click.FloatRange(min=0, min_open=True),
