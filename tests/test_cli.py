@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 import embshrink
@@ -302,6 +303,22 @@ def test_a_bomb_is_refused_and_let_in_by_the_option_that_its_message_names(run, 
     refused = run("quantize", "v.vec.gz", "--max-expanded", "1k", code=1)
     assert "raise --max-expanded" in refused.stderr
     run("quantize", "v.vec.gz", "--max-expanded", "1MB", "-q")
+
+
+@pytest.mark.parametrize("arguments, begun, expected", [
+    (["quantize", "a.txt", "--method"], "", {"ecq", "pq", "iiq", "scalar", "rq", "groupreduce", "blocksparse",
+                                            "tensortrain", "magnitude", "cast"}),
+    (["compress", "a.txt", "b.ems"], "p", {"prune", "pq"}),
+    (["compress", "a.txt", "b.ems", "prune"], "i", {"iiq", "itq", "int8"}),
+    (["plan", "a.txt"], "low", {"lowrank"}),
+    (["methods"], "ma", {"magnitude"}),
+    (["prune", "a.txt", "--from"], "word2vec", {"word2vec", "word2vec-text"}),
+    (["export", "a.ems", "b", "--to"], "n", set()),
+    (["export", "a.ems", "b", "--to"], "s", {"spacy"}),
+])
+def test_completion_knows_names(arguments, begun, expected):
+    completer = ShellComplete(cli, {}, "embshrink", "_EMBSHRINK_COMPLETE")
+    assert {item.value for item in completer.get_completions(arguments, begun)} == expected
 
 
 def test_json_everywhere():

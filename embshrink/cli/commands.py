@@ -20,6 +20,8 @@ from embshrink.cli.options import (
     SOURCE,
     aims_options,
     checked_format,
+    complete_formats,
+    complete_methods,
     json_option,
     quiet_option,
     reading,
@@ -142,7 +144,8 @@ def prune(
 ))
 @SOURCE
 @click.argument("target", type=click.Path(), required=False)
-@click.option("--method", help="A bits method; see: embshrink methods. ecq by default; rq where that loses less.")
+@click.option("--method", shell_complete=complete_methods("bits"),
+              help="A bits method; see: embshrink methods. ecq by default; rq where that loses less.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @aims_options
 @writing_options
@@ -161,7 +164,7 @@ def quantize(
 ))
 @SOURCE
 @click.argument("target", type=click.Path())
-@click.argument("steps", nargs=-1, metavar="[STEP]...")
+@click.argument("steps", nargs=-1, metavar="[STEP]...", shell_complete=complete_methods())
 @aims_options
 @writing_options
 def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
@@ -224,7 +227,7 @@ def _write(values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> 
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@click.argument("steps", nargs=-1, metavar="[STEP]...")
+@click.argument("steps", nargs=-1, metavar="[STEP]...", shell_complete=complete_methods())
 @click.option("--pareto", is_flag=True, help="Try all bits methods on a sample instead, and show which are best.")
 @click.option("--seed", type=click.IntRange(0), default=0)
 @reading_options
@@ -413,6 +416,7 @@ def evaluate(
 @FILE
 @click.argument("target", type=click.Path())
 @click.option("--to", "format", callback=checked_format(written=True), metavar="FORMAT",
+              shell_complete=complete_formats(written=True),
               help="See: embshrink formats. By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, "
                    ".kv gensim, .fifu finalfusion, .floret floret, else GloVe text.")
 @click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET.")
@@ -444,7 +448,7 @@ def formats(as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_methods())
 @json_option
 def methods(name: str | None, as_json: bool) -> None:
     """List the methods, or one with its parameters and defaults."""

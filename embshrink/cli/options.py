@@ -52,6 +52,32 @@ def checked_format(*, written: bool = False) -> Callable[[click.Context, click.P
     return check
 
 
+Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def complete_formats(*, written: bool = False) -> Complete:
+    """Return what completes the name of a format that is read, or of one that is written."""
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        from embshrink.formats import list_formats
+
+        return [one["format"] for one in list_formats()
+                if one["written" if written else "read"] and one["format"].startswith(begun)]
+
+    return complete
+
+
+def complete_methods(axis: str | None = None) -> Complete:
+    """Return what completes the name of a method, or of one of an axis; aliases too where any is asked for."""
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        from embshrink.methods import registry
+
+        names = [*registry.METHODS, *registry.ALIASES] if axis is None else [
+            name for name in registry.METHODS if registry.method(name).axis == axis]
+        return [name for name in names if name.startswith(begun)]
+
+    return complete
+
+
 def _threads(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
     if value is not None:
         from embshrink.numerics.parallel import set_threads
@@ -63,7 +89,7 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_remember
                            help="Print one JSON object instead of text.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No report, no progress; warnings and errors only.")
 reading_options = options(
-    click.option("--from", "format", callback=checked_format(), metavar="FORMAT",
+    click.option("--from", "format", callback=checked_format(), metavar="FORMAT", shell_complete=complete_formats(),
                  help="Format of SOURCE, see: embshrink formats. Found by content by default. gensim unpickles, "
                       "which runs code from the file: only load files you trust."),
     click.option("--member", help="Which file inside a .zip."),
@@ -106,7 +132,7 @@ writing_options = options(
     click.option("--counts", type=click.Path(exists=True, dir_okay=False),
                  help="File of words and counts; without, SOURCE is taken to be sorted by frequency."),
     click.option("--keep-words", type=click.File("rb"), help="File of words, one a line, to keep as they are."),
-    click.option("--ngrams", multiple=True, metavar="STEP",
+    click.option("--ngrams", multiple=True, metavar="STEP", shell_complete=complete_methods(),
                  help="A step for the n-grams of a fastText model, from which unseen words get vectors; repeatable. "
                       "prune:keep=N keeps the most useful. The column and bits steps of the words by default."),
     click.option("--no-ngrams", is_flag=True, help="Drop the n-grams: unseen words get no vector."),
