@@ -193,7 +193,8 @@ class Lookup(NamedTuple):
     vector : numpy.ndarray, shape (dim,), float32, or None
         None for a word that is missing.
     alias_of : str or None
-        The word whose vector it is; None for a centroid, for a vector made of n-grams, and for a missing word.
+        The word whose vector it is; None for a centroid, for a vector made of n-grams, for a missing word, and where
+        that was not asked for.
     """
 
     word: str
@@ -269,13 +270,17 @@ def verify(path: Path, *, quick: bool = False, progress: Progress = no_progress)
         return Verified(os.fspath(path), "header" if quick else "full", len(emb), emb.n_rows, emb.nbytes)
 
 
-def get(source: Embeddings | WordVectors | Path, words: str | Iterable[str]) -> list[Lookup]:
+def get(
+    source: Embeddings | WordVectors | Path, words: str | Iterable[str], *, aliases: bool = True
+) -> list[Lookup]:
     """Look words up.
 
     Parameters
     ----------
     source : Embeddings, WordVectors or path
     words : str or iterable of str
+    aliases : bool
+        Say whose vector each word answers with; where words share rows, that takes a pass over all of them.
 
     Returns
     -------
@@ -289,9 +294,8 @@ def get(source: Embeddings | WordVectors | Path, words: str | Iterable[str]) -> 
     """
     words = [words] if isinstance(words, str) else list(words)
     with _opened(source) as emb:
-        found = [word for word in words if emb.get(word) is not None]
-        vectors = dict(zip(found, emb.vectors_for(found)))
-        return [Lookup(word, vectors.get(word), emb.alias_of(word) if word in emb else None) for word in words]
+        return [Lookup(word, emb.get(word), emb.alias_of(word) if aliases and word in emb else None)
+                for word in words]
 
 
 @contextlib.contextmanager

@@ -308,7 +308,7 @@ def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> Non
     from embshrink import reader
     from embshrink.cli.console import printable
 
-    found = reader.get(file, words)
+    found = reader.get(file, words, aliases=as_json)
     missing = [one.word for one in found if one.vector is None]
     if as_json:
         rows = [{"word": one.word, "alias_of": one.alias_of, "vector": [float(number) for number in one.vector]}

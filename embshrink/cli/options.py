@@ -38,13 +38,18 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
+def _format_names(written: bool) -> list[str]:
+    """Return the names of the formats that are written, or of those that are read."""
+    from embshrink.formats import list_formats
+
+    return [one["format"] for one in list_formats() if one["written" if written else "read"]]
+
+
 def checked_format(*, written: bool = False) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Return a callback that checks a format's name: one that is read, or one that is written."""
     def check(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         if value is not None:
-            from embshrink.formats import list_formats
-
-            names = [one["format"] for one in list_formats() if one["written" if written else "read"]]
+            names = _format_names(written)
             if value not in names:
                 raise click.BadParameter(f"{value!r} is not one of {', '.join(names)}")
         return value
@@ -58,10 +63,7 @@ Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
 def complete_formats(*, written: bool = False) -> Complete:
     """Return what completes the name of a format that is read, or of one that is written."""
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-        from embshrink.formats import list_formats
-
-        return [one["format"] for one in list_formats()
-                if one["written" if written else "read"] and one["format"].startswith(begun)]
+        return [name for name in _format_names(written) if name.startswith(begun)]
 
     return complete
 

@@ -274,8 +274,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     del made  # its codes are in the file now
     with open_file(target, VectorTable, sparing=max_memory is not None) as written:
         report.loss = _loss(written, table, ids, progress) if measure else None
-        report.parts = group_parts(written.info()["sections"], report.target_bytes)
-        report.bits_per_word = written.info()["bits_per_word"]
+        info = written.info()
+    report.parts, report.bits_per_word = group_parts(info["sections"], report.target_bytes), info["bits_per_word"]
     clock.lap("measure")
     report.seconds, report.peak_memory = clock.laps, peak_memory()
     if max_memory is not None and report.peak_memory is not None and report.peak_memory > max_memory:

@@ -303,9 +303,11 @@ class VectorTable:
         The first query decodes all rows: that takes less time than making an index, for which numba must be loaded.
         There is no index of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
         """
+        if self.index is not None:  # most searches: nothing more to ask
+            return self.index
         from embshrink.embeddings.index import LEAST_ROWS, make_index
 
-        if self.index is None and self.n_rows >= LEAST_ROWS:
+        if self.n_rows >= LEAST_ROWS:
             with _building_index:
                 if self.index is None and (self._searched or queries > 1):
                     self.index = make_index(self)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
+from embshrink.embeddings.protocols import LookupTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import EmbshrinkError, ShapeError
 from embshrink.numerics.arrays import as_matrix
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from embshrink.formats.io.pq_codes import PQCodes
     from embshrink.methods.pipeline import Stored
     from embshrink.numerics.progress import Progress
-    from embshrink.storage.arrays import AnyArray, FloatArray, IntArray
+    from embshrink.storage.arrays import FloatArray, IntArray
     from embshrink.storage.disk_rows import Matrix, Spool
     from embshrink.vocabulary.words import Vocabulary
 
@@ -142,10 +143,8 @@ class OutputFile(Protocol):
 CreateFile: TypeAlias = "Callable[[str], AbstractContextManager[OutputFile]]"  # opens a file of a folder, by name
 
 
-class ExportedTable(Protocol):
+class ExportedTable(LookupTable, Protocol):
     """Embeddings as a writer sees them: `embshrink.reader.Embeddings` is one.
-
-    Word i has the vector ``scale[i] * row[row_map[i]]``.
 
     Attributes
     ----------
@@ -159,26 +158,8 @@ class ExportedTable(Protocol):
     subwords: Subwords | None
 
     @property
-    def words(self) -> Vocabulary:
-        """The n words."""
-
-    @property
-    def vector_size(self) -> int:
-        """Length d of a vector."""
-
-    @property
     def n_rows(self) -> int:
         """How many rows are stored."""
-
-    @property
-    def row_map(self) -> AnyArray | None:
-        """Row of each word, shape (n,), of integers; None where word i has row i."""
-
-    @property
-    def scale(self) -> FloatArray | None:
-        """Factor of each word on its row, shape (n,); None for 1."""
-
-    def __len__(self) -> int: ...
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield the id of a first word, and the vectors of the words from it on, shape (k, d)."""

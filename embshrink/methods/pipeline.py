@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -29,7 +28,7 @@ from embshrink.methods.base import (
 from embshrink.methods.row_map import RowMap, StoredRowMap
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.numerics.progress import Progress, no_progress
-from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout, StoredArray
+from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout, StoredArray, layout_bytes
 from embshrink.storage.disk_rows import Matrix, Rows
 
 StepT = TypeVar("StepT", bound=Step)
@@ -369,7 +368,7 @@ class Planned:
     @property
     def nbytes(self) -> int:
         """Bytes of all sections, without padding."""
-        return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in self.sections.values())
+        return layout_bytes(self.sections)
 
 
 def plan(

@@ -14,6 +14,7 @@ from embshrink.methods.base import SteppedCodec, expect, expect_finite, param
 from embshrink.methods.ecq.decoder import Decoder
 from embshrink.methods.ecq.model import MAX_BINS, MAX_LEVELS, SHIFTED, STATES, TOTAL, UNIT, bucket_count, label_bits
 from embshrink.methods.ecq.weights import parse_weights
+from embshrink.storage.arrays import layout_bytes
 from embshrink.storage.spans import PER_START
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class ECQ(SteppedCodec):
         bits = self.bits if self.bits is not None else 64 * c + 8 * (9000 + c * (c + 40)) / max(n, 1)
         planned: Layout = {name: (np.dtype(dtypes[0]), tuple(length or 0 for length in shape))
                            for name, (dtypes, shape) in self._sections(n, c, c, 0, (1, 1, 2)).items()}
-        taken = sum(dtype.itemsize * math.prod(shape) for dtype, shape in planned.values())
-        planned["codes.data"] = np.dtype(np.uint8), (max(0, int(bits * n / 8) - taken),)
+        planned["codes.data"] = np.dtype(np.uint8), (max(0, int(bits * n / 8) - layout_bytes(planned)),)
         return planned
 
     # ------------------------------------------------------------ writing
