@@ -213,7 +213,7 @@ def test_warnings_reach_standard_error(run):
     Path("twice.txt").write_text("a 1 2\nb 1 3\na 4 5\nc 0 0\n")
     result = run("quantize", "twice.txt")
     assert "Warning: " in result.stderr
-    assert "1 repeated row left out" in result.stderr
+    assert "dropped 1 row of repeated words" in result.stderr
 
 
 def test_words_cannot_control_the_terminal(run):

@@ -115,8 +115,8 @@ def test_dense_rows_times_norms(metadata, rng, tmp_path):
     assert list(found.words) == WORDS
     assert np.array_equal(found.matrix, matrix * norms[:, None])
     assert found.source["format"] == "finalfusion"
-    kept = f"the file's metadata, {len(metadata or b'')} bytes, are not kept"
-    assert found.warnings == ([] if not metadata else [kept.replace("1 bytes", "1 byte")])
+    said = f"dropped {len(metadata or b'')} bytes of metadata; vectors do not depend on them"
+    assert found.warnings == ([] if not metadata else [said.replace("1 bytes", "1 byte")])
 
 
 def test_without_norms_rows_are_as_they_are(rng, tmp_path):
@@ -124,7 +124,7 @@ def test_without_norms_rows_are_as_they_are(rng, tmp_path):
     matrix[2] = 0
     found = read_vectors(save(tmp_path, Builder().simple().dense(matrix)))
     assert np.array_equal(found.matrix, matrix)
-    assert found.warnings == ["1 row of nothing but zeros kept"]
+    assert found.warnings == ["kept 1 zero vector, whose cosine similarity to any vector is 0"]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -152,8 +152,8 @@ def test_words_are_read_with_any_kind_of_ngrams(name, rng, tmp_path):
     found = read_vectors(save(tmp_path, add(Builder()).dense(matrix)))
     assert list(found.words) == WORDS
     assert np.array_equal(found.matrix, matrix[: N])
-    assert found.warnings == ["the file's n-grams, from which finalfusion makes vectors for unseen words, are not "
-                              "kept: its own words keep their vectors"]
+    assert found.warnings == [f"dropped {more} n-gram vectors: the vectors of the words do not change, but "
+                              "out-of-vocabulary words get no vector"]
     cut = read_vectors(tmp_path / "v.fifu", ReadOptions(limit=2))
     assert list(cut.words) == WORDS[:2]
 
@@ -190,7 +190,7 @@ def test_a_row_that_is_not_finite_is_dealt_with_as_asked(rng, tmp_path):
     with pytest.raises(SourceError, match="number 3 of the word 'of' is not finite"):
         read_vectors(path)
     assert list(read_vectors(path, ReadOptions(nonfinite="drop")).words) == WORDS[:1] + WORDS[2:]
-    with pytest.raises(SourceError, match=r"the number of rows is not the expected one .expected 6, found 5"):
+    with pytest.raises(SourceError, match=r"the number of rows differs from --expect-rows .*expected 6, found 5"):
         read_vectors(path, ReadOptions(expect_rows=6))
 
 
@@ -229,58 +229,58 @@ NAN = struct.pack("<f", np.nan)
 PROJECTION, BOOKS = 4 * DIM * DIM, 4 * 20 * DIM
 # what; storage, vocabulary; chunk (None: the header), byte in it or in the file; what to put there; what is said
 DAMAGE = [
-    ("version", DENSE, SIMPLE, None, 4, u32(1), "the version of the file is not one we know (expected 0, found 1)"),
-    ("no-chunks", DENSE, SIMPLE, None, 8, u32(0), "the number of chunks is not possible (expected 2 to 4, found 0)"),
-    ("many-chunks", DENSE, SIMPLE, None, 8, u32(2**32 - 1), "the number of chunks is not possible"),
-    ("unknown-chunk", DENSE, SIMPLE, None, 16, u32(77), "a chunk is of no kind we know (expected 1 to 9, found 77)"),
-    ("order", DENSE, SIMPLE, None, 16, u32(DENSE), "the chunks do not make a table of vectors"),
-    ("two-norms", DENSE, SIMPLE, None, 20, u32(NORMS), "the chunks do not make a table of vectors"),
+    ("version", DENSE, SIMPLE, None, 4, u32(1), "the version of the file is not supported (expected 0, found 1)"),
+    ("no-chunks", DENSE, SIMPLE, None, 8, u32(0), "the number of chunks is out of range (expected 2 to 4, found 0)"),
+    ("many-chunks", DENSE, SIMPLE, None, 8, u32(2**32 - 1), "the number of chunks is out of range"),
+    ("unknown-chunk", DENSE, SIMPLE, None, 16, u32(77), "the kind of a chunk is not supported (expected 1 to 9, found 77)"),
+    ("order", DENSE, SIMPLE, None, 16, u32(DENSE), "the chunks do not form a table of vectors"),
+    ("two-norms", DENSE, SIMPLE, None, 20, u32(NORMS), "the chunks do not form a table of vectors"),
     ("other-chunk", DENSE, SIMPLE, SIMPLE, 0, u32(BUCKETS),
-     "the chunk is not the one that the header lists (expected 1 (SimpleVocab), found 3 (BucketSubwordVocab)"),
+     "the kind of the chunk is not the one that the header lists (expected 1 (SimpleVocab), found 3 (BucketSubwordVocab)"),
     ("chunk-too-long", DENSE, SIMPLE, DENSE, 4, u64(2**60), "the file ends in the chunk NdArray"),
-    ("vocab-length", DENSE, SIMPLE, SIMPLE, 4, u64(12), "the length of the chunk SimpleVocab is not that of what it"),
+    ("vocab-length", DENSE, SIMPLE, SIMPLE, 4, u64(12), "the length of the chunk SimpleVocab does not match its"),
     ("dense-length", DENSE, SIMPLE, DENSE, 4, u64(40),
-     "the length of the chunk NdArray is not that of what it holds"),
-    ("codes-length", QUANTIZED, SIMPLE, QUANTIZED, 4, u64(99), "the length of the chunk QuantizedArray is not that"),
-    ("norms-length", DENSE, SIMPLE, NORMS, 4, u64(16), "the length of the chunk NdNorms is not that"),
-    ("explicit-length", DENSE, EXPLICIT, EXPLICIT, 4, u64(60), "the length of the chunk ExplicitSubwordVocab is not"),
-    ("metadata", DENSE, SIMPLE, METADATA, 14, b"\xff", "the metadata are not UTF-8"),
-    ("no-words", DENSE, SIMPLE, SIMPLE, 12, u64(0), "the file holds no words"),
-    ("many-words", DENSE, SIMPLE, SIMPLE, 12, u64(2**61), "the file ends in its list of 2305843009213693952 words"),
+     "the length of the chunk NdArray does not match its content"),
+    ("codes-length", QUANTIZED, SIMPLE, QUANTIZED, 4, u64(99), "the length of the chunk QuantizedArray does not"),
+    ("norms-length", DENSE, SIMPLE, NORMS, 4, u64(16), "the length of the chunk NdNorms does not match"),
+    ("explicit-length", DENSE, EXPLICIT, EXPLICIT, 4, u64(60), "the length of the chunk ExplicitSubwordVocab does"),
+    ("metadata", DENSE, SIMPLE, METADATA, 14, b"\xff", "the metadata is not UTF-8"),
+    ("no-words", DENSE, SIMPLE, SIMPLE, 12, u64(0), "the model has no words"),
+    ("many-words", DENSE, SIMPLE, SIMPLE, 12, u64(2**61), "the file ends in the list of 2305843009213693952 words"),
     ("long-word", DENSE, SIMPLE, SIMPLE, 20, u32(2**31), "word 1 is too long (expected at most 65536 bytes"),
     ("word-utf8", DENSE, SIMPLE, SIMPLE, 26, b"\xff", "a word is not UTF-8 (expected UTF-8, found"),
-    ("min-n", DENSE, FASTTEXT, FASTTEXT, 20, u32(0), "the lengths of the n-grams are not possible"),
+    ("min-n", DENSE, FASTTEXT, FASTTEXT, 20, u32(0), "the lengths of the n-grams are out of range"),
     ("min-max", DENSE, FASTTEXT, FASTTEXT, 20, u32(6), "1 or more, the shortest first, found 6 to 5"),
-    ("no-buckets", DENSE, FASTTEXT, FASTTEXT, 28, u32(0), "the number of buckets is not possible"),
-    ("exponent", DENSE, BUCKETS, BUCKETS, 28, u32(64), "the exponent of the number of buckets is not possible"),
-    ("buckets", DENSE, FASTTEXT, FASTTEXT, 28, u32(51), "is not that of words and n-grams (expected 56, found 55)"),
-    ("more-buckets", DENSE, BUCKETS, BUCKETS, 28, u32(63), "the number of rows is not that of words and n-grams"),
-    ("dense-dim", DENSE, SIMPLE, DENSE, 20, u32(0), "the dimension is not possible"),
-    ("dense-type", DENSE, SIMPLE, DENSE, 24, u32(11), "the type of the numbers is not one we know (expected 10"),
+    ("no-buckets", DENSE, FASTTEXT, FASTTEXT, 28, u32(0), "the number of buckets is out of range"),
+    ("exponent", DENSE, BUCKETS, BUCKETS, 28, u32(64), "the exponent of the number of buckets is out of range"),
+    ("buckets", DENSE, FASTTEXT, FASTTEXT, 28, u32(51), "does not match the words and n-grams (expected 56, found 55)"),
+    ("more-buckets", DENSE, BUCKETS, BUCKETS, 28, u32(63), "the number of rows does not match the words and n-grams"),
+    ("dense-dim", DENSE, SIMPLE, DENSE, 20, u32(0), "the dimension is out of range"),
+    ("dense-type", DENSE, SIMPLE, DENSE, 24, u32(11), "the type of the numbers is not supported (expected 10"),
     ("padding", DENSE, SIMPLE, DENSE, 28, b"\1", "the padding before the numbers is not zero"),
-    ("projection-flag", QUANTIZED, SIMPLE, QUANTIZED, 12, u32(2), "whether there are a projection is not possible"),
-    ("norms-flag", QUANTIZED, SIMPLE, QUANTIZED, 16, u32(2), "whether there are norms is not possible"),
+    ("projection-flag", QUANTIZED, SIMPLE, QUANTIZED, 12, u32(2), "the flag for a projection is out of range"),
+    ("norms-flag", QUANTIZED, SIMPLE, QUANTIZED, 16, u32(2), "the flag for norms is out of range"),
     ("no-subspaces", QUANTIZED, SIMPLE, QUANTIZED, 20, u32(0),
      "the number of subspaces does not divide the dimension"),
     ("subspaces", QUANTIZED, SIMPLE, QUANTIZED, 20, u32(4), "expected a divisor of 6, found 4"),
-    ("codes-dim", QUANTIZED, SIMPLE, QUANTIZED, 24, u32(2**31), "the dimension is not possible"),
-    ("no-centroids", QUANTIZED, SIMPLE, QUANTIZED, 28, u32(0), "the number of centroids is not possible"),
-    ("centroids", QUANTIZED, SIMPLE, QUANTIZED, 28, u32(257), "expected 1 to 256, for codes of a byte, found 257"),
-    ("rows", QUANTIZED, SIMPLE, QUANTIZED, 32, u64(2**63), "the number of rows is not that of words and n-grams"),
+    ("codes-dim", QUANTIZED, SIMPLE, QUANTIZED, 24, u32(2**31), "the dimension is out of range"),
+    ("no-centroids", QUANTIZED, SIMPLE, QUANTIZED, 28, u32(0), "the number of centroids is out of range"),
+    ("centroids", QUANTIZED, SIMPLE, QUANTIZED, 28, u32(257), "is out of range (expected 1 to 256, found 257"),
+    ("rows", QUANTIZED, SIMPLE, QUANTIZED, 32, u64(2**63), "the number of rows does not match the words and n-grams"),
     ("code-type", QUANTIZED, SIMPLE, QUANTIZED, 40, u32(10),
-     "the type of the numbers is not one we know (expected 1,"),
+     "the type of the numbers is not supported (expected 1,"),
     ("float-type", QUANTIZED, SIMPLE, QUANTIZED, 44, u32(1),
-     "the type of the numbers is not one we know (expected 10"),
-    ("projection-nan", QUANTIZED, SIMPLE, QUANTIZED, 52, NAN, "a number of its projection is not finite"),
-    ("codebook-nan", QUANTIZED, SIMPLE, QUANTIZED, 52 + PROJECTION, NAN, "a number of its codebooks is not finite"),
+     "the type of the numbers is not supported (expected 10"),
+    ("projection-nan", QUANTIZED, SIMPLE, QUANTIZED, 52, NAN, "a number in the projection is not finite"),
+    ("codebook-nan", QUANTIZED, SIMPLE, QUANTIZED, 52 + PROJECTION, NAN, "a number in the codebooks is not finite"),
     ("row-norm-nan", QUANTIZED, SIMPLE, QUANTIZED, 52 + PROJECTION + BOOKS, NAN,
-     "a number of the norms of its codes"),
+     "a number in the norms of the codes"),
     ("code", QUANTIZED, SIMPLE, QUANTIZED, 52 + PROJECTION + BOOKS + 20 + 3, b"\x14",
-     "a code names a centroid that is not there (expected 0 to 19, found 20)"),
+     "a code refers to a centroid that does not exist (expected 0 to 19, found 20)"),
     ("norm-count", DENSE, SIMPLE, NORMS, 12, u64(4),
-     "the number of norms is not that of words (expected 5, found 4)"),
-    ("norm-type", DENSE, SIMPLE, NORMS, 20, u32(1), "the type of the numbers is not one we know"),
-    ("norm-nan", DENSE, SIMPLE, NORMS, 28, NAN, "a number of its norms is not finite"),
+     "the number of norms does not match the number of words (expected 5, found 4)"),
+    ("norm-type", DENSE, SIMPLE, NORMS, 20, u32(1), "the type of the numbers is not supported"),
+    ("norm-nan", DENSE, SIMPLE, NORMS, 28, NAN, "a number in the norms is not finite"),
 ]
 
 
@@ -314,16 +314,16 @@ def test_more_refusals(rng, tmp_path):
             read_vectors(save(tmp_path, builder), ReadOptions(format="finalfusion", **options))
         assert says in str(caught.value), caught.value
 
-    refused(b"FiFi" + bytes(20), "the file does not begin as finalfusion's do")
+    refused(b"FiFi" + bytes(20), "this is not a finalfusion file (expected 'FiFu', found 'FiFi')")
     refused(Builder().simple().dense(matrix[:5]).build() + b"\0", "bytes follow the last chunk")
     refused(Builder().explicit((("a", 0), ("b", 2))).dense(matrix),
-            "the rows that n-grams name are not all of a range")
-    refused(Builder().explicit((("a", 0), (b"\xff", 1))).dense(matrix), "a n-gram is not UTF-8")
+            "the row numbers of n-grams have gaps")
+    refused(Builder().explicit((("a", 0), (b"\xff", 1))).dense(matrix), "an n-gram is not UTF-8")
     refused(Builder().simple(["a", b"\xc3", b"\xa9"]).dense(matrix[:3]), "a word is not UTF-8")
     refused(Builder().add(FLORET, bytes(40)).dense(matrix),
-            "a vocabulary of floret holds no words, only buckets of n-grams")
-    refused(Builder().metadata(), "the number of chunks is not possible (expected 2 to 4, found 1)")
-    refused(Builder().metadata().simple(), "the chunks do not make a table of vectors")
+            "a floret vocabulary has no words, only n-grams")
+    refused(Builder().metadata(), "the number of chunks is out of range (expected 2 to 4, found 1)")
+    refused(Builder().metadata().simple(), "the chunks do not form a table of vectors")
 
 
 @pytest.mark.parametrize("vocabulary", [SIMPLE, FASTTEXT, EXPLICIT])
@@ -438,7 +438,7 @@ def test_fasttexts_ngrams_are_kept(kind, rng, tmp_path):
 def test_ngrams_of_one_character_are_not_fasttexts(rng, tmp_path):
     path = save(tmp_path, Builder().hashed(FASTTEXT, buckets=5, minn=1).dense(table(rng, N + 5)))
     opened = open_table(path)
-    assert opened.ngrams is None and "n-grams" in opened.warnings[0]
+    assert opened.ngrams is None and "dropped 50 n-gram vectors" in opened.warnings[0]
 
 
 # ---------------------------------------------------------------- writing
@@ -562,9 +562,9 @@ def test_zero_rows_of_codes_stay_zero(tmp_path):
 
 
 def test_what_cannot_be_written(tmp_path):
-    with pytest.raises(TargetError, match=r"the word .* is not UTF-8, which finalfusion's format asks for"):
+    with pytest.raises(TargetError, match=r"the word .* is not UTF-8, which a finalfusion file cannot store"):
         write_vectors([b"\xff"], [np.ones((1, 2), np.float32)], tmp_path / "v.fifu", "finalfusion")
-    with pytest.raises(TargetError, match="the vector of 'b' is longer than a float32 can say"):
+    with pytest.raises(TargetError, match="the norm of the vector of 'b' is too large for float32"):
         write_vectors(["a", "b"], [np.array([[1, 1], [3e38, 3e38]], np.float32)], tmp_path / "v.fifu", "finalfusion")
     assert list(tmp_path.iterdir()) == []
 

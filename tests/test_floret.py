@@ -210,7 +210,7 @@ def refused(data, tmp_path, says, **options):
 def test_it_is_found_by_content_and_through_compression(source, tmp_path):
     (tmp_path / "packed").write_bytes(gzip.compress(source.read_bytes()) + b"!")
     first, second = open_table(source), open_table(tmp_path / "packed")
-    assert second.warnings == ["1 bytes after the end of the gzip data were ignored"]
+    assert second.warnings == ["ignored 1 byte after the end of the gzip data"]
     assert first.source["format"] == "floret" and np.array_equal(first.ngrams.matrix, second.ngrams.matrix)
     assert np.array_equal(first.ngrams.matrix, table()[1])
     assert open_table(io.BytesIO(source.read_bytes())).ngrams.hashing == first.ngrams.hashing
@@ -230,32 +230,32 @@ def test_windows_lines_and_marks_of_several_bytes(tmp_path):
 
 
 def test_it_has_no_words_to_read(source):
-    with pytest.raises(SourceError, match=r"holds no words, only rows.*Compress it to an \.ems file"):
+    with pytest.raises(SourceError, match=r"has no words, only n-grams.*Compress it to an \.ems file"):
         read_vectors(source)
-    with pytest.raises(SourceError, match="cannot be cut to its first rows"):
+    with pytest.raises(SourceError, match="cannot be limited to its first rows"):
         open_table(source, ReadOptions(limit=5))
 
 
 @pytest.mark.parametrize("header, says", [
-    ("600 6 2 4 2 1 <", "line 1 is not a header of floret's"),
-    ("600 6 2 4 2 1 < > !", "line 1 is not a header of floret's"),
-    ("600 6 2 4 2 -1 < >", "line 1 is not a header of floret's"),
-    ("600 6 2 4  2 1 < >", "line 1 is not a header of floret's"),
+    ("600 6 2 4 2 1 <", "line 1 is not a floret header"),
+    ("600 6 2 4 2 1 < > !", "line 1 is not a floret header"),
+    ("600 6 2 4 2 -1 < >", "line 1 is not a floret header"),
+    ("600 6 2 4  2 1 < >", "line 1 is not a floret header"),
     ("0 6 2 4 2 1 < >", "bucket must be 1 to 2147483647, not 0"),
     ("2147483648 6 2 4 2 1 < >", "bucket must be 1 to 2147483647"),
-    ("600 0 2 4 2 1 < >", "the dimension is not possible"),
-    ("600 65537 2 4 2 1 < >", "the dimension is not possible"),
-    ("600 6 5 4 2 1 < >", "minn must be at most maxn, not 5 and 4"),
+    ("600 0 2 4 2 1 < >", "the dimension is out of range"),
+    ("600 65537 2 4 2 1 < >", "the dimension is out of range"),
+    ("600 6 5 4 2 1 < >", "minn must be at most maxn, but they are 5 and 4"),
     ("600 6 2 101 2 1 < >", "maxn must be 0 to 100"),
     ("600 6 2 4 0 1 < >", "hashes must be 1 to 4, not 0"),
     ("600 6 2 4 5 1 < >", "hashes must be 1 to 4, not 5"),
     ("600 6 2 4 2 4294967296 < >", "seed must be 0 to 4294967295"),
-    (b"600 6 2 4 2 1 < \xff", "marks of begin and end of a word are not UTF-8"),
+    (b"600 6 2 4 2 1 < \xff", "begin and end markers of words .BOW, EOW. are not UTF-8"),
     ("600 6 2 4 2 1 < " + ">" * 101, "eow must be text of at most 100"),
-    ("599 6 2 4 2 1 < >", "row 600 has the wrong number .expected the end of the file, found '599'"),
-    ("601 6 2 4 2 1 < >", "there are fewer rows than the header says .expected 601 rows, found 600"),
+    ("599 6 2 4 2 1 < >", "row 600 has the wrong bucket number .expected the end of the file, found '599'"),
+    ("601 6 2 4 2 1 < >", "the file has fewer rows than its header states .expected 601 rows, found 600"),
     ("600 7 2 4 2 1 < >", "the row is too short"),
-    ("600 5 2 4 2 1 < >", "row 1 has the wrong number"),
+    ("600 5 2 4 2 1 < >", "row 1 has the wrong bucket number"),
 ])
 def test_headers_that_cannot_be(header, says, tmp_path):
     header = header if isinstance(header, bytes) else header.encode()
@@ -269,15 +269,15 @@ def test_rows_that_cannot_be(tmp_path):
         return b"\n".join([lines[0], *(lines[i + 1] for i in order)])[:cut] + b"\n"
 
     refused(lines[0], tmp_path, "nothing follows the header")
-    refused(lines[0] + b"\n", tmp_path, "fewer rows than the header says")
-    refused(joined(0, 1, 3), tmp_path, "fewer rows than the header|row 3 has the wrong number")
-    refused(joined(0, 2, 1, 3), tmp_path, r"line 4: row 3 has the wrong number .expected a whole number from 3 to 3")
-    refused(joined(0, 1, 1, 2), tmp_path, r"line 4: row 3 has the wrong number .expected a whole number from 2 to 3")
-    refused(joined(0, 1, 2, 3, 3), tmp_path, "row 5 has the wrong number .expected the end of the file")
+    refused(lines[0] + b"\n", tmp_path, "fewer rows than its header states")
+    refused(joined(0, 1, 3), tmp_path, "fewer rows than its header|row 3 has the wrong bucket number")
+    refused(joined(0, 2, 1, 3), tmp_path, r"line 4: row 3 has the wrong bucket number .expected an integer from 3 to 3")
+    refused(joined(0, 1, 1, 2), tmp_path, r"line 4: row 3 has the wrong bucket number .expected an integer from 2 to 3")
+    refused(joined(0, 1, 2, 3, 3), tmp_path, "row 5 has the wrong bucket number .expected the end of the file")
     refused(joined(0, 1, 2, 3, cut=-14), tmp_path, "too short|not a decimal number")
-    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n+2 "), tmp_path, "row 3 has the wrong number")
-    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n99999999999999999999 "), tmp_path, "row 3 has the wrong number")
-    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n2 2 "), tmp_path, "row 3 has the wrong number")
+    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n+2 "), tmp_path, "row 3 has the wrong bucket number")
+    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n99999999999999999999 "), tmp_path, "row 3 has the wrong bucket number")
+    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n2 2 "), tmp_path, "row 3 has the wrong bucket number")
 
 
 def test_numbers_that_are_not_finite(tmp_path):
@@ -289,7 +289,7 @@ def test_numbers_that_are_not_finite(tmp_path):
     zeroed = open_table(tmp_path / "v.floret", ReadOptions(nonfinite="zero")).ngrams
     assert zeroed.matrix[2].tolist() == [6, 0, 8] and zeroed.ids.tolist() == [0, 1, 2, 3]
     dropped = open_table(tmp_path / "v.floret", ReadOptions(nonfinite="drop"))
-    assert dropped.ngrams.ids.tolist() == [0, 1, 3] and "left out" in dropped.warnings[0]
+    assert dropped.ngrams.ids.tolist() == [0, 1, 3] and "dropped 1 row" in dropped.warnings[0]
     compress(tmp_path / "v.floret", tmp_path / "v.ems", "cast", options=ReadOptions(nonfinite="drop"), measure=False)
     export(load(tmp_path / "v.ems"), tmp_path / "w.floret")
     assert (tmp_path / "w.floret").read_text().split("\n")[3] == "2 0.0 0.0 0.0"
@@ -310,7 +310,7 @@ def test_a_table_is_written_back_as_it_was(source, emb, tmp_path, monkeypatch):
     assert (tmp_path / "vocab" / "key2row").read_bytes() == b"\x80"
     again = open_table(tmp_path / "vocab")
     assert again.ngrams.hashing == emb.subwords.hashing and np.array_equal(again.ngrams.matrix, table()[1])
-    with pytest.raises(SourceError, match="holds no words"):
+    with pytest.raises(SourceError, match="has no words"):
         read_vectors(tmp_path / "vocab")
 
 
@@ -319,18 +319,18 @@ def test_what_is_no_table_is_refused(emb, gensim_data, tmp_path):
         with pytest.raises(TargetError, match=says):
             export(embeddings, tmp_path / "w", format)
 
-    attempt(as_embeddings(WordVectors(["a"], [[1]])), "this is no floret table: there are no n-grams")
+    attempt(as_embeddings(WordVectors(["a"], [[1]])), "cannot be written as a floret table: it has no n-grams")
     compress(gensim_data / "lee_fasttext_new.bin", tmp_path / "f.ems", "cast", measure=False)
-    attempt(load(tmp_path / "f.ems"), "hashed as fastText does, not as floret does")
+    attempt(load(tmp_path / "f.ems"), "hashed as in fastText, not as in floret")
     attempt(emb, "there are no words to write.*floret, spacy", "text")
     with_words = as_embeddings(WordVectors(["a"], [[1] * 6]))
     with_words.subwords = emb.subwords
-    attempt(with_words, "there are words with vectors of their own")
+    attempt(with_words, "it has words with vectors")
     emb.subwords.missing, emb.subwords.present = "skip", 599
     attempt(emb, "some n-grams were dropped")
     (tmp_path / "m.floret").write_bytes(table(bow="a\tb")[0])
     compress(tmp_path / "m.floret", tmp_path / "m.ems", "cast", measure=False)
-    attempt(load(tmp_path / "m.ems"), "holds white space, which a floret file cannot hold.*Write the format spacy")
+    attempt(load(tmp_path / "m.ems"), "contains white space, which a floret file cannot store.*Choose the format spacy")
 
 
 def test_command_line(source, tmp_path, monkeypatch):

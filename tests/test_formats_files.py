@@ -124,10 +124,10 @@ def test_gensim_reads_what_we_write(tmp_path):
 
 
 @pytest.mark.parametrize(("format", "word", "problem"), [
-    ("text", b"a\nb", "the word 'a\\nb' holds a newline"),
-    ("word2vec-text", b"a\nb", "the word 'a\\nb' holds a newline"),
-    ("word2vec", b"a b", "the word 'a b' holds a space"),
-    ("word2vec", b"\na", "the word '\\na' holds a space or begins"),
+    ("text", b"a\nb", "the word 'a\\nb' contains a newline"),
+    ("word2vec-text", b"a\nb", "the word 'a\\nb' contains a newline"),
+    ("word2vec", b"a b", "the word 'a b' contains a space"),
+    ("word2vec", b"\na", "the word '\\na' contains a space or begins"),
 ])
 def test_words_a_format_cannot_hold(format, word, problem, tmp_path):
     path = tmp_path / "out"
@@ -139,7 +139,7 @@ def test_words_a_format_cannot_hold(format, word, problem, tmp_path):
 
 
 def test_words_that_need_a_header(tmp_path):
-    with pytest.raises(TargetError, match="most of the first words hold spaces.*Write word2vec-text"):
+    with pytest.raises(TargetError, match="most of the first words contain spaces.*Choose the format word2vec-text"):
         write_vectors(["new york", "san francisco", "rome"], [badfiles.ROWS[:3]], tmp_path / "out", "text")
     assert not os.listdir(tmp_path)
 
@@ -183,10 +183,10 @@ def test_real_files_as_gensim_reads_them(name, options, gensim_data):
 
 
 def test_a_header_gensim_ignores(gensim_data):
-    with pytest.raises(SourceError, match="line 2: there are fewer rows than the header says .expected 3"):
+    with pytest.raises(SourceError, match="line 2: the file has fewer rows than its header states .expected 3"):
         read_vectors(gensim_data / "pretrained.vec")
     vectors = read_vectors(gensim_data / "pretrained.vec", ReadOptions(allow_truncated=True))
-    assert len(vectors) == 1 and "the header says 3 rows and there are 1" in vectors.warnings
+    assert len(vectors) == 1 and "the header states 3 rows, but the file has 1; all 1 were read" in vectors.warnings
 
 
 def test_gensim_models(tmp_path, gensim_data):
@@ -209,7 +209,7 @@ def test_gensim_models(tmp_path, gensim_data):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SourceError, match="gensim cannot load this as word vectors"):
         read_vectors(path, ReadOptions(format="gensim"))
-    with pytest.raises(SourceError, match="read from a file only"):
+    with pytest.raises(SourceError, match="must be a file that is given by its path"):
         read_vectors(io.BytesIO(b"x"), ReadOptions(format="gensim"))
     full = read_vectors(gensim_data / "model-from-gensim-3.8.0.w2v", ReadOptions(format="gensim"))
     assert len(full) and full.dim
@@ -258,7 +258,7 @@ def test_what_cannot_be_opened(tmp_path):
         read_vectors(tmp_path / "missing")
     with pytest.raises(SourceError, match="this is a folder"):
         read_vectors(tmp_path)
-    with pytest.raises(SourceError, match="cannot be opened"):
+    with pytest.raises(SourceError, match="cannot open the file"):
         read_vectors("a\0b")
 
 
@@ -267,7 +267,7 @@ def test_a_read_error_is_told():
         def readinto(self, view):
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(SourceError, match="byte 0: cannot be read: Input/output error"):
+    with pytest.raises(SourceError, match="byte 0: cannot read the file: Input/output error"):
         read_vectors(Broken(b""))
 
 
@@ -327,7 +327,7 @@ def test_errors_far_in_name_the_line(monkeypatch):
         read_vectors(io.BytesIO(b"".join(lines)))
     del lines[777]
     vectors = read_vectors(io.BytesIO(b"".join(lines) + b"\n" * 3000))
-    assert len(vectors) == 999 and vectors.warnings == ["3000 empty lines at the end left out"]
+    assert len(vectors) == 999 and vectors.warnings == ["ignored 3000 empty lines at the end of the file"]
 
 
 def test_repeated_words_far_apart(monkeypatch):
@@ -336,8 +336,8 @@ def test_repeated_words_far_apart(monkeypatch):
     vectors = read_vectors(io.BytesIO(b"".join(lines)))
     assert vectors.words.raw == [b"w%d" % i for i in range(800)]
     np.testing.assert_array_equal(vectors.matrix[:, 0], np.arange(800))
-    assert vectors.warnings == ["200 repeated rows left out, the first of each word kept (0 with the same numbers, "
-                                "200 with others): 'w0', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8', 'w9', ..."]
+    assert vectors.warnings == ["dropped 200 rows of repeated words, the first row of each word is kept (0 with the "
+                                "same vector, 200 with a different one): 'w0', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8', 'w9', ..."]
 
 
 def test_progress(tmp_path, monkeypatch):
@@ -359,7 +359,7 @@ def test_progress(tmp_path, monkeypatch):
 def test_header_of_a_one_column_table():
     table = b"7 8\n9 10\n11 12\n"
     same(read_vectors(io.BytesIO(table)), [b"7", b"9", b"11"], [[8], [10], [12]])
-    with pytest.raises(SourceError, match="fewer rows than the header says"):
+    with pytest.raises(SourceError, match="fewer rows than its header states"):
         read_vectors(io.BytesIO(b"7 1\n9 10\n"))
     same(read_vectors(io.BytesIO(b"7 1\n9 10\n"), ReadOptions(header="no")), [b"7", b"9"], [[1], [10]])
 
@@ -377,7 +377,7 @@ def test_skipped_rows_are_counted_and_capped():
         read_vectors(io.BytesIO(data), ReadOptions(skip_bad_rows=1))
     vectors = read_vectors(io.BytesIO(data), ReadOptions(skip_bad_rows=2, expect_rows=6))
     assert vectors.words.raw == [b"the", b"and", b"in", b"house"]
-    assert vectors.warnings[0].startswith("2 bad rows left out (line 2, byte 21: the row is too short; line 4")
+    assert vectors.warnings[0].startswith("skipped 2 malformed rows (line 2, byte 21: the row is too short; line 4")
 
 
 def test_nothing_left():

@@ -110,7 +110,7 @@ def test_no_steps_keep_codes_bit_for_bit(centroids, tmp_path):
 def test_a_word_that_comes_again_is_left_out(tmp_path):
     path = save(tmp_path, archive(vocab=vocabulary(["a", "b", "a", "c", "<unk>", "<pad>"])))
     found = read_vectors(path)
-    assert "1 repeated row left out" in found.warnings[0]
+    assert "dropped 1 row of repeated words" in found.warnings[0]
     compress(path, tmp_path / "v.ems", [])
     emb = load(tmp_path / "v.ems")
     assert list(emb.words) == list(found.words) == ["a", "b", "c", "<unk>", "<pad>"]
@@ -127,46 +127,46 @@ REFUSED = {
     "deep-json": (archive(meta=b"[" * 200_000), "meta.json is not JSON"),
     "large-json": (archive(meta=b" " * (1 << 21)), "meta.json is too large"),
     "protocol": (archive(meta=b'{"protocol": 2}'),
-                 "the protocol of the model is not one we know (expected 1, found 2)"),
-    "protocol-true": (archive(meta=b'{"protocol": true}'), "the protocol of the model is not one we know"),
-    "no-protocol": (archive(meta=b"[]"), "the protocol of the model is not one we know (expected 1)"),
+                 "the protocol of the model is not supported (expected 1, found 2)"),
+    "protocol-true": (archive(meta=b'{"protocol": true}'), "the protocol of the model is not supported"),
+    "no-protocol": (archive(meta=b"[]"), "the protocol of the model is not supported (expected 1)"),
     "vocab-plain": (archive(vocab=vocabulary(packed=bytes)),
-                    "the vocabulary is not packed as navec does (expected gzip"),
-    "vocab-empty": (archive(vocab=b""), "the vocabulary is not packed as navec does"),
-    "vocab-cut": (archive(vocab=vocabulary()[:-12]), "the gzip data is cut short"),
+                    "the vocabulary is not compressed with gzip (expected gzip"),
+    "vocab-empty": (archive(vocab=b""), "the vocabulary is not compressed with gzip"),
+    "vocab-cut": (archive(vocab=vocabulary()[:-12]), "the gzip data is truncated"),
     "vocab-damaged": (archive(vocab=vocabulary()[:20] + b"\xff" * 20 + vocabulary()[40:]),
                       "the gzip data is damaged"),
-    "vocab-more": (archive(vocab=vocabulary() + b"more"), "bytes follow the packed vocabulary"),
-    "vocab-short": (archive(vocab=gzip.compress(b"\1")), "the file ends in the number of its words"),
-    "no-words": (archive(vocab=vocabulary(count=0)), "the model holds no words"),
-    "counts-cut": (archive(vocab=vocabulary(count=2**32 - 1)), "the file ends in the counts of its words"),
+    "vocab-more": (archive(vocab=vocabulary() + b"more"), "bytes follow the end of the vocabulary"),
+    "vocab-short": (archive(vocab=gzip.compress(b"\1")), "the file ends in the number of words"),
+    "no-words": (archive(vocab=vocabulary(count=0)), "the model has no words"),
+    "counts-cut": (archive(vocab=vocabulary(count=2**32 - 1)), "the file ends in the counts of the words"),
     "fewer-words": (archive(vocab=gzip.compress(struct.pack("<3I", 2, 1, 1) + b"a")),
-                    "the number of words is not the one given (expected 2, found 1)"),
+                    "the number of words is not the one stated (expected 2, found 1)"),
     "vocab-utf8": (archive(vocab=vocabulary([b"a", b"\xff"])), "a word is not UTF-8 (expected UTF-8"),
     "long-word": (archive(vocab=vocabulary(["a", "x" * 65_537])), "word 2 is too long (expected at most 65536 bytes"),
     "another-count": (archive(vocab=vocabulary(WORDS[:5])),
-                      "the number of vectors is not that of words (expected 5, found 6)"),
+                      "the number of vectors does not match the number of words (expected 5, found 6)"),
     "bomb": (archive(vocab=vocabulary(["x" * (80 << 20)])), "the content expands like a decompression bomb"),
-    "pq-short": (archive(pq=PQ[:-1]), "the size of pq.bin is not that of what it holds"),
-    "pq-long": (archive(pq=PQ + b"\0"), "the size of pq.bin is not that of what it holds"),
-    "no-vectors": (archive(pq=sizes(0, 6, 2, 20)), "the model holds no vectors"),
-    "many-vectors": (archive(pq=sizes(2**32 - 1, 6, 2, 20)), "the size of pq.bin is not that of what it holds"),
-    "no-dim": (archive(pq=sizes(6, 0, 2, 20)), "the dimension is not possible"),
+    "pq-short": (archive(pq=PQ[:-1]), "the size of pq.bin does not match its content"),
+    "pq-long": (archive(pq=PQ + b"\0"), "the size of pq.bin does not match its content"),
+    "no-vectors": (archive(pq=sizes(0, 6, 2, 20)), "the model has no vectors"),
+    "many-vectors": (archive(pq=sizes(2**32 - 1, 6, 2, 20)), "the size of pq.bin does not match its content"),
+    "no-dim": (archive(pq=sizes(6, 0, 2, 20)), "the dimension is out of range"),
     "subspaces": (archive(pq=sizes(6, 6, 4, 20)), "the number of subspaces does not divide the dimension"),
-    "no-centroids": (archive(pq=sizes(6, 6, 2, 0)), "the number of centroids is not possible"),
-    "centroids": (archive(pq=sizes(6, 6, 2, 257)), "the number of centroids is not possible (expected 1 to 256"),
+    "no-centroids": (archive(pq=sizes(6, 6, 2, 0)), "the number of centroids is out of range"),
+    "centroids": (archive(pq=sizes(6, 6, 2, 257)), "the number of centroids is out of range (expected 1 to 256"),
     "code": (archive(pq=PQ[:19] + b"\x14" + PQ[20:]),
-             "a code names a centroid that is not there (expected 0 to 19, found 20)"),
-    "nan": (archive(pq=NAN), "a number of its codebooks is not finite"),
-    "no-end": (archive(end=b""), "the file ends in the archive, without a block of zeros at its end"),
+             "a code refers to a centroid that does not exist (expected 0 to 19, found 20)"),
+    "nan": (archive(pq=NAN), "a number in the codebooks is not finite"),
+    "no-end": (archive(end=b""), "the file ends in the archive, before the zeros at its end"),
     "behind-end": (archive(end=END + b"x"), "bytes follow the end of the archive"),
     "head-damaged": (archive(end=b"x" * 512), "the head of a file in the archive is damaged"),
-    "twice": (archive(end=block(b"meta.json", META) + END), "the archive holds 'meta.json' twice"),
+    "twice": (archive(end=block(b"meta.json", META) + END), "the archive has two files meta.json"),
     "missing": (block(b"meta.json", META) + block(b"vocab.bin", vocabulary()) + END,
-                "the archive lacks a part of a model (expected meta.json, vocab.bin, pq.bin, found no pq.bin)"),
+                "a file is missing in the archive (expected meta.json, vocab.bin, pq.bin, found no pq.bin)"),
     "link": (block(b"meta.json", META) + block(b"vocab.bin", b"", b"2") + END,
-             "the archive holds what is neither a plain file nor a folder"),
-    "sparse": (archive(end=block(b"x", b"", b"S") + END), "the archive holds what is neither a plain file nor a"),
+             "an entry of the archive is neither a plain file nor a folder"),
+    "sparse": (archive(end=block(b"x", b"", b"S") + END), "an entry of the archive is neither a plain file nor"),
     "large-file": (block(b"meta.json", META) + block(b"vocab.bin", b"", size=8**11 - 1),
                    "the file ends in vocab.bin"),
     "large-other": (archive(end=block(b"x", b"", size=8**11 - 1)), "the file ends in the file 'x'"),
@@ -189,7 +189,7 @@ def test_a_size_below_zero_is_refused(tmp_path):
     head[124:136] = b"\xff" * 12  # -1 as GNU writes numbers
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
-    with pytest.raises(SourceError, match="the size of a file in the archive is not possible"):
+    with pytest.raises(SourceError, match="the size of a file in the archive is out of range"):
         read_vectors(save(tmp_path, block(b"meta.json", META) + bytes(head) + END))
 
 

@@ -126,8 +126,8 @@ def test_what_is_left_out_is_counted(tmp_path):
     make(tmp_path / "vocab", rows, np.vstack([MATRIX, MATRIX]), ["apple", "naïve", "東京", "a b", "apple", "other"])
     found = read_vectors(tmp_path / "vocab")
     assert list(found.words) == ["naïve", "apple", "東京", "_", "mark", "", "a b"]
-    assert found.warnings == ["3 keys of 10 left out, whose string is not in strings.json",
-                              "7 rows left out that no word has"]
+    assert found.warnings == ["dropped 3 of 10 keys, because strings.json lacks their strings",
+                              "dropped 7 rows that no word has"]
 
 
 def test_limit_and_expected_rows(tmp_path):
@@ -136,7 +136,7 @@ def test_limit_and_expected_rows(tmp_path):
     assert list(found.words) == ["naïve", "apple", "東京"] and np.array_equal(found["東京"], MATRIX[1])
     assert len(open_table(tmp_path / "vocab", ReadOptions(limit=3)).matrix) == 2
     assert len(read_vectors(tmp_path / "vocab", ReadOptions(expect_rows=8))) == 8
-    with pytest.raises(SourceError, match="not the expected one .expected 9, found 8"):
+    with pytest.raises(SourceError, match="differs from --expect-rows .*expected 9, found 8"):
         read_vectors(tmp_path / "vocab", ReadOptions(expect_rows=9))
 
 
@@ -157,8 +157,8 @@ def test_a_floret_table(tmp_path):
     found = open_table(tmp_path / "vocab")
     assert np.array_equal(found.ngrams.matrix, MATRIX) and found.ngrams.hashing.floret.seed == 7
     make(tmp_path / "vocab", {}, vectors_cfg=json.dumps({**FLORET, "minn": 1}).encode())
-    assert "minn is 1: spaCy counts lone marks" in open_table(tmp_path / "vocab").warnings[0]
-    with pytest.raises(SourceError, match="cannot be cut to its first rows"):
+    assert "minn is 1: spaCy also hashes the begin and end markers" in open_table(tmp_path / "vocab").warnings[0]
+    with pytest.raises(SourceError, match="cannot be limited to its first rows"):
         open_table(tmp_path / "vocab", ReadOptions(limit=2))
 
 
@@ -168,44 +168,44 @@ HUGE = npy(MATRIX).replace(b"(6, 3), ", b"(6, 10000000000000), ")[:-4]
 
 
 @pytest.mark.parametrize("files, says", [
-    ({"key2row": None}, "key2row: the folder lacks a file"),
-    ({"key2row": b""}, "this is no MessagePack map"),
-    ({"key2row": b"\x93\x01\x02\x03"}, "this is no MessagePack map"),
-    ({"key2row": b"\xde\x00"}, "this is no MessagePack map"),
+    ({"key2row": None}, "key2row: the folder lacks this file"),
+    ({"key2row": b""}, "this is not a MessagePack map"),
+    ({"key2row": b"\x93\x01\x02\x03"}, "this is not a MessagePack map"),
+    ({"key2row": b"\xde\x00"}, "this is not a MessagePack map"),
     ({"key2row": b"\xdf\xff\xff\xff\xff\x01\x02"}, "the map is longer than the file"),
-    ({"key2row": MAP[:-1]}, "row 7 is no whole number .expected a number of 1 to 9 bytes, found the end"),
-    ({"key2row": b"\x82\x05\x01\xcf\x01\x02\x03"}, "byte 3: key 1 is no whole number"),
-    ({"key2row": b"\x81\xa1a\x01"}, "byte 1: key 0 is no whole number"),
-    ({"key2row": b"\x81\x05\xff"}, "byte 2: row 0 is no whole number"),
+    ({"key2row": MAP[:-1]}, "row 7 is not an integer .expected an integer of 1 to 9 bytes, found the end"),
+    ({"key2row": b"\x82\x05\x01\xcf\x01\x02\x03"}, "byte 3: key 1 is not an integer"),
+    ({"key2row": b"\x81\xa1a\x01"}, "byte 1: key 0 is not an integer"),
+    ({"key2row": b"\x81\x05\xff"}, "byte 2: row 0 is not an integer"),
     ({"key2row": MAP + b"\x00"}, "bytes follow the map .expected the end of the file, found 1 byte"),
-    ({"key2row": b"\x82\x05\x00\x05\x01"}, "a key is there twice"),
-    ({"key2row": b"\x81\x05\x06"}, "a key has a row that is not there .expected below 6, found 6"),
+    ({"key2row": b"\x82\x05\x00\x05\x01"}, "a key occurs twice"),
+    ({"key2row": b"\x81\x05\x06"}, "a key refers to a row that does not exist .expected 0 to 5, found 6"),
     ({"key2row": b"\x80"}, "no word has a vector"),
-    ({"strings_json": b"{}"}, "the JSON is something else .expected a list of strings, found dict"),
-    ({"strings_json": b'["a", 3]'}, "item 1: string 1 is no string"),
+    ({"strings_json": b"{}"}, "the JSON value has the wrong type .expected a list of strings, found dict"),
+    ({"strings_json": b'["a", 3]'}, "item 1: the item is not a string"),
     ({"strings_json": b'["a'}, "this is not JSON"),
     ({"strings_json": b"[" * 100_000}, "this is not JSON"),
     ({"strings_json": b"\xff\xfe"}, "this is not JSON"),
-    ({"vectors": b""}, r"this is no \.npy file of a table"),
-    ({"vectors": b"\x93NUMPY\x09\x00"}, r"this is no \.npy file of a table"),
-    ({"vectors": npy(MATRIX)[:60]}, r"this is no \.npy file of a table"),
-    ({"vectors": npy(MATRIX[0])}, r"this is no \.npy file of a table"),
-    ({"vectors": npy(MATRIX.astype(np.float64))}, "of another type .expected little-endian float32.*found float64"),
-    ({"vectors": npy(MATRIX.astype(">f4"))}, "the vectors are of another type.*found >f4"),
-    ({"vectors": npy(np.asfortranarray(MATRIX))}, "the vectors are of another type.*by column"),
-    ({"vectors": npy(np.array([[None]]))}, "the vectors are of another type.*found object"),
-    ({"vectors": npy(MATRIX[:0])}, "there are no vectors in it.*_md or _lg"),
-    ({"vectors": npy(MATRIX[:, :0])}, "there are no vectors in it"),
-    ({"vectors": npy(MATRIX)[:-1]}, "length does not fit its header .expected 200 bytes for 6 rows of 3, found 199"),
-    ({"vectors": npy(MATRIX) + b"\0"}, "length does not fit its header .expected 200 bytes.*found 201"),
-    ({"vectors": HUGE}, "the dimension is not possible"),
-    ({"vectors": b"\x1f\x8b\x08" + bytes(30)}, "damaged|this is gzip"),
-    ({"vectors_cfg": b"[]"}, "the JSON is something else .expected an object of settings"),
-    ({"vectors_cfg": b'{"mode": "bloom"}'}, "the vectors are of an unknown mode .expected default or floret"),
-    ({"vectors_cfg": b'{"mode": ["floret"]}'}, "the vectors are of an unknown mode"),
-    ({"vectors_cfg": b'{"mode": "floret"}'}, r"vectors\.cfg does not say how floret hashes"),
-    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": "3"')}, "does not say how floret hashes"),
-    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": 6')}, "minn must be at most maxn, not 6 and 5"),
+    ({"vectors": b""}, r"this is not a \.npy file with a table"),
+    ({"vectors": b"\x93NUMPY\x09\x00"}, r"this is not a \.npy file with a table"),
+    ({"vectors": npy(MATRIX)[:60]}, r"this is not a \.npy file with a table"),
+    ({"vectors": npy(MATRIX[0])}, r"this is not a \.npy file with a table"),
+    ({"vectors": npy(MATRIX.astype(np.float64))}, "an unsupported type .expected little-endian float32.*found float64"),
+    ({"vectors": npy(MATRIX.astype(">f4"))}, "the vectors have an unsupported type.*found >f4"),
+    ({"vectors": npy(np.asfortranarray(MATRIX))}, "the vectors have an unsupported type.*by column"),
+    ({"vectors": npy(np.array([[None]]))}, "the vectors have an unsupported type.*found object"),
+    ({"vectors": npy(MATRIX[:0])}, "the pipeline has no word vectors.*_md or _lg"),
+    ({"vectors": npy(MATRIX[:, :0])}, "the pipeline has no word vectors"),
+    ({"vectors": npy(MATRIX)[:-1]}, "the length of the file does not match its header .expected 200 bytes for 6 rows of 3, found 199"),
+    ({"vectors": npy(MATRIX) + b"\0"}, "the length of the file does not match its header .expected 200 bytes.*found 201"),
+    ({"vectors": HUGE}, "the dimension is out of range"),
+    ({"vectors": b"\x1f\x8b\x08" + bytes(30)}, "damaged|compressed with gzip"),
+    ({"vectors_cfg": b"[]"}, "the JSON value has the wrong type .expected an object of settings"),
+    ({"vectors_cfg": b'{"mode": "bloom"}'}, "the mode of the vectors is not supported .expected default or floret"),
+    ({"vectors_cfg": b'{"mode": ["floret"]}'}, "the mode of the vectors is not supported"),
+    ({"vectors_cfg": b'{"mode": "floret"}'}, r"vectors\.cfg: a setting of floret's hashing is missing or has the wrong type"),
+    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": "3"')}, "a setting of floret's hashing is missing or has the wrong type"),
+    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": 6')}, "minn must be at most maxn, but they are 6 and 5"),
     ({"vectors_cfg": CFG.replace(b'count": 2', b'count": 5')}, "hashes must be 1 to 4, not 5"),
     ({"vectors_cfg": CFG.replace(b'seed": 7', b'seed": -7')}, "seed must be 0 to 4294967295, not -7"),
 ])
@@ -216,15 +216,15 @@ def test_what_is_refused(files, says, tmp_path):
 
 
 def test_folders_and_files_are_told_apart(tmp_path):
-    with pytest.raises(SourceError, match="this is a folder .expected a file, or a spaCy vocab folder.*Name a file"):
+    with pytest.raises(SourceError, match="this is a folder .expected a file, or a spaCy vocab folder.*Give the path of a file"):
         read_vectors(tmp_path)
-    with pytest.raises(SourceError, match="the format text is a file, and this is a folder"):
+    with pytest.raises(SourceError, match="the format text is a file, but this is a folder. Give the path of a file"):
         read_vectors(make(tmp_path / "vocab", ROWS), ReadOptions(format="text"))
     (tmp_path / "v.txt").write_bytes(b"a 1\n")
-    with pytest.raises(SourceError, match="the format spacy is a folder, and this is a file"):
+    with pytest.raises(SourceError, match="the format spacy is a folder, but this is a file. Give the path of a folder"):
         read_vectors(tmp_path / "v.txt", ReadOptions(format="spacy"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="this is no spaCy vocab"):
+    with pytest.raises(SourceError, match="this is not a spaCy vocab folder"):
         read_vectors(tmp_path / "empty", ReadOptions(format="spacy"))
 
 
@@ -271,7 +271,7 @@ def test_shared_rows_stay_shared(steps, rows, vectors, tmp_path):
 
 
 def test_what_spacy_cannot_hold(tmp_path, monkeypatch):
-    with pytest.raises(TargetError, match=r"is not UTF-8, which spaCy cannot hold"):
+    with pytest.raises(TargetError, match=r"is not UTF-8, which spaCy cannot store"):
         write_vectors([b"\xff"], [MATRIX[:1]], tmp_path / "vocab", "spacy")
     monkeypatch.setattr(spacy, "keys_of", lambda words: np.zeros(len(words), np.uint64))
     with pytest.raises(TargetError, match="the words 'a' and 'b' have the same key in spaCy"):

@@ -1,6 +1,6 @@
-"""Foreign formats: found by content, read to `WordVectors`, written from words and blocks of rows.
+"""Formats of other programs: recognized by content, read as `WordVectors`, written from words and blocks of rows.
 
-One module or package per format; the table of formats is `embshrink.formats.base.FORMATS`.
+Each format has one module or package; the table of formats is `embshrink.formats.base.FORMATS`.
 """
 
 from __future__ import annotations
@@ -54,22 +54,24 @@ def read_vectors(
         A path, ``"-"`` for standard input, or an object with ``readinto``. It may be compressed
         with gzip, bzip2, xz, zip, or (with the extra "zstd") Zstandard.
     options : ReadOptions, optional
+        How to read it; ``ReadOptions()`` by default.
     progress : callable, optional
         Called in this thread as ``progress("read", done, total)``, in bytes of the source; total
-        is None where it is not known.
+        is None if it is unknown.
 
     Returns
     -------
     WordVectors
-        With ``source`` (name, size and sha256 of the file as given, format) and ``warnings``.
+        n words and a matrix of shape (n, d), float32, with ``source`` (format, and name, size and sha256 of the
+        file as given) and ``warnings`` (list of str: what was dropped or changed).
 
     Raises
     ------
     SourceError
-        If the file cannot be opened, is not of a format we read, or is malformed: naming the
-        place, what was expected and found, and what to do.
+        If the file cannot be opened, has an unknown format, is malformed, or is too large for memory. The message
+        states the place, what was expected and found, and what to do.
     ExtraError
-        If it is Zstandard and the package for that is missing.
+        If the file is compressed with Zstandard and the package zstandard is not installed.
 
     Examples
     --------
@@ -87,12 +89,13 @@ def read_vectors(
 def open_identified(
     source: str | os.PathLike[str] | BinaryFile, options: ReadOptions
 ) -> Iterator[tuple[Source, str]]:
-    """Open a source once, and yield it with the name of its format; nothing of it is lost, even of a pipe.
+    """Open a source and yield it with the name of its format; all its content can still be read, even from a pipe.
 
     Raises
     ------
     SourceError
-        If it cannot be opened, is not of a format we read or not of the one asked for, or is too large for memory.
+        If it cannot be opened, has an unknown format or not the one that the options name, or is too large for
+        memory.
     """
     from embshrink.formats.io.stream import Folder, open_source
     from embshrink.formats.sniff import identify
@@ -102,16 +105,16 @@ def open_identified(
             name = options.format or identify(stream)
             if FORMATS[name].is_folder != isinstance(stream, Folder):
                 kinds = ("a folder", "a file") if FORMATS[name].is_folder else ("a file", "a folder")
-                raise SourceError(f"the format {name} is {kinds[0]}, and this is {kinds[1]}", path=stream.path,
-                                  hint="Name the whole folder." if FORMATS[name].is_folder else "Name a file in it.")
+                raise SourceError(f"the format {name} is {kinds[0]}, but this is {kinds[1]}", path=stream.path,
+                                  hint=f"Give the path of {kinds[0]}, or choose another format.")
             yield stream, name
         except MemoryError as error:
-            raise SourceError("there is not enough memory for this file", path=stream.path, where="the whole file",
-                              hint="Read fewer rows with --limit N.") from error
+            raise SourceError("there is not enough memory for this file", path=stream.path,
+                              hint="Read fewer rows with --limit N (limit=N).") from error
 
 
 def read_stream(stream: Source, name: str, options: ReadOptions, progress: Progress | None = None) -> WordVectors:
-    """Return the `WordVectors` of a source that `open_identified` opened, in the format of this name."""
+    """Read a source that `open_identified` opened, in the format `name`, as `WordVectors`."""
     return as_vectors(stream, name, *FORMATS[name].reader()(stream, options, progress))
 
 
@@ -119,34 +122,38 @@ def write_vectors(
     words: Vocabulary | Iterable[str | bytes], blocks: Iterable[FloatArray],
     target_path: str | os.PathLike[str], format: str, *, force: bool = False,
 ) -> None:
-    """Write words and vectors to a file of a foreign format; it appears whole, or not at all.
+    """Write words and vectors to a file in a format of another program, atomically.
 
     Parameters
     ----------
     words : Words or iterable of str or bytes
         n distinct words.
     blocks : iterable of numpy.ndarray, shape (k, d), float32
-        The vectors in order, a block of rows at a time, so that the matrix is never needed whole.
+        The vectors in order, in blocks of rows, so that the whole matrix need not be in memory.
     target_path : str or os.PathLike
+        The file, or the folder for "spacy".
     format : str
-        A format in `FORMATS` that can be written: GloVe's "text" without a header, "word2vec-text" with one,
-        "word2vec" for the binary format, and others. "spacy" makes a folder.
+        A format that `list_formats` marks as written: "text" (GloVe, no header), "word2vec-text" (with a header),
+        "word2vec" (binary), and others.
     force : bool
-        Replace an existing file.
+        Replace an existing target; False by default.
 
     Raises
     ------
     TargetError
-        If the format cannot hold a word, the target exists and `force` is false, or writing fails.
+        If the format cannot store a word, the target exists and `force` is false, or writing fails.
     ShapeError
-        If the blocks are not finite float32 of one width, or do not add up to n rows.
+        If there are no words, the blocks are not finite or differ in width, or they do not add up to n rows.
+    EmbshrinkError
+        If the format is unknown or cannot be written.
     """
     if not isinstance(words, Words):
         words = Words(words)
     blocks = iter(blocks)
     first = next(blocks, None)
     if first is None or not len(words):
-        raise ShapeError("there is nothing to write", expected="at least one word and its vector")
+        raise ShapeError("there is nothing to write", expected="at least one word and its vector",
+                         hint="Pass words and blocks of vectors that are not empty.")
     dim = np.shape(first)[-1]
     _write(Outgoing(words, checked_blocks(itertools.chain([first], blocks), dim, len(words)), dim), target_path,
            format, force)
@@ -156,29 +163,32 @@ def export(
     embeddings: ExportedTable, target_path: str | os.PathLike[str], format: str | None = None, *,
     force: bool = False, progress: Progress | None = None,
 ) -> str:
-    """Write embeddings to a foreign format, with all of them that it can hold.
+    """Write embeddings in a format of another program, with n-grams and codes where the format can store them.
 
     Parameters
     ----------
     embeddings : Embeddings
+        What to write.
     target_path : str or os.PathLike
+        The file, or the folder for "spacy".
     format : str, optional
-        As for `write_vectors`; by the target's ending if not given.
+        As for `write_vectors`; chosen by the target's ending by default.
     force : bool
-        Replace an existing file.
+        Replace an existing target; False by default.
     progress : callable, optional
         Called as ``progress("writing", done, total)``, in words.
 
     Returns
     -------
     str
-        The format.
+        The name of the format.
 
     Raises
     ------
     TargetError
-        If the format cannot hold a word or what the embeddings are made of, the target exists and `force` is false,
-        or writing fails.
+        If the format cannot store a word or the n-grams, the target exists and `force` is false, or writing fails.
+    EmbshrinkError
+        If the format is unknown or cannot be written.
     """
     def blocks() -> Iterator[FloatArray]:
         for start, block in embeddings.blocks():
@@ -189,8 +199,8 @@ def export(
     format = format or format_of(target_path)
     without_words = sorted(name for name, one in FORMATS.items() if one.holds_ngrams_alone)
     if not len(embeddings) and format not in without_words:
-        raise TargetError("there are no words to write: the table holds n-grams alone", path=os.fspath(target_path),
-                          hint=f"Write one of: {', '.join(without_words)}.")
+        raise TargetError("there are no words to write: the table has only n-grams", path=os.fspath(target_path),
+                          hint=f"Choose one of the formats {', '.join(without_words)}.")
     dim = embeddings.vector_size
     _write(Outgoing(embeddings.words, checked_blocks(blocks(), dim, len(embeddings)), dim, embeddings), target_path,
            format, force)
@@ -203,13 +213,22 @@ def _write(outgoing: Outgoing, target_path: str | os.PathLike[str], format: str,
     writers = {name: one.write for name, one in FORMATS.items() if one.write}
     if format not in writers:
         raise EmbshrinkError(f"the format {format!r} cannot be written", path=os.fspath(target_path),
-                             expected=" or ".join(writers), hint="Choose one of these.")
+                             expected=" or ".join(writers), hint="Choose one of these formats.")
     module = importlib.import_module(FORMATS[format].module)
     if FORMATS[format].is_folder:
         write_folder: FolderWriter = getattr(module, writers[format])
-        with atomic_folder(target_path, module.FILES, force=force) as create:
+        with atomic_folder(target_path, module.FILES, force=force) as create, _located(target_path):
             write_folder(create, outgoing)
     else:
         write_file: Writer = getattr(module, writers[format])
-        with atomic_write(target_path, force=force) as file:
+        with atomic_write(target_path, force=force) as file, _located(target_path):
             write_file(file, outgoing)
+
+
+@contextlib.contextmanager
+def _located(target_path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the target in a `TargetError` that a writer raises."""
+    try:
+        yield
+    except TargetError as error:
+        raise error.located(target_path) from error.__cause__

@@ -1,6 +1,6 @@
-"""What all formats share: the table of formats, how to read, what a reader gives and what a writer is given.
+"""What all formats share: the table of formats, reading options, and the interfaces of readers and writers.
 
-A format is one line in `FORMATS` and one module, or package, with functions that read and write it.
+A format is one line in `FORMATS` and one module or package with the functions that read and write it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Source(Protocol):
     Attributes
     ----------
     path : str
-        What messages call it.
+        Its name in messages.
     file_path : str or None
         Its path, if it is a file that was opened by path.
     packed : str or None
         The compression of the file ("gzip", "bzip2", "xz", "zip", "zstd"); None if it is not compressed.
     content_size : int or None
-        Bytes of the uncompressed content, where that is known before it is read.
+        Bytes of the uncompressed content, if known before it is read.
     warnings : list of str
     """
 
@@ -60,13 +60,13 @@ class Source(Protocol):
     warnings: list[str]
 
     def provenance(self, format: str) -> Provenance:
-        """Return name, size and SHA-256 of all of it, and the format."""
+        """Return the name, size and SHA-256 of the source, and the format."""
 
 
 class Model(Protocol):
     """A file that may hold more than words and vectors: rows of n-grams, or rows as product quantization codes.
 
-    Rows of the n words come first, rows of n-grams behind them.
+    The rows of the n words come first, then the rows of n-grams.
     """
 
     @property
@@ -75,11 +75,11 @@ class Model(Protocol):
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimension of the vectors."""
 
     @property
     def has_ngrams(self) -> bool:
-        """Whether there are n-grams to make vectors of unseen words from."""
+        """Whether there are n-grams, from which OOV words get vectors."""
 
     @property
     def minn(self) -> int:
@@ -91,23 +91,23 @@ class Model(Protocol):
 
     @property
     def bucket(self) -> int:
-        """How many buckets n-grams are hashed to."""
+        """Number of buckets that n-grams are hashed to."""
 
     @property
     def pruned(self) -> Pruned | None:
-        """Buckets that were kept, ascending, and the row of each among the n-grams; None if every bucket has one."""
+        """Buckets that have a row, ascending, and the row of each among the n-grams; None if all have one."""
 
     @property
     def codes(self) -> PQCodes | None:
-        """All rows as codes, where they are stored so and the words' vectors are their rows."""
+        """All rows as codes, if they are stored as codes and the words' vectors are rows; else None."""
 
     def rows(self, ids: IntArray, /) -> FloatArray:
-        """Return rows, shape (k, d)."""
+        """Return rows by number, shape (k, d), float32."""
 
     def finished_words(
         self, options: ReadOptions, path: str, progress: Progress | None = None, *, ngrams_kept: bool = False
     ) -> ReadTable:
-        """Return words, finished vectors and warnings; may use the model up.
+        """Return words, finished vectors and warnings; the model may be unusable afterwards.
 
         Parameters
         ----------
@@ -117,12 +117,12 @@ class Model(Protocol):
         progress : callable, optional
             Called as ``progress(stage, done, total)``, in words.
         ngrams_kept : bool
-            The caller has taken the n-grams from the model: no warning says that they are lost.
+            The caller keeps the n-grams: do not warn that they are dropped.
 
         Raises
         ------
         SourceError
-            If the options forbid what was found.
+            If the options refuse what the model holds.
         """
 
 
@@ -144,14 +144,14 @@ CreateFile: TypeAlias = "Callable[[str], AbstractContextManager[OutputFile]]"  #
 
 
 class ExportedTable(LookupTable, Protocol):
-    """Embeddings as a writer sees them: `embshrink.reader.Embeddings` is one.
+    """Embeddings, as a writer needs them; `embshrink.reader.Embeddings` is one.
 
     Attributes
     ----------
     stored : embshrink.methods.pipeline.Stored or None
-        The rows as an open file keeps them; None for a table in memory.
+        The rows as an open file stores them; None for a table in memory.
     subwords : embshrink.embeddings.subwords.Subwords or None
-        What vectors of unseen words are made of.
+        The n-grams, from which OOV words get vectors.
     """
 
     stored: Stored | None
@@ -159,28 +159,29 @@ class ExportedTable(LookupTable, Protocol):
 
     @property
     def n_rows(self) -> int:
-        """How many rows are stored."""
+        """Number of stored rows."""
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
-        """Yield the id of a first word, and the vectors of the words from it on, shape (k, d)."""
+        """Yield blocks: the id of the first word, and the vectors of k words from it on, shape (k, d), float32."""
 
     def row_blocks(self) -> Iterator[tuple[int, FloatArray]]:
-        """Yield the number of a first row, and the rows from it on, shape (k, d)."""
+        """Yield blocks: the number of the first row, and k rows from it on, shape (k, d), float32."""
 
 
 @dataclass
 class Outgoing:
-    """What a writer is given.
+    """What a writer writes.
 
     Parameters
     ----------
     words : Words or PlainWords
         n distinct words.
     blocks : iterator of numpy.ndarray, shape (k, d), float32
-        The finite vectors of all words in order, a block at a time; to be used once.
+        The finite vectors of all words in order, in blocks; can be iterated once.
     dim : int
+        Dimension d of the vectors.
     embeddings : Embeddings, optional
-        Where words and blocks are from, for formats that hold more: n-grams, rows that words share, codes.
+        The source of words and blocks, for formats that can store n-grams, shared rows or codes.
     """
 
     words: Vocabulary
@@ -190,7 +191,7 @@ class Outgoing:
 
     @property
     def subwords(self) -> Subwords | None:
-        """The n-grams to write, if there are any."""
+        """The n-grams to write, or None."""
         return None if self.embeddings is None else self.embeddings.subwords
 
 
@@ -208,23 +209,23 @@ class Format:
     Parameters
     ----------
     module : str
-        Where its functions are; imported when the format is used.
+        The module with its functions; imported when the format is used.
     read : str
-        The function that reads it, a `Reader`.
+        Name of the function that reads it, a `Reader`.
     write : str, optional
-        The function that writes it, a `Writer`, or a `FolderWriter` of a folder; None if we do not write it.
+        Name of the function that writes it, a `Writer`, or a `FolderWriter` for a folder; None if it is not written.
     endings : tuple of str
-        Names of files that end so are written in this format by default.
+        File name endings for which this format is written by default.
     is_folder : bool
-        It is a folder of files; ``FILES`` in its module are their names.
+        It is a folder of files, whose names are ``FILES`` of its module.
     holds_ngrams_alone : bool
-        It can be written without words, from n-grams alone.
+        It can store n-grams without words.
     checks_rows : bool
-        Its parser refuses what is not finite and leaves out words that come again: no need to check anew.
+        Its reader checks that numbers are finite and drops repeated words, so that no second check is needed.
     by_blocks : bool
-        It is read some rows at a time, so that the table need not fit into memory.
+        It is read in blocks of rows, so that the table need not fit in memory.
     is_model : bool
-        It may hold n-grams beside words, or words as codes: its module has ``load_model``, a `ModelReader`.
+        It may hold n-grams, or words as codes: its module has ``load_model``, a `ModelReader`.
     """
 
     module: str
@@ -243,7 +244,7 @@ class Format:
         return function
 
     def model_reader(self) -> ModelReader:
-        """Return the function that reads a model with all it holds; only for formats that are models."""
+        """Return the function that reads a model with its n-grams and codes; only if `is_model`."""
         function: ModelReader = importlib.import_module(self.module).load_model
         return function
 
@@ -263,7 +264,7 @@ FORMATS = {
 
 
 class FormatEntry(TypedDict):
-    """What `list_formats` says of a format."""
+    """One entry of `list_formats`."""
 
     format: str
     read: bool
@@ -272,13 +273,13 @@ class FormatEntry(TypedDict):
 
 
 def list_formats() -> list[FormatEntry]:
-    """Return every format: its name, whether it is read and written, and the endings that choose it for writing."""
+    """Return all formats: name, whether embshrink reads and writes it, and the file name endings that choose it."""
     return [{"format": name, "read": True, "written": one.write is not None, "endings": sorted(one.endings)}
             for name, one in FORMATS.items()]
 
 
 def format_of(target: str | os.PathLike[str]) -> str:
-    """Return the name of the format that a file's name asks for by its ending; GloVe's text if by none."""
+    """Return the name of the format to write, by the ending of the file name; "text" (GloVe) by default."""
     ending = os.path.splitext(os.fspath(target))[1].lower()
     return next((name for name, one in FORMATS.items() if ending in one.endings), "text")
 
@@ -297,44 +298,44 @@ _LEAST = {"skip_bad_rows": 0, "limit": 1, "expect_rows": 1, "max_expanded": 1}
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a source; the defaults refuse what would silently give wrong vectors.
+    """How to read a source; the defaults refuse a file that would silently give wrong vectors.
 
     Parameters
     ----------
     format : str, optional
-        A name in `FORMATS`; found by content if not given. "gensim" unpickles, which runs code
-        from the file, and so is never chosen by itself.
+        A name that `list_formats` returns; recognized by content by default. "gensim" must be named: it
+        unpickles, which runs code from the file.
     header : {"auto", "yes", "no"}
-        Whether a text file's first line is a header. "auto": if it is two whole numbers and the
-        second is the dimension of line 2.
+        Whether the first line of a text file is a header. "auto": it is one if it is two integers, the second
+        of which is the dimension of line 2.
     nonfinite : {"error", "drop", "zero"}
-        What to do with a row that holds a NaN, an infinity, or a number too large for float32:
-        refuse the file, leave the row out, put 0 for the number.
+        What to do with a row that has a NaN, an infinity, or a number too large for float32: refuse the file,
+        drop the row, or replace the number with 0.
     duplicates : {"first", "error"}
-        Keep the first row of each word, or refuse the file.
+        What to do with a repeated word: keep its first row, or refuse the file.
     allow_truncated : bool
-        Take a file that ends early.
+        Accept a file that is shorter than its header states, and a last row that is incomplete.
     skip_bad_rows : int
-        Leave out up to this many malformed rows of a text file.
+        Skip up to this many malformed rows of a text file.
     strict : bool
-        Treat a row of text with one number too many as an error, not as a word that holds a space.
+        Refuse a row of text with one number too many, instead of reading the first number as a part of the word.
     row_newline : {"auto", "yes", "no"}
-        Whether a newline follows each row of a word2vec binary file.
+        Whether a newline follows each row of a word2vec binary file; "auto" looks at the first two rows.
     limit : int, optional
         Read only the first `limit` rows.
     expect_rows : int, optional
         Refuse a file with another number of rows.
     member : str, optional
-        The file to read from a zip archive.
+        Name of the file to read from a zip archive; needed if there are several.
     max_expanded : int
-        Refuse compressed content of more bytes than this.
+        Refuse a compressed file whose content has more bytes than this; 64 GiB by default.
     spool : embshrink.storage.disk_rows.Spool, optional
-        Keep a table that is too large for memory on disk; its matrix is `embshrink.storage.disk_rows.Rows` then.
+        Keep a table that is too large for memory in a temporary file, as `embshrink.storage.disk_rows.Rows`.
 
     Raises
     ------
     EmbshrinkError
-        If a value is not possible.
+        If a value is not one of those allowed.
     """
 
     format: str | None = None
@@ -355,26 +356,26 @@ class ReadOptions:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise EmbshrinkError(f"{name} cannot be {getattr(self, name)!r}",
-                                     expected=" or ".join(map(str, choices)), hint="Choose one of these.")
+                                     expected=" or ".join(map(str, choices)), hint="Choose one of these values.")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
-                raise EmbshrinkError(f"{name} cannot be {value!r}", expected=f"a whole number, at least {least}",
-                                     hint="Correct the option.")
+                raise EmbshrinkError(f"{name} cannot be {value!r}", expected=f"an integer of at least {least}",
+                                     hint="Pass an integer in this range.")
 
 
 # ---------------------------------------------------------------- from and to tables in memory
 
 
 def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, warnings: list[str]) -> WordVectors:
-    """Return what a reader found as `WordVectors`, with where it is from.
+    """Return the result of a reader as `WordVectors`, with the provenance of the source.
 
     Parameters
     ----------
     source : Source
         Read to its end here, for its hash.
     name : str
-        Of the format.
+        The format.
     words : list of bytes
         n words.
     matrix : numpy.ndarray or Rows, shape (n, d), float32
@@ -383,7 +384,7 @@ def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, wa
     Raises
     ------
     ShapeError
-        If a word comes again or a number is not finite, in a format whose parser does not look for that.
+        If a word is repeated or a number is not finite, and the reader of the format does not check that.
     """
     origin, noticed = source.provenance(name), [*source.warnings, *warnings]
     if FORMATS[name].checks_rows:
@@ -392,27 +393,29 @@ def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, wa
 
 
 def checked_blocks(blocks: Iterable[FloatArray], dim: int, rows: int) -> Iterator[FloatArray]:
-    """Yield blocks as finite float32 matrices, after checking that they fit one another and the words.
+    """Yield blocks as finite float32 matrices, after checking their width and the total number of rows.
 
     Parameters
     ----------
     blocks : iterable of array_like, shape (k, dim)
     dim : int
     rows : int
-        How many rows all blocks together must have.
+        Number of rows that all blocks together must have.
 
     Raises
     ------
     ShapeError
-        If they are not finite numbers of one width, or do not add up to `rows`.
+        If a block is not finite or not `dim` columns wide, or the blocks do not add up to `rows`.
     """
     seen = 0
     for block in blocks:
         block = as_matrix(block, "a block of vectors")
         seen += len(block)
         if block.shape[1] != dim or seen > rows:
-            raise ShapeError("the blocks do not fit", expected=f"{rows} rows of {dim}",
-                             found=f"{seen} or more rows of {block.shape[1]}")
+            raise ShapeError("the blocks of vectors do not match the words", expected=f"{rows} rows of {dim} numbers",
+                             found=f"{seen} or more rows, one block with {block.shape[1]} numbers a row",
+                             hint="Pass one vector for each word, all of the same dimension.")
         yield block
     if seen != rows:
-        raise ShapeError("there are fewer vectors than words", expected=f"{rows} rows", found=seen)
+        raise ShapeError("there are fewer vectors than words", expected=f"{rows} rows", found=seen,
+                         hint="Pass one vector for each word.")

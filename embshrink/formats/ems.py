@@ -1,4 +1,4 @@
-"""Compressed files of embshrink's own, as a source: decoded, they can be compressed again."""
+"""``.ems`` files as a source: decoded, they can be compressed again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
     """Read and decode an ``.ems`` file; as `embshrink.formats.text.read`."""
     if stream.file_path is None or stream.packed:
-        raise SourceError("an .ems file is read from a plain file only", path=stream.path, where="byte 0",
-                          hint="Save it to a file, uncompressed, and give its path.")
+        raise SourceError("an .ems file must be an uncompressed file that is given by its path", path=stream.path,
+                          where="byte 0", hint="Save it uncompressed and give the path of the file.")
     table = open_file(stream.file_path, VectorTable)
     words = table.words.raw[: options.limit]
     return words, table.decode_ids(np.arange(len(words))), []

@@ -1,4 +1,4 @@
-"""Models saved by gensim: pickles, so read only when asked for by name. Written are KeyedVectors."""
+"""Models saved by gensim: pickles, so they are read only if the format is named. Writes KeyedVectors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ WARNING = "unpickling runs code from the file: only load files you trust"
 
 
 def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
-    """Read KeyedVectors, or a model that holds some in ``wv``; as `embshrink.formats.text.read`.
+    """Read KeyedVectors, or a model that has them as ``wv``; as `embshrink.formats.text.read`.
 
     Raises
     ------
     SourceError
-        If gensim cannot load it, for whatever reason.
+        If gensim cannot load it, or is not installed.
     """
     path = stream.file_path
     if path is None:
-        raise SourceError("gensim's models are read from a file only", path=stream.path, where="byte 0",
-                          hint="Save it to a file, with those that belong to it beside it, and give its path.")
+        raise SourceError("a gensim model must be a file that is given by its path", path=stream.path, where="byte 0",
+                          hint="Save it to a file, with its .npy files in the same folder, and give its path.")
     try:
         from gensim.models import KeyedVectors
 
@@ -38,20 +38,21 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
         with contextlib.suppress(AttributeError):  # KeyedVectors themselves have no `wv`
             model = model.wv
         words = [to_bytes(str(word)) for word in model.index_to_key]
-        matrix = as_matrix(model.vectors[: len(words)], "its table")
+        matrix = as_matrix(model.vectors[: len(words)], "the matrix of the model")
     except Exception as error:
-        # Unpickling runs anything and so raises anything.
+        # Unpickling runs code from the file, which may raise any exception.
         raise SourceError(f"gensim cannot load this as word vectors: {type(error).__name__}: {error}", path=path,
-                          where="byte 0", hint="Check that it was saved by KeyedVectors.save or by a model's save, "
-                          "and that the .npy files that belong to it are beside it.") from error
+                          where="byte 0", hint="Check that gensim is installed, that it saved this file "
+                          "(KeyedVectors.save or the save of a model), and that its .npy files are in the same "
+                          "folder.") from error
     return words[: options.limit], matrix[: options.limit], [WARNING]
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write a KeyedVectors, one pickle with the vectors in it; see `embshrink.formats.write_vectors`.
+    """Write KeyedVectors as one pickle that includes the vectors; see `embshrink.formats.write_vectors`.
 
-    The matrix is built whole. A word that is not UTF-8 becomes text with lone surrogates, from which `read` has its
-    bytes again. N-grams are left out: a KeyedVectors has none.
+    The whole matrix is built in memory. A word that is not UTF-8 becomes text with lone surrogates, from which `read`
+    restores its bytes. N-grams are dropped: KeyedVectors have none.
     """
     from gensim.models import KeyedVectors
 

@@ -1,8 +1,8 @@
 """navec's models, ``.tar``, read without navec: product quantization codes of Russian words.
 
-A model is a tar archive of three files: ``meta.json``, which says the protocol; ``vocab.bin``,
-gzip of the words, their counts before them; ``pq.bin``, four sizes, the codes and the codebooks.
-``<unk>`` and ``<pad>`` are words like others. Source: navec's ``Navec.dump`` and ``Navec.load``.
+A model is a tar archive of three files: ``meta.json`` with the protocol; ``vocab.bin``, compressed with gzip, with
+counts and words; ``pq.bin`` with four sizes, the codes and the codebooks. ``<unk>`` and ``<pad>`` are ordinary words.
+Source: navec's ``Navec.dump`` and ``Navec.load``.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 PROTOCOL = 1
 MAX_META = 1 << 20
 
-_DIRECTLY = "Read it from the archive as navec published it."
+_DIRECTLY = "Use the archive as navec published it."
 
 
 def is_navec(head: bytes) -> bool:
-    """Whether a file's first bytes are of a tar archive that begins with navec's metadata and vocabulary."""
+    """Whether `head` begins a tar archive whose first files are navec's metadata and vocabulary."""
     start = 0
     names: list[str] = []
     while len(names) < 2:
@@ -59,14 +59,14 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
 @dataclass
 class NavecModel:
-    """What a model holds; a `embshrink.formats.base.Model` without n-grams.
+    """The content of a model; a `embshrink.formats.base.Model` without n-grams.
 
     Parameters
     ----------
     words : Words
         n words.
     places : numpy.ndarray, shape (n,), int64
-        The byte of the unpacked vocabulary at which each stands.
+        Byte offset of each word in the unpacked vocabulary.
     codes : PQCodes
     """
 
@@ -80,11 +80,11 @@ class NavecModel:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimension of the vectors."""
         return self.codes.dim
 
     def rows(self, ids: IntArray) -> FloatArray:
-        """Return rows, shape (k, d), float32."""
+        """Return rows by number, shape (k, d), float32."""
         return self.codes.rows(ids)
 
     def finished_words(
@@ -105,7 +105,7 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
     Raises
     ------
     SourceError
-        If it is not intact: naming the byte, what was expected and found.
+        If it is damaged or not supported; the message states the byte, what was expected and what was found.
     """
     cursor = Cursor(stream, progress, "navec model")
     found: set[str] = set()
@@ -114,9 +114,9 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
         info = _read_member(cursor)
         if info is None:
             break
-        cursor.check(info.name not in found, f"the archive holds {show(info.name.encode('utf-8', 'replace'))} twice",
-                     start, "each file once", "another")
-        cursor.check(info.type in PLAIN, "the archive holds what is neither a plain file nor a folder", start,
+        cursor.check(info.name not in found, f"the archive has two files {info.name}", start, "each file once",
+                     "a second one")
+        cursor.check(info.type in PLAIN, "an entry of the archive is neither a plain file nor a folder", start,
                      "plain files", f"type {info.type!r}", _DIRECTLY)
         data = cursor.offset
         if info.name == META:
@@ -131,32 +131,33 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
             found.add(info.name)
         cursor.skip(_whole_blocks(info.size) - (cursor.offset - data), "the padding of the archive")
     missing = [name for name in MEMBERS if name not in found]
-    cursor.check(not missing, "the archive lacks a part of a model", start, ", ".join(MEMBERS),
+    cursor.check(not missing, "a file is missing in the archive", start, ", ".join(MEMBERS),
                  f"no {' and no '.join(missing)}")
-    cursor.check(len(words) == len(codes), "the number of vectors is not that of words", byte, len(words), len(codes))
+    cursor.check(len(words) == len(codes), "the number of vectors does not match the number of words", byte,
+                 len(words), len(codes))
     return NavecModel(Words(words), places, codes)
 
 
 def _whole_blocks(size: int) -> int:
-    """Return the bytes that a file takes in an archive, padding included."""
+    """Return the bytes that a file of `size` bytes takes in an archive, with padding."""
     return -(-size // BLOCK) * BLOCK
 
 
 def _read_member(cursor: Cursor) -> tarfile.TarInfo | None:
-    """Return the head of the archive's next file, or None at its end, with nothing but zeros behind."""
+    """Return the head of the next file in the archive; None at its end, which only zeros may follow."""
     start = cursor.offset
-    block = cursor.exactly(BLOCK, "the archive, without a block of zeros at its end")
+    block = cursor.exactly(BLOCK, "the archive, before the zeros at its end")
     if not block.strip(b"\0"):
         while block:
             cursor.check(not block.strip(b"\0"), "bytes follow the end of the archive", cursor.offset - len(block),
-                         "zeros", "others")
+                         "zeros", "other bytes")
             block = cursor.some(PIECE)
         return None
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
         raise cursor.error(f"the head of a file in the archive is damaged: {error}", start) from error
-    cursor.check(info.size >= 0, "the size of a file in the archive is not possible", start + 124, "0 or more",
+    cursor.check(info.size >= 0, "the size of a file in the archive is out of range", start + 124, "0 or more",
                  info.size)
     return info
 
@@ -171,34 +172,34 @@ def _check_meta(cursor: Cursor, size: int) -> None:
     except (ValueError, RecursionError) as error:
         raise cursor.error(f"{META} is not JSON: {error}", start, found=show(data)) from error
     protocol = meta.get("protocol") if isinstance(meta, dict) else None
-    cursor.check(type(protocol) is int and protocol == PROTOCOL, "the protocol of the model is not one we know",
-                 start, PROTOCOL, protocol, "It may be of a newer navec: write its vectors as text.")
+    cursor.check(type(protocol) is int and protocol == PROTOCOL, "the protocol of the model is not supported",
+                 start, PROTOCOL, protocol, "If a newer navec wrote it, write its vectors as text with navec.")
 
 def _read_vocabulary(cursor: Cursor, size: int, options: ReadOptions) -> tuple[list[bytes], IntArray]:
-    """Return words, and the byte of the unpacked vocabulary at which each stands."""
+    """Return words, and the byte offset of each in the unpacked vocabulary."""
     packed = cursor.array((size,), U1, VOCABULARY, mapped=False).tobytes()
     inner = dataclasses.replace(options, member=None)
     with Stream(io.BytesIO(packed), f"{cursor.path}: {VOCABULARY}", inner, owned=False) as stream:
-        unpacked = Cursor(stream, None, "vocabulary of navec")
-        unpacked.check(stream.packed == "gzip", "the vocabulary is not packed as navec does", 0, "gzip",
+        unpacked = Cursor(stream, None, "navec vocabulary")
+        unpacked.check(stream.packed == "gzip", "the vocabulary is not compressed with gzip", 0, "gzip",
                        stream.packed or "other data")
-        (count,) = unpacked.unpack("<I", "the number of its words")
-        unpacked.check(count > 0, "the model holds no words", 0, "1 or more", count)
-        unpacked.skip(4 * count, "the counts of its words")  # how often each was seen, which vectors do not need
+        (count,) = unpacked.unpack("<I", "the number of words")
+        unpacked.check(count > 0, "the model has no words", 0, "1 or more", count)
+        unpacked.skip(4 * count, "the counts of the words")  # vectors do not need them
         first = unpacked.offset
         pieces: list[bytes] = []
         while not pieces or pieces[-1]:
             pieces.append(unpacked.some(PIECE))
-        unpacked.check(not stream.warnings, "bytes follow the packed vocabulary", unpacked.offset, "the end of it",
+        unpacked.check(not stream.warnings, "bytes follow the end of the vocabulary", unpacked.offset, "its end",
                        "more bytes")
         data = b"".join(pieces)
         return _split_words(unpacked, data, first, count)
 
 
 def _split_words(unpacked: Cursor, data: bytes, first: int, count: int) -> tuple[list[bytes], IntArray]:
-    """Return the words that `data` holds, one a line, and where each stands; `data` begins at the byte `first`."""
+    """Return the words of `data`, one per line, and the byte offset of each; `data` begins at the byte `first`."""
     words = data.split(b"\n")
-    unpacked.check(len(words) == count, "the number of words is not the one given", 0, count, len(words), CUT)
+    unpacked.check(len(words) == count, "the number of words is not the one stated", 0, count, len(words), CUT)
     sizes = np.fromiter(map(len, words), dtype=np.int64, count=count)
     places = first + np.cumsum(sizes + 1) - (sizes + 1)
     longest = int(sizes.argmax())
@@ -213,15 +214,15 @@ def _split_words(unpacked: Cursor, data: bytes, first: int, count: int) -> tuple
 
 
 def _read_quantizer(cursor: Cursor, size: int) -> tuple[PQCodes, int]:
-    """Return the codes, and the byte at which their sizes stand."""
+    """Return the codes, and the byte offset of their sizes."""
     start = cursor.offset
     rows, dim, subspaces, centroids = cursor.unpack("<4I", f"the sizes at the head of {QUANTIZER}")
-    cursor.check(rows > 0, "the model holds no vectors", start, "1 or more", rows)
+    cursor.check(rows > 0, "the model has no vectors", start, "1 or more", rows)
     check_dim(dim, cursor.path, f"byte {start + 4}")
     check_quantizer(cursor, dim, subspaces, centroids, start + 8)
     expected = 16 + rows * subspaces + 4 * centroids * dim
-    cursor.check(size == expected, f"the size of {QUANTIZER} is not that of what it holds", start,
+    cursor.check(size == expected, f"the size of {QUANTIZER} does not match its content", start,
                  plural(expected, "byte"), size)
     codes = read_codes(cursor, rows, subspaces, centroids)
-    codebooks = read_floats(cursor, (subspaces, centroids, dim // subspaces), "its codebooks")
+    codebooks = read_floats(cursor, (subspaces, centroids, dim // subspaces), "the codebooks")
     return PQCodes(codes, codebooks), start

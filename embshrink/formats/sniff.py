@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: a format we read, or a sentence on what it is and what to do."""
+"""Recognizes a file by its first bytes: a format that embshrink reads, or another kind and what to do with it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from embshrink.formats.fasttext import is_model
 from embshrink.formats.finalfusion import is_finalfusion
 from embshrink.formats.floret import is_table
 from embshrink.formats.io.stream import Folder, Stream
+from embshrink.formats.io.table_builder import INCOMPLETE, RIGHT_FILE
 from embshrink.formats.navec import is_navec
 from embshrink.formats.spacy import is_vocab
 from embshrink.formats.text import DECIMAL
@@ -19,10 +20,10 @@ from embshrink.formats.text import HEADER as TEXT_HEADER
 from embshrink.formats.word2vec import HEADER, HEADER_UNENDED
 from embshrink.storage.container import MAGIC
 
-_AS_TEXT = "Write words and vectors as word2vec text and read that."
-_FETCH = "Fetch the file itself, not a page about it."
-_UNPACK = "Unpack it and name the file inside."
-_PICKLE = "If you trust it and it was saved by gensim, use --from gensim; unpickling runs code from the file."
+_AS_TEXT = "Convert it to word2vec text first: a word and its numbers in each line."
+_FETCH = "Download the file itself, not the web page about it."
+_UNPACK = "Unpack it and give the path of the file inside."
+_PICKLE = "If gensim saved it and you trust it, use --from gensim; unpickling runs code from the file."
 
 # What the file begins with; what it is; what to do.
 _MAGICS = (
@@ -31,7 +32,7 @@ _MAGICS = (
     (b"SQLite format 3\0", "an SQLite database (as .magnitude files are)", _AS_TEXT),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _AS_TEXT),
     (b"%PDF-", "a PDF document", _FETCH),
-    (b"version https://git-lfs", "a pointer of git-LFS, not the file itself", "Fetch the file with: git lfs pull"),
+    (b"version https://git-lfs", "a git LFS pointer, not the file itself", "Download the file with: git lfs pull"),
     (b"ARROW1", "an Arrow file", _AS_TEXT),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
@@ -63,17 +64,17 @@ def identify(stream: Stream | Folder) -> str:
     Raises
     ------
     SourceError
-        If it is something else: naming it, and what to do.
+        If it is not a format that embshrink reads; the message states what it is and what to do.
     """
     if isinstance(stream, Folder):
         if is_vocab(stream):
             return "spacy"
         raise SourceError("this is a folder", path=stream.path, expected="a file, or a spaCy vocab folder",
-                          hint="Name a file in it.")
+                          hint="Give the path of a file, or of a spaCy pipeline.")
     head = stream.head
     if not head:
         raise SourceError("the file is empty", path=stream.path, where="byte 0", expected="words and vectors",
-                          found="0 bytes", hint="Fetch it again.")
+                          found="0 bytes", hint="Download the file again.")
     for name, recognized in _RECOGNIZED:
         if recognized(head):
             return name
@@ -85,7 +86,7 @@ def identify(stream: Stream | Folder) -> str:
     return "word2vec" if _is_word2vec(head, stream.content_size) else "text"
 
 
-# Formats that the first bytes tell for certain.
+# Formats whose first bytes are unmistakable.
 _RECOGNIZED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("ems", lambda head: head.startswith(MAGIC)),
     ("fasttext", is_model),
@@ -95,18 +96,18 @@ _RECOGNIZED: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
 )
 
 
-# ---------------------------------------------------------------- what we do not read
+# ---------------------------------------------------------------- formats that are not read
 
 
 def _name(head: bytes, whole: bool) -> tuple[str, str] | None:
-    """Return what a file we do not read is, and what to do; or None.
+    """Return what a file is and what to do, if it is not a format that embshrink reads; else None.
 
     Parameters
     ----------
     head : bytes
-        What the file begins with.
+        The first bytes of the file.
     whole : bool
-        `head` is all of it.
+        Whether `head` is the whole file.
     """
     for magic, what, hint in _MAGICS:
         if head.startswith(magic):
@@ -129,12 +130,12 @@ def _name(head: bytes, whole: bool) -> tuple[str, str] | None:
 
 
 def _is_utf16(head: bytes) -> bool:
-    """Whether every second byte is 0, as in text of UTF-16 without a mark."""
+    """Whether every second byte is 0, as in UTF-16 text without a byte order mark."""
     zeros = [head[i:64:2].count(0) / max(1, len(head[i:64:2])) for i in (0, 1)]
     return len(head) >= 8 and min(zeros) < 0.2 and max(zeros) > 0.8
 
 
-# What the file is; what to do; whether its first bytes say so. The first rule that holds counts.
+# What the file is, what to do, and a test of its first bytes. The first rule that holds counts.
 _BINARY_RULES: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
     ("a tar archive", _UNPACK, lambda head: head[257:262] == b"ustar"),
     ("a pickle", _PICKLE, lambda head: bool(re.match(rb"\x80[\x02-\x05]", head) or _PICKLE_EARLY.match(head))),
@@ -145,19 +146,19 @@ _BINARY_RULES: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
 
 
 class _Sample:
-    """The first lines of a file of text.
+    """The first lines of a text file.
 
     Parameters
     ----------
     lines : list of bytes
-        At least one; none is blank.
+        At least one line; none is blank.
 
     Attributes
     ----------
     start : bytes
         The first three lines.
     starts_with_row : bool
-        The first line ends in a number: it is a row, whatever its word.
+        Whether the first line ends in a number: then it is a row, whatever its word.
     rows : list of bytes
         The first 100 lines, without a header.
     """
@@ -169,41 +170,42 @@ class _Sample:
         self.rows = (lines[1:] if TEXT_HEADER.fullmatch(lines[0]) and len(lines) > 1 else lines)[:100]
 
     def has_conflict(self) -> bool:
-        """Whether git left markers of a conflict."""
+        """Whether there are git conflict markers."""
         return any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) and line.count(b" ") == 1 for line in self.lines)
 
     def is_sparse(self) -> bool:
-        """Whether rows end in pairs ``index:value``."""
+        """Whether all rows end in pairs ``index:value``."""
         return all(row.count(b":") >= 2 and all(map(_SPARSE.fullmatch, row.split()[-2:])) for row in self.rows)
 
     def is_quoted(self) -> bool:
-        """Whether rows begin with a word in quotes."""
+        """Whether all rows begin with a quoted word."""
         return all(map(_QUOTED.match, self.rows))
 
-    def is_parted_by(self, separator: bytes) -> bool:
-        """Whether the first number of every row stands behind `separator`, where we expect a space."""
-        return all(_is_row_parted_by(row, separator) for row in self.rows)
+    def is_separated_by(self, separator: bytes) -> bool:
+        """Whether `separator` precedes the first number of every row, where a space is expected."""
+        return all(_is_row_separated_by(row, separator) for row in self.rows)
 
     def lacks_words(self) -> bool:
-        """Whether rows are numbers alone, and the first of each is no whole number, which may be a word."""
+        """Whether all rows are numbers only, and none begins with an integer, which could be a word."""
         return len(self.rows) >= 3 and all(
             b"." in row.split(b" ")[0] and all(map(DECIMAL.fullmatch, row.split())) for row in self.rows)
 
 
-# What the file is; what to do; whether its first lines say so. The first rule that holds counts.
+# What the file is, what to do, and a test of its first lines. The first rule that holds counts.
 _TEXT_RULES: tuple[tuple[str, str, Callable[[_Sample], bool]], ...] = (
     ("an HTML or XML page", _FETCH, lambda text: not text.starts_with_row and bool(_HTML.match(text.start))),
     ("JSON", _AS_TEXT, lambda text: not text.starts_with_row and bool(_JSON.match(text.start))),
-    ("a file with conflict markers of git", "Resolve the conflict, or check the file out again.",
+    ("a file with git conflict markers", "Resolve the conflict, or check the file out again.",
      _Sample.has_conflict),
-    ("sparse text, with index:value pairs", "Write every value of every row, parted by spaces.", _Sample.is_sparse),
-    ("CSV with quotes", "Write it without quotes, and with spaces in place of commas.", _Sample.is_quoted),
-    ("a table whose columns are parted by tabs", "Replace tabs by spaces.", lambda text: text.is_parted_by(b"\t")),
-    ("a table whose columns are parted by commas", "Replace commas by spaces.",
-     lambda text: text.is_parted_by(b",")),
-    ("a table whose columns are parted by semicolons", "Replace semicolons by spaces.",
-     lambda text: text.is_parted_by(b";")),
-    ("a table of numbers, without words", "Put each row's word in front of it.", _Sample.lacks_words),
+    ("sparse text, with index:value pairs", "Write all values of each row, separated by spaces.", _Sample.is_sparse),
+    ("CSV with quotes", "Remove the quotes and replace the commas with spaces.", _Sample.is_quoted),
+    ("a table with columns separated by tabs", "Replace the tabs with spaces.",
+     lambda text: text.is_separated_by(b"\t")),
+    ("a table with columns separated by commas", "Replace the commas with spaces.",
+     lambda text: text.is_separated_by(b",")),
+    ("a table with columns separated by semicolons", "Replace the semicolons with spaces.",
+     lambda text: text.is_separated_by(b";")),
+    ("a table of numbers, without words", "Put the word of each row in front of its numbers.", _Sample.lacks_words),
 )
 
 
@@ -211,7 +213,7 @@ def _ends_in_number(line: bytes) -> bool:
     return bool(DECIMAL.fullmatch(line.rstrip(b" \r").rpartition(b" ")[2]))
 
 
-def _is_row_parted_by(row: bytes, separator: bytes) -> bool:
+def _is_row_separated_by(row: bytes, separator: bytes) -> bool:
     fields = row.split(separator)
     values = fields[-1].split(b" ")
     return len(fields) > 1 and bool(DECIMAL.fullmatch(values[0])) and all(
@@ -219,20 +221,20 @@ def _is_row_parted_by(row: bytes, separator: bytes) -> bool:
 
 
 def _name_binary(head: bytes) -> tuple[str, str] | None:
-    """Name raw numbers and other bytes that cannot be text, and say what to do; None if it may be text."""
+    """Return what a file of raw numbers or other binary data is, and what to do; None if it may be text."""
     start = head[:4096]
     if not start.strip(b"\0"):
-        return "nothing but NUL bytes", "The file was not written or fetched completely; fetch it again."
+        return "nothing but NUL bytes", INCOMPLETE
     if len(_CONTROL.findall(start)) < max(2, len(start) // 20):
         return None
-    for dtype, what in (("<f8", "raw float64 numbers without words, as GloVe's own .bin files"),
+    for dtype, what in (("<f8", "raw float64 numbers without words, like GloVe's own .bin files"),
                         ("<f4", "raw float32 numbers without words")):
         values = np.frombuffer(start[: len(start) // 8 * 8], dtype=dtype)
         with np.errstate(invalid="ignore"):
             sizes = np.abs(values[values != 0].astype(np.float64))
         if sizes.size >= 4 and np.mean((sizes > 1e-6) & (sizes < 1e3)) > 0.9:
-            return what, "Use the text file that was written with it, which holds the words."
-    return "binary data of no format we know", "Check that this is the file you meant."
+            return what, "Use the text file that belongs to it: it has the words."
+    return "binary data of an unknown format", RIGHT_FILE
 
 
 def _is_word2vec(head: bytes, size: int | None) -> bool:
@@ -253,8 +255,8 @@ def _is_word2vec(head: bytes, size: int | None) -> bool:
 
 
 def _ends_with_rows(body: bytes, *header: bytes) -> bool:
-    """Whether the rows that a header promises end exactly where a small file does."""
-    if any(len(number) >= 20 for number in header):  # no file is so large
+    """Whether the rows that the header states end exactly at the end of a small file."""
+    if any(len(number) >= 20 for number in header):  # no file has this many rows
         return False
     count, dim = map(int, header)
     if count < 1 or dim < 1:

@@ -1,8 +1,8 @@
-"""Text: one word and its numbers a line, as GloVe, word2vec and fastText (.vec) write it.
+"""Text: one word and its numbers per line, as GloVe, word2vec and fastText (.vec) write it.
 
-Work is on bytes. Lines end at a newline, fields are parted by one space (0x20) and by nothing
-else, and the numbers are the last `d` fields: whatever stands before them is the word, spaces
-and all. The first line may be a header, ``rows d``.
+Lines are parsed as bytes. A line ends at a newline, exactly one space (0x20) separates two fields, and the numbers
+are the last `d` fields: everything before them is the word, which may contain spaces. The first line may be a header,
+``rows d``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ import numpy as np
 from embshrink.errors import SourceError, TargetError
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.formats.io.pieces import Pieces
-from embshrink.formats.io.table_builder import MAX_WORD, SHOWN, TableBuilder, check_dim, plural, show
+from embshrink.formats.io.table_builder import (
+    INCOMPLETE,
+    LEAVE_OUT,
+    MAX_WORD,
+    RIGHT_FILE,
+    SHOWN,
+    TRUNCATED,
+    TableBuilder,
+    check_count,
+    check_dim,
+    note_count,
+    plural,
+    show,
+)
 from embshrink.numerics.arrays import MAX_DIM
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
 from embshrink.storage.arrays import BoolArray, ByteArray, FloatArray, IntArray
@@ -35,11 +48,13 @@ HEAD_ROWS = 1000
 BOM = b"\xef\xbb\xbf"
 
 HEADER = re.compile(rb" *([+-]?\d+) +([+-]?\d+) *\r?")
-# What C's strtod takes as decimal; Python's float() takes more.
+# Decimal numbers as C's strtod reads them; Python's float() accepts more.
 DECIMAL = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 NONFINITE = re.compile(rb"[+-]?(?:inf(?:inity)?|nan(?:\([a-z0-9_]*\))?|1\.#(?:inf|ind|qnan|snan)\d*)", re.IGNORECASE)
 
-_SKIP_HINT = "Correct the row, or allow some to be left out with --skip-bad-rows N."
+_SKIP_HINT = "Correct the row, or skip malformed rows with --skip-bad-rows N (skip_bad_rows=N)."
+_CARRIAGE = "Some lines end in a carriage return (CR): convert all line ends to newlines (LF)."
+_CONFLICT = "Resolve the conflict, or check the file out again."
 
 
 def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
@@ -62,7 +77,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
     Raises
     ------
     SourceError
-        Naming line, byte, what was expected and what was found.
+        If the file is malformed; the message states line, byte, what was expected and what was found.
     """
     with Pieces(stream, PIECE, MAX_LINE) as pieces, one_blas_thread():
         warnings: list[str] = []
@@ -74,19 +89,19 @@ def read_rows(
     pieces: Pieces, layout: Layout, options: ReadOptions, stream: Stream, warnings: list[str],
     progress: Progress | None = None, check: Callable[[list[bytes]], None] | None = None,
 ) -> tuple[list[bytes], Matrix]:
-    """Read the rows of a text file from the first on; return words and matrix.
+    """Read the rows of a text file, from the first one on; return words and matrix.
 
     Parameters
     ----------
     pieces : embshrink.formats.io.pieces.Pieces
-        At the first piece.
+        Its first piece is current.
     layout : Layout
     options, stream, progress
         As for `read`.
     warnings : list of str
-        Added to.
+        New warnings are appended.
     check : callable, optional
-        Called with the list of all words, before those that come again are left out.
+        Called with the list of all words, before repeated ones are dropped.
     """
     reader = _Reader(layout, options, stream, warnings)
     used = layout.start
@@ -112,13 +127,13 @@ class Layout:
     Parameters
     ----------
     dim : int
-        Numbers of a row.
+        Numbers in a row.
     promised : int or None
-        How many rows there are by the header; None without a header.
+        Number of rows that the header states; None without a header.
     carriage : bool
-        Lines end in a carriage return and a newline.
+        Whether lines end in a carriage return and a newline.
     start : int
-        Where in the first piece the first row begins.
+        Where the first row begins in the first piece.
     """
 
     dim: int
@@ -128,38 +143,39 @@ class Layout:
 
 
 def _layout(pieces: Pieces, options: ReadOptions, path: str, warnings: list[str]) -> Layout:
-    """Find out the dimension, and whether there is a header, from the first 1,000 rows."""
+    """Determine the dimension, and whether there is a header, from the first 1,000 rows."""
     start = pieces.start
     if pieces.buffer[start : start + 3] == BOM:
         start += 3
-        warnings.append("the UTF-8 byte order mark at the start was left out")
+        warnings.append("skipped the UTF-8 byte order mark at the start of the file; it is not part of a word")
     lines = _first_lines(pieces, start)
     rows = [line for line in lines if line.strip(b" \r")]
     if not rows:
         _too_long(pieces, start, path, 1)
-        raise SourceError("the file holds no rows", path=path, where="line 1", expected="a word and its numbers",
-                          found="nothing", hint="Check that the file was written or fetched completely.")
+        raise SourceError("the file has no rows", path=path, where="line 1", expected="a word and its numbers",
+                          found="empty lines", hint=INCOMPLETE)
     header = _find_header(lines[0], rows, options, path)
     if header is not None:
         promised, dim = header
         carriage = all(row.endswith(b"\r") for row in rows[1:])
         if not re.fullmatch(rb"\d+ \d+\r?", lines[0]):
-            warnings.append("the header has more spaces or signs than it should")
+            warnings.append(f"the header has extra spaces or signs; it is read as {plural(promised, 'row')} of "
+                            f"dimension {dim}")
         return Layout(dim, promised, carriage, start + len(lines[0]) + 1)
     carriage = all(row.endswith(b"\r") for row in rows)
     dim = _common_fields(rows, carriage) - 1
     if dim < 1:
-        hint = "Check that this is the file you meant; embshrink reads words and numbers parted by spaces."
+        hint = f"{RIGHT_FILE} Each line of a text file is a word and its numbers, separated by single spaces."
         if b"\r" in rows[0]:
-            hint = "Its lines may end with a carriage return alone: convert them to newlines first."
-        raise SourceError("there are no numbers behind the word", path=path, where=f"line 1, byte {start}",
+            hint = _CARRIAGE
+        raise SourceError("no numbers follow the word", path=path, where=f"line 1, byte {start}",
                           expected="a word and its numbers", found=show(rows[0]), hint=hint)
     check_dim(dim, path, f"line 1, byte {start}")
     return Layout(dim, None, carriage, start)
 
 
 def _find_header(first: bytes, rows: list[bytes], options: ReadOptions, path: str) -> tuple[int, int] | None:
-    """Return the two numbers of the header, or None if there is none.
+    """Return rows and dimension from the header, or None if there is no header.
 
     Parameters
     ----------
@@ -174,14 +190,15 @@ def _find_header(first: bytes, rows: list[bytes], options: ReadOptions, path: st
     match = HEADER.fullmatch(first) if rows[0] is first and options.header != "no" else None
     if options.header == "yes" and not match:
         raise SourceError("line 1 is not a header", path=path, where="line 1, byte 0",
-                          expected="two whole numbers: rows and dimension", found=show(first),
-                          hint="Leave --header away, or say --header no.")
+                          expected="two integers: rows and dimension", found=show(first),
+                          hint="Remove --header yes (header='yes').")
     if not match:
         return None
     if len(rows) == 1:
         raise SourceError("nothing follows the header", path=path, where="line 1, byte 0", expected="rows",
                           found=show(first),
-                          hint="Fetch the file again; if this is a word and one number, use --header no.")
+                          hint="Download the file again; if this line is a word and one number, use --header no "
+                               "(header='no').")
     return _checked_header(match, rows[1:], options, path)
 
 
@@ -199,14 +216,14 @@ def _first_lines(pieces: Pieces, start: int) -> list[bytes]:
 
 
 def _fields(row: bytes, carriage: bool) -> list[bytes]:
-    """Return the fields of a line; one space at its end, as some tools write, is not a field."""
+    """Return the fields of a line; a space at its end, which some tools write, is not a field."""
     if carriage and row.endswith(b"\r"):
         row = row[:-1]
     return (row[:-1] if row.endswith(b" ") else row).split(b" ")
 
 
 def _common_fields(rows: list[bytes], carriage: bool) -> int:
-    """Return how many fields most lines have; the fewest of the numbers that are as common."""
+    """Return the most common number of fields in a line; the smallest one if several are equally common."""
     counts = Counter(len(_fields(row, carriage)) for row in rows)
     most = max(counts.values())
     return min(count for count, times in counts.items() if times == most)
@@ -215,7 +232,7 @@ def _common_fields(rows: list[bytes], carriage: bool) -> int:
 def _checked_header(
     match: re.Match[bytes], rows: list[bytes], options: ReadOptions, path: str
 ) -> tuple[int, int] | None:
-    """Return the header's two numbers, or None if the line is the first row of a table of one column."""
+    """Return rows and dimension, or None if the line is the first row of a table with one column."""
     carriage = rows[0].endswith(b"\r")
     fields = _fields(rows[0], carriage)
     if all(len(number) < 20 for number in match.groups()):
@@ -228,60 +245,61 @@ def _checked_header(
     if options.header == "auto" and _common_fields(rows, carriage) == 2 and len(fields) == 2:
         return None
     raise SourceError("the header does not fit the rows", path=path, where="line 1, byte 0",
-                      expected=f"rows and dimension, and line 2 has {len(fields) - 1} numbers",
+                      expected=f"the number of rows, and the dimension {len(fields) - 1} of line 2",
                       found=show(match.group().strip()),
-                      hint="Correct the header; if this line is a word and one number, use --header no.")
+                      hint="Correct the header; if this line is a word and one number, use --header no "
+                           "(header='no').")
 
 
 def _too_long(pieces: Pieces, start: int, path: str, line: int) -> None:
-    """Refuse the line that begins at `start` if it is longer than lines may be."""
+    """Refuse the line that begins at `start` if it is too long."""
     if pieces.stop - start > MAX_LINE:
         raise SourceError("the line is too long", path=path, where=f"line {line}, byte {pieces.base + start}",
                           expected=f"at most {MAX_LINE} bytes", found="more",
-                          hint="This is hardly a text file of vectors; check that it is the file you meant.")
+                          hint=f"{RIGHT_FILE} It does not look like a text file of vectors.")
 
 
 # ---------------------------------------------------------------- rows
 
 
 class _BadRow(Exception):
-    """A row that cannot be read, and what to say of it."""
+    """A malformed row, with the parts of its error message."""
 
     def __init__(self, problem: str, hint: str, *, expected: object = None, found: object = None) -> None:
         self.problem, self.hint, self.expected, self.found = problem, hint, expected, found
 
     def error(self, path: str, where: str) -> SourceError:
-        """Return the error for it."""
+        """Return the error for the row."""
         return SourceError(self.problem, path=path, where=where, expected=self.expected, found=self.found,
                            hint=self.hint)
 
 
 def reread(line: bytes, dim: int) -> tuple[bytes, FloatArray]:
-    """Read one row by the full rules, in Python: the kernel leaves to this what is not plainly right.
+    """Parse one row by all rules, in Python; used for rows that the kernel does not recognize as plain.
 
     Parameters
     ----------
     line : bytes
         Without the end of the line.
     dim : int
+        Numbers in a row.
 
     Returns
     -------
     word : bytes
     values : numpy.ndarray, shape (dim,), float32
-        NaN or infinite where the number is, or does not fit.
+        NaN or infinite if the number is, or is too large for float32.
 
     Raises
     ------
     _BadRow
+        If the row has too few fields or a field that is not a number.
     """
     fields = (line[:-1] if line.endswith(b" ") else line).rsplit(b" ", dim)
     if b"\0" in line:
-        raise _BadRow("the row holds NUL bytes", "The file was not written or fetched completely; fetch it again.",
-                      found=show(line))
+        raise _BadRow("the row contains NUL bytes", INCOMPLETE, found=show(line))
     if line.startswith((b"<<<<<<< ", b">>>>>>> ")) or line == b"=======":
-        raise _BadRow("this is a conflict marker of git", "Resolve the conflict, or check the file out again.",
-                      found=show(line))
+        raise _BadRow("this line is a git conflict marker", _CONFLICT, found=show(line))
     if len(fields) <= dim:
         raise _BadRow("the row is too short", _SKIP_HINT, expected=f"a word and {dim} numbers",
                       found=f"{plural(len(fields), 'field')}, the first {show(fields[0])}")
@@ -302,7 +320,7 @@ def _not_a_number(word: bytes, column: int, field: bytes) -> _BadRow:
     if b"," in field:
         hint = "Numbers need a decimal point, not a comma. " + hint
     elif b"\r" in field:
-        hint = "Some or all lines end in a carriage return: convert the file to newlines alone."
+        hint = _CARRIAGE
     return _BadRow(f"number {column + 1} of the word {show(word)} is not a decimal number", hint,
                    expected="a number such as -0.125 or 1e-05", found=show(field))
 
@@ -315,11 +333,11 @@ class _Lines:
     ----------
     pieces : Pieces
     first : int
-        The number of the first line.
+        Number of the first line, from 1 on.
     starts, word_ends, ends : numpy.ndarray, shape (k,), int64
-        Where in the piece each line begins, its word ends, and it ends.
+        Where each line begins in the piece, where its word ends, and where the line ends.
     status : numpy.ndarray, shape (k,), uint8
-        What the kernel noticed: ``ODD``, ``LONG``, ``TRAILING``.
+        Flags of the kernel: ``ODD``, ``LONG``, ``TRAILING``.
     """
 
     pieces: Pieces
@@ -333,11 +351,11 @@ class _Lines:
         return len(self.status)
 
     def where(self, row: int) -> str:
-        """Return the place of a line, for messages."""
+        """Return the place of a line for messages."""
         return f"line {self.first + row}, byte {self.pieces.base + self.starts[row]}"
 
     def line(self, row: int) -> bytes:
-        """Return a line without its end."""
+        """Return a line without its newline."""
         return bytes(self.pieces.buffer[self.starts[row] : self.ends[row]])
 
     def word(self, row: int) -> bytes:
@@ -346,7 +364,7 @@ class _Lines:
 
 
 class _Reader:
-    """Takes pieces of the file and keeps count of lines, faults and oddities."""
+    """Reads pieces of the file, and counts lines, malformed rows and doubtful rows."""
 
     def __init__(self, layout: Layout, options: ReadOptions, stream: Stream, warnings: list[str]) -> None:
         self._dim = layout.dim
@@ -356,9 +374,9 @@ class _Reader:
         self._content_size = stream.content_size
         self._warnings = warnings
         self._table = TableBuilder(layout.dim, options, stream.path, "line")
-        self._line = 1 if layout.promised is None else 2  # the number of the next line
-        self._rows = 0  # lines that are rows, good or bad
-        self._blank: tuple[int, int] | None = None  # line and byte of the first blank line, if no row came after
+        self._line = 1 if layout.promised is None else 2  # number of the next line
+        self._rows = 0  # rows so far, including malformed ones
+        self._blank: tuple[int, int] | None = None  # line and byte of the first blank line, if no row followed
         self._skipped: list[str] = []
         self._long: list[str] = []
         self._trailing = 0
@@ -371,14 +389,14 @@ class _Reader:
         return self._table.words
 
     def take(self, pieces: Pieces, used: int) -> int:
-        """Read all whole lines from ``buffer[used:]`` on; return where the first incomplete one begins."""
+        """Read the complete lines of ``buffer[used:]``; return where the first incomplete line begins."""
         end = self._last_line_end(pieces, used)
         if end > used:
             self._keep(*self._parse(pieces, used, end))
         return end
 
     def _last_line_end(self, pieces: Pieces, used: int) -> int:
-        """Return where the last whole line from `used` on ends; `used` if there is none."""
+        """Return where the last complete line from `used` on ends; `used` if there is none."""
         buffer = pieces.buffer
         end = pieces.stop if pieces.last else buffer.rfind(b"\n", used, pieces.stop) + 1
         if not pieces.last and pieces.stop - max(end, used) > MAX_LINE:
@@ -390,7 +408,7 @@ class _Reader:
         return max(end, used)
 
     def _parse(self, pieces: Pieces, used: int, end: int) -> tuple[FloatArray, _Lines]:
-        """Parse the lines from `used` to `end`, as many as the options ask for, with a kernel on all cores."""
+        """Parse the lines from `used` to `end`, up to the limit of the options, with a kernel on all cores."""
         from embshrink.kernels.text import count_lines, parse_rows
 
         cuts = [used]
@@ -408,7 +426,7 @@ class _Reader:
         lines = _Lines(pieces, self._line, starts, word_ends, ends, np.empty(count, dtype=np.uint8))
 
         def parse(part: int, _: int) -> None:
-            rows = slice(bounds[part], bounds[part + 1])  # cut off at count, where that is less
+            rows = slice(bounds[part], bounds[part + 1])  # ends at count, if that is less
             parse_rows(pieces.data, cuts[part], self._layout.carriage, matrix[rows], starts[rows], word_ends[rows],
                        ends[rows], lines.status[rows])
 
@@ -416,14 +434,14 @@ class _Reader:
         return matrix, lines
 
     def _coming(self, pieces: Pieces, size: int, count: int) -> int:
-        """Return about how many rows come after this piece, judged by the bytes that are there."""
+        """Estimate how many rows follow this piece, from the number of bytes that remain."""
         if self._content_size is None or self.full:
             return 0
         rest = self._content_size - (pieces.base + pieces.stop)
         return max(0, rest * count // size) * 51 // 50
 
     def _keep(self, matrix: FloatArray, lines: _Lines) -> None:
-        """Put the rows that the kernel parsed into the table, after looking at what it found odd."""
+        """Add the rows that the kernel parsed to the table, after parsing odd ones again."""
         from embshrink.kernels.text import LONG, ODD, TRAILING, copy_words
 
         starts, ends, status = lines.starts, lines.ends, lines.status
@@ -436,13 +454,13 @@ class _Reader:
         for row in np.flatnonzero((lengths > MAX_WORD) | (ends - starts > MAX_LINE))[:1].tolist():
             raise SourceError("the row is too long", path=self._path, where=lines.where(row),
                               expected=f"a word of at most {MAX_WORD} bytes in a line of at most {MAX_LINE}",
-                              found=f"{lengths[row]} in {ends[row] - starts[row]}",
-                              hint="Check that this is the file you meant.")
+                              found=f"a word of {lengths[row]} in a line of {ends[row] - starts[row]}",
+                              hint=RIGHT_FILE)
         for row in np.flatnonzero((status & ODD == 0) & (status & LONG != 0)).tolist():
             self._note_long(row, lines)
         joined = np.empty(int(lengths.sum()) + int(np.count_nonzero(keep)), dtype=np.uint8)
         copy_words(lines.pieces.data, starts[keep], lines.word_ends[keep], 10, joined)
-        words = joined.tobytes().split(b"\n")[:-1]  # a word of a text file never holds a newline
+        words = joined.tobytes().split(b"\n")[:-1]  # a word of a text file has no newline
         self._table.add(matrix, keep, words, np.arange(self._line, self._line + len(lines)))
         self._line += len(lines)
 
@@ -465,11 +483,11 @@ class _Reader:
         return rest
 
     def _blank_inside(self, where: str) -> None:
-        self._fault(where, _BadRow("the line is empty, and rows follow it", _SKIP_HINT,
-                                   expected=f"a word and {self._dim} numbers", found="nothing"))
+        self._fault(where, _BadRow("the line is empty, but rows follow it", _SKIP_HINT,
+                                   expected=f"a word and {self._dim} numbers", found="an empty line"))
 
     def _settle(self, row: int, matrix: FloatArray, lines: _Lines, keep: BoolArray) -> None:
-        """Read a row again by the full rules."""
+        """Parse a row again by all rules."""
         where = lines.where(row)
         try:
             word, matrix[row] = reread(lines.line(row), self._dim)
@@ -477,11 +495,11 @@ class _Reader:
             keep[row] = False
             cut = lines.pieces.last and not self._final_newline and row == len(lines) - 1
             if cut and self._options.allow_truncated:
-                self._warnings.append(f"the last row is cut off and was left out ({where})")
+                self._warnings.append(f"dropped the last row, which is incomplete ({where})")
                 return
             if cut and bad.hint is _SKIP_HINT:
-                bad.hint = ("The file ends inside this row: fetch it again, or use --allow-truncated "
-                            "to leave the row out.")
+                bad.hint = ("The file ends in this row: download it again, or drop the row with --allow-truncated "
+                            "(allow_truncated=True).")
             self._fault(where, bad)
             return
         lines.word_ends[row] = lines.starts[row] + len(word)
@@ -493,66 +511,64 @@ class _Reader:
     def _note_long(self, row: int, lines: _Lines) -> None:
         where, word = lines.where(row), lines.word(row)
         if self._options.strict:
-            raise SourceError("the row looks one number too long", path=self._path, where=where,
+            raise SourceError("the row may have one number too many", path=self._path, where=where,
                               expected=f"a word and {self._dim} numbers", found=f"the word {show(word)}",
-                              hint="Correct the row; without --strict it is a word that holds a space.")
+                              hint="Correct the row; without --strict (strict=True) the word may contain a space.")
         self._long.append(f"{where}: {show(word)}")
 
     def _fault(self, where: str, bad: _BadRow) -> None:
-        """Leave a bad row out, or refuse the file, as the options say."""
+        """Skip a malformed row, or refuse the file, as the options say."""
         if len(self._skipped) >= self._options.skip_bad_rows:
             raise bad.error(self._path, where)
         self._skipped.append(f"{where}: {bad.problem}")
 
     def finish(self, at_end: bool) -> tuple[list[bytes], Matrix]:
-        """Check the counts; return words and matrix."""
+        """Check the number of rows, append warnings; return words and matrix."""
         warnings, options = self._warnings, self._options
         if not self.full:
             self._check_counts(self._layout.promised)
+            check_count(self._rows, options, self._path, f"line {self._line - 1}")
         if self._blank and at_end:
             count = self._line - self._blank[0]
-            warnings.append(f"{plural(count, 'empty line')} at the end left out")
+            warnings.append(f"ignored {plural(count, 'empty line')} at the end of the file")
         if not self._final_newline:
-            warnings.append("the last line has no newline: if the file is cut short, its last number may be too")
+            warnings.append("the last line has no newline; if the file is truncated, the last number may be wrong")
         if 0 < self._trailing < self._rows:
-            warnings.append(f"{plural(self._trailing, 'row')} of {self._rows} end with a space")
-        for noted, noun, text in (
-            (self._skipped, "bad row", "left out"),
-            (self._long, "row", "may be a number too long, for the word holds a space and ends in a number"),
+            warnings.append(f"ignored a space at the end of {self._trailing} of {self._rows} rows")
+        for noted, text in (
+            (self._skipped, f"skipped {plural(len(self._skipped), 'malformed row')}"),
+            (self._long, f"{plural(len(self._long), 'row')} may have one number too many, because the word contains "
+                         "a space and ends in a number"),
         ):
             if noted:
                 more = "; ..." if len(noted) > SHOWN else ""
-                warnings.append(f"{plural(len(noted), noun)} {text} ({'; '.join(noted[:SHOWN])}{more})")
-        if options.expect_rows is not None and not self.full and options.expect_rows != self._rows:
-            raise SourceError("the number of rows is not the expected one", path=self._path,
-                              where=f"line {self._line - 1}", expected=options.expect_rows, found=self._rows,
-                              hint="The file may be cut short: fetch it again.")
+                warnings.append(f"{text} ({'; '.join(noted[:SHOWN])}{more})")
         return self._table.finish(warnings)
 
     def _check_counts(self, promised: int | None) -> None:
         if promised is None or promised == self._rows:
             return
         if self._rows < promised and not self._options.allow_truncated:
-            raise SourceError("there are fewer rows than the header says", path=self._path,
-                              where=f"line {self._line - 1}", expected=f"{promised} rows", found=self._rows,
-                              hint="The file is cut short: fetch it again, or use --allow-truncated.")
-        self._warnings.append(f"the header says {plural(promised, 'row')} and there are {self._rows}")
+            raise SourceError("the file has fewer rows than its header states", path=self._path,
+                              where=f"line {self._line - 1}", expected=plural(promised, "row"), found=self._rows,
+                              hint=TRUNCATED)
+        self._warnings.append(note_count(promised, self._rows))
 
 
 # ---------------------------------------------------------------- writing
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write GloVe's text: no header. See `embshrink.formats.write_vectors`."""
+    """Write GloVe's text format, without a header. See `embshrink.formats.write_vectors`."""
     spaces = Counter(word.count(b" ") for word in outgoing.words.raw[:HEAD_ROWS])
     if min(count for count, times in spaces.items() if times == max(spaces.values())):
-        raise TargetError("most of the first words hold spaces: without a header nobody can tell them from numbers",
-                          hint="Write word2vec-text, which has a header.")
+        raise TargetError("most of the first words contain spaces, and a file without a header cannot store them",
+                          hint="Choose the format word2vec-text, which has a header.")
     _write_rows(file, outgoing)
 
 
 def write_with_header(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write word2vec's text: a header, then as `write`. See `embshrink.formats.write_vectors`."""
+    """Write word2vec's text format: a header, then rows as `write`. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
     _write_rows(file, outgoing)
 
@@ -564,8 +580,8 @@ def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
         lines = []
         for word, fields in zip(raw[row : row + len(block)], numbers.tolist()):
             if b"\n" in word:
-                raise TargetError(f"the word {show(word)} holds a newline, which a text file cannot hold",
-                                  hint="Write word2vec, the binary format, or leave the word out.")
+                raise TargetError(f"the word {show(word)} contains a newline, which a text file cannot store",
+                                  hint=LEAVE_OUT)
             lines.append(b"%s %s\n" % (word, b" ".join(fields)))
         file.write(b"".join(lines))
         row += len(block)

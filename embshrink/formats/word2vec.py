@@ -1,6 +1,6 @@
 """word2vec's binary format: a header line ``rows d``, then the rows.
 
-A row is a word, a space, d float32 in little-endian order and, as some tools write it, a newline.
+A row is a word, a space, d little-endian float32 numbers and, from some tools, a newline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ import numpy as np
 from embshrink.errors import SourceError, TargetError
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.formats.io.pieces import Pieces
-from embshrink.formats.io.table_builder import MAX_WORD, TableBuilder, check_dim, plural, show
+from embshrink.formats.io.table_builder import (
+    LEAVE_OUT,
+    MAX_WORD,
+    TRUNCATED,
+    TableBuilder,
+    check_count,
+    check_dim,
+    note_count,
+    plural,
+    show,
+)
 from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
 from embshrink.storage.arrays import FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix
@@ -27,8 +37,10 @@ PIECE = 4 << 20  # holds the first two rows, whatever their words and dimension
 HEADER = re.compile(rb"[ \t]*([+-]?\d+)[ \t]+([+-]?\d+)[ \t]*\r?\n")
 HEADER_UNENDED = re.compile(rb"\d+ \d+[^\d\r\n \t]")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_CUT_SHORT = "The file is cut short or its header is wrong: fetch it again, or use --allow-truncated."
-_WRONG_HEADER = "The header, or the kind of numbers, is not what the rows hold; fetch the file again."
+_WRONG_HEADER = "The header or the number type does not match the rows: download the file again."
+_NOT_WORD2VEC = "Check that this is a word2vec binary file."
+_LEADING_NEWLINE = ("If words begin with a newline, use --row-newline no (row_newline='no'); otherwise the file is "
+                    "damaged: download it again.")
 
 FloatingArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 
@@ -52,7 +64,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
     Raises
     ------
     SourceError
-        Naming byte, what was expected and what was found.
+        If the file is malformed; the message states the byte, what was expected and what was found.
     """
     reader = _Reader(stream, options)
     with Pieces(stream, PIECE, MAX_WORD + 4 * reader.dim + 2) as pieces:
@@ -74,24 +86,23 @@ def read_header(stream: Stream) -> tuple[int, int, int]:
     Raises
     ------
     SourceError
-        If there is none, or its numbers are not possible.
+        If there is no header, or a number in it is out of range.
     """
     match = HEADER.match(stream.head[:256])
     if not match:
         problem = "the header line has no newline" if HEADER_UNENDED.match(stream.head) else "there is no header line"
-        raise SourceError(problem, path=stream.path, where="byte 0", expected="two whole numbers and a newline",
-                          found=show(stream.head[:24]), hint="Check that this is a word2vec binary file.")
+        raise SourceError(problem, path=stream.path, where="byte 0", expected="two integers and a newline",
+                          found=show(stream.head[:24]), hint=_NOT_WORD2VEC)
     count, dim = match.groups()
     if len(count) > 19 or len(dim) > 19 or int(count) < 1:
-        raise SourceError("the number of rows is not possible", path=stream.path, where="byte 0",
-                          expected="1 or more", found=show(match.group().strip()),
-                          hint="Check that this is a word2vec binary file.")
+        raise SourceError("the number of rows is out of range", path=stream.path, where="byte 0",
+                          expected="1 or more", found=show(match.group().strip()), hint=_NOT_WORD2VEC)
     check_dim(int(dim), stream.path, "byte 0")
     return int(count), int(dim), match.end()
 
 
 class _Reader:
-    """Takes pieces of the file and checks that its rows are where the header says."""
+    """Reads pieces of the file and checks that the rows agree with the header."""
 
     def __init__(self, stream: Stream, options: ReadOptions) -> None:
         self._stream = stream
@@ -101,12 +112,12 @@ class _Reader:
         self._width = 4 * self.dim
         self._rows = 0
         self._newline = False  # whether one follows each row; see decide_newline
-        self.full = False  # as many rows as the options ask for
-        self.stopped: int | None = None  # why no further row could be found, as the kernel says
+        self.full = False  # the limit of the options is reached
+        self.stopped: int | None = None  # the kernel's reason why no further row was found
         least = self.header_size + self.promised * (self._width + 1)
         size = stream.content_size
         if size is not None and least > size and not options.allow_truncated:
-            raise self._error("the file is too small for its header", 0, _CUT_SHORT,
+            raise self._error("the file is too small for its header", 0, TRUNCATED,
                               expected=f"at least {least} bytes for {self.promised} rows of {self.dim} numbers",
                               found=size)
         self._table = TableBuilder(self.dim, options, stream.path, "byte")
@@ -118,7 +129,7 @@ class _Reader:
                            hint=_diagnosis(self._stream.head, self.header_size, self.dim) or hint)
 
     def decide_newline(self, pieces: Pieces, start: int) -> None:
-        """Find out from rows 1 and 2 whether a newline follows each row."""
+        """Determine from rows 1 and 2 whether a newline follows each row."""
         if self._options.row_newline != "auto":
             self._newline = self._options.row_newline == "yes"
             return
@@ -128,17 +139,16 @@ class _Reader:
             return
         second = self._row_end(pieces, first + self._newline)
         if second is not None and self._newline != (pieces.buffer[second] == 10):
-            raise self._error("rows 1 and 2 do not agree on whether a newline follows a row", pieces.base + second,
-                              "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
+            raise self._error("a newline follows only one of rows 1 and 2", pieces.base + second, _LEADING_NEWLINE)
 
     def _row_end(self, pieces: Pieces, start: int) -> int | None:
-        """Return where the numbers of the row at `start` end, or None if nothing comes behind them."""
+        """Return where the numbers of the row at `start` end, or None if nothing follows them."""
         space = pieces.buffer.find(b" ", start, min(pieces.stop, start + MAX_WORD + 1))
         end = space + 1 + self._width
         return end if space >= 0 and end < pieces.stop else None
 
     def take(self, pieces: Pieces, used: int) -> int:
-        """Read all whole rows from ``buffer[used:]`` on; return where the first incomplete one begins."""
+        """Read the complete rows of ``buffer[used:]``; return where the first incomplete row begins."""
         from embshrink.kernels.word2vec import INCOMPLETE, read_rows
 
         most = (pieces.stop - used) // (self._width + 1) + 1
@@ -155,7 +165,7 @@ class _Reader:
         block = block[:count]
         if sys.byteorder == "big":
             block.byteswap(inplace=True)
-        words = joined[:written].tobytes().split(b" ")[:-1]  # a word of this format never holds a space
+        words = joined[:written].tobytes().split(b" ")[:-1]  # a word of this format has no space
         if not self._rows:
             self._check_byte_order(block[:1000], pieces.base + used)
         self._keep(block, words, starts[:count] + pieces.base)
@@ -164,7 +174,7 @@ class _Reader:
         return int(end)
 
     def _keep(self, block: FloatArray, words: list[bytes], places: IntArray) -> None:
-        """Put rows into the table, but for those that are not finite and to be left out."""
+        """Add rows to the table, without those that are not finite if the options drop them."""
         keep = np.ones(len(block), dtype=bool)
         if first_nonfinite(block) >= 0:
             rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
@@ -174,7 +184,7 @@ class _Reader:
         self._table.add(block, keep, words, places)
 
     def _coming(self, pieces: Pieces) -> int:
-        """Return how many rows may come after this piece, judged by the bytes that are there."""
+        """Return how many rows may follow this piece, from the number of bytes that remain."""
         if self._stream.content_size is None:
             return 0
         rest = self._stream.content_size - (pieces.base + pieces.stop)
@@ -184,64 +194,60 @@ class _Reader:
         share, swapped = _plausible(block), _plausible(block.byteswap())
         if share is not None and swapped is not None and share < 0.4 and swapped > 0.95:
             raise SourceError("the numbers are big-endian", path=self._stream.path, where=f"byte {byte}",
-                              expected="little-endian float32", found="numbers that make sense the other way round",
-                              hint="Write the file anew on a little-endian machine, or as text.")
+                              expected="little-endian float32", found="plausible numbers only in big-endian order",
+                              hint="Write the file again in little-endian order, or as text.")
 
     def finish(self, pieces: Pieces, used: int) -> tuple[list[bytes], Matrix]:
         """Check that the rows end where the file does; return words and matrix."""
         byte, rest = pieces.base + used, bytes(pieces.buffer[used : pieces.stop])
         if not self.full:
             self._check_end(byte, rest, pieces.last)
-        expected = self._options.expect_rows
-        if expected is not None and not self.full and expected != self._rows:
-            raise SourceError("the number of rows is not the expected one", path=self._stream.path,
-                              where=f"byte {byte}", expected=expected, found=self._rows,
-                              hint="The file may be cut short: fetch it again.")
+            check_count(self._rows, self._options, self._stream.path, f"byte {byte}")
         return self._table.finish(self.warnings)
 
     def _check_end(self, byte: int, rest: bytes, at_end: bool) -> None:
-        """Check that there are as many rows as the header says, and nothing behind them."""
+        """Check that the number of rows is that of the header, and that nothing follows them."""
         extra = self._rows - self.promised
         if extra < 0:
             self._check_missing(byte, rest)
         elif extra > 0:
             added = self._table.words[len(self._table.words) - extra :]
             if rest.strip(b"\n") or not at_end or not all(map(_is_sane, added)):
-                raise self._error("more follows than the rows of the header, and it is not rows", byte, _WRONG_HEADER,
-                                  expected=f"the end of the file after {self.promised} rows",
-                                  found=f"{extra} more that look like rows, and then others")
-            self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}")
+                raise self._error("the data after the last row of the header are not rows", byte, _WRONG_HEADER,
+                                  expected=f"the end of the file after {plural(self.promised, 'row')}",
+                                  found=f"{plural(extra, 'possible row')}, then other bytes")
+            self.warnings.append(note_count(self.promised, self._rows))
         elif rest == b"\n" and at_end:
             return
         elif len(rest) == 1 and at_end:
-            self.warnings.append("1 byte after the last row was ignored")
+            self.warnings.append("ignored 1 byte after the last row")
         elif rest:
             raise self._error("bytes follow the last row", byte, _WRONG_HEADER,
-                              expected=f"the end of the file after {self.promised} rows",
-                              found=f"{len(rest)} bytes" + ("" if at_end else " and more"))
+                              expected=f"the end of the file after {plural(self.promised, 'row')}",
+                              found=f"{len(rest)} bytes" + ("" if at_end else " or more"))
 
     def _check_missing(self, byte: int, rest: bytes) -> None:
-        """Refuse a file with fewer rows than its header says, unless the options allow that it ends early."""
+        """Refuse a file with fewer rows than its header states, unless the options accept a truncated file."""
         from embshrink.kernels import word2vec as kernels
 
         row = f"row {self._rows + 1}"
         if self.stopped == kernels.LONG_WORD:
-            raise self._error(f"the word of {row} never ends", byte, _WRONG_HEADER,
+            raise self._error(f"no space ends the word of {row}", byte, _WRONG_HEADER,
                               expected=f"a space within {MAX_WORD} bytes", found=show(rest[:24]))
         if self.stopped == kernels.NO_NEWLINE:
-            raise self._error(f"no newline follows {row}, as one followed the rows before", byte, _WRONG_HEADER,
-                              expected="a newline behind its numbers", found="another byte")
+            raise self._error(f"no newline follows {row}, unlike the rows before it", byte, _WRONG_HEADER,
+                              expected="a newline after its numbers", found="another byte")
         if self.stopped == kernels.NEWLINE_IN_WORD:
-            raise self._error(f"the word of {row} begins with a newline, unlike those before", byte,
-                              "If words begin with newlines, say --row-newline no; if not, the file is damaged.")
+            raise self._error(f"the word of {row} begins with a newline, unlike the words before it", byte,
+                              _LEADING_NEWLINE)
         if not self._options.allow_truncated:
-            raise self._error(f"the file ends in {row}", byte, _CUT_SHORT, expected=f"{self.promised} rows",
-                              found=f"{self._rows} and {plural(len(rest), 'byte')}")
-        self.warnings.append(f"the header says {plural(self.promised, 'row')} and there are {self._rows}"
-                             + (f"; {plural(len(rest), 'byte')} of a row cut off left out" if rest else ""))
+            raise self._error(f"the file ends in {row}", byte, TRUNCATED, expected=plural(self.promised, "row"),
+                              found=f"{plural(self._rows, 'row')} and {plural(len(rest), 'byte')}")
+        self.warnings.append(note_count(self.promised, self._rows)
+                             + (f"; dropped {plural(len(rest), 'byte')} of an incomplete row" if rest else ""))
 
 
-# ---------------------------------------------------------------- what else it may be
+# ---------------------------------------------------------------- diagnosis of malformed files
 
 
 def _is_sane(word: bytes) -> bool:
@@ -249,7 +255,7 @@ def _is_sane(word: bytes) -> bool:
 
 
 def _plausible(values: FloatingArray) -> float | None:
-    """Return the share of the numbers that are as large as those of word vectors, or None for too few to tell."""
+    """Return the share of numbers whose size is plausible for word vectors, or None if there are too few to tell."""
     with np.errstate(invalid="ignore"):
         sizes = np.abs(values[values != 0].astype(np.float64))
     if sizes.size < 16:
@@ -258,18 +264,18 @@ def _plausible(values: FloatingArray) -> float | None:
 
 
 def _diagnosis(head: bytes, start: int, dim: int) -> str | None:
-    """Return a sentence on what numbers or what dimension the rows look like, if other than the header says."""
+    """Return a hint on the number type or dimension of the rows, if they differ from the header; else None."""
     for kind, dtype, length in (("float64", "<f8", dim), ("float16", "<f2", dim), ("float32", "<f4", dim - 1),
                                 ("float32", "<f4", dim + 1)):
         words, values = _walk(head, start, np.dtype(dtype), length)
         if len(words) >= 3 and all(map(_is_sane, words)) and (_plausible(values) or 0) > 0.9:
-            return (f"The rows look like {length} numbers of {kind} each: write the file anew with float32 "
-                    "and a header that fits.")
+            return (f"The rows look like {length} numbers of {kind} each: write the file again as float32, "
+                    "with a header that matches.")
     return None
 
 
 def _walk(head: bytes, start: int, dtype: np.dtype[np.floating], dim: int) -> tuple[list[bytes], FloatingArray]:
-    """Return the first words and vectors, if vectors were `dim` numbers of `dtype`."""
+    """Return the first words and vectors, read as `dim` numbers of `dtype` each."""
     words: list[bytes] = []
     vectors: list[FloatingArray] = []
     if 1 <= dim <= MAX_DIM:
@@ -289,7 +295,7 @@ def _walk(head: bytes, start: int, dtype: np.dtype[np.floating], dim: int) -> tu
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write the binary format, a newline after each row. See `embshrink.formats.write_vectors`."""
+    """Write the binary format, with a newline after each row. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
     row, width, raw = 0, 4 * outgoing.dim, outgoing.words.raw
     for block in outgoing.blocks:
@@ -297,9 +303,8 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
         rows = []
         for i, word in enumerate(raw[row : row + len(block)]):
             if b" " in word or word.startswith(b"\n"):
-                raise TargetError(f"the word {show(word)} holds a space or begins with a newline, which the word2vec "
-                                  "binary format cannot hold",
-                                  hint="Write word2vec-text, or leave the word out.")
+                raise TargetError(f"the word {show(word)} contains a space or begins with a newline, which the "
+                                  "word2vec binary format cannot store", hint=LEAVE_OUT)
             rows.append(b"%s %s\n" % (word, numbers[i * width : (i + 1) * width]))
         file.write(b"".join(rows))
         row += len(block)

@@ -1,4 +1,4 @@
-"""A fastText model in memory: its words, its input matrix, and the vectors they make."""
+"""A fastText model in memory: words, input matrix, and the vectors computed from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 
 from embshrink.formats.base import Pruned, ReadOptions, ReadTable
-from embshrink.formats.io.table_builder import finish_words, plural, show
+from embshrink.formats.io.table_builder import finish_words, note_ngrams, plural, show
 from embshrink.numerics.parallel import map_blocks
 from embshrink.storage.arrays import ByteArray, FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix, Rows, Spool
@@ -26,31 +26,31 @@ DECODED = 1 << 22  # numbers decoded at a time
 
 @dataclass
 class FastTextModel:
-    """A model's words and what their vectors are made of; a `embshrink.formats.base.Model`.
+    """The words of a model and its input matrix; a `embshrink.formats.base.Model`.
 
     Parameters
     ----------
     version : int
         11 or 12; 0 for a model without magic.
     args : dict of str to number
-        The arguments it was trained with, by fastText's names.
+        Training arguments, by fastText's names.
     words : Words
         n words, the most frequent first.
     counts : numpy.ndarray, shape (n,), int64
-        How often each word was seen.
+        Count of each word in the training text.
     places : numpy.ndarray, shape (n,), int64
-        The byte at which each word stands.
+        Byte offset of each word.
     labels : list of bytes
     minn, maxn, bucket : int
         As for `embshrink.vocabulary.ngram_hashing.bucket_ids`.
     pruned : tuple of numpy.ndarray, shape (k,), int64; or None
-        Buckets that were kept, ascending, and the row of each. None if all were.
+        The buckets that were kept, ascending, and the row of each; None if all were kept.
     table : InputMatrix
         The input matrix.
     cut : bool
-        The output matrix is incomplete.
+        Whether the output matrix is incomplete.
     spool : embshrink.storage.disk_rows.Spool, optional
-        Where vectors go that are too many for memory.
+        Keeps vectors on disk that are too large for memory.
     """
 
     version: int
@@ -67,11 +67,11 @@ class FastTextModel:
     cut: bool
     spool: Spool | None = None
 
-    codes = None  # a word's vector is a mean of rows, so the codes of its own row do not give it
+    codes = None  # a word's vector is the mean of several rows, so that it has no codes
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimension of the vectors."""
         return int(self.args["dim"])
 
     @property
@@ -81,11 +81,11 @@ class FastTextModel:
 
     @property
     def has_ngrams(self) -> bool:
-        """Whether there are n-grams to make vectors of unseen words from."""
+        """Whether there are n-grams, from which OOV words get vectors."""
         return bool(self.maxn and self.bucket and (self.pruned is None or len(self.pruned[0])))
 
     def rows(self, ids: IntArray) -> FloatArray:
-        """Return rows of the input matrix, shape (k, d), float32: first come words, then n-grams."""
+        """Return rows of the input matrix by number, shape (k, d), float32; the rows of words come first."""
         return self.table.rows(np.asarray(ids, dtype=np.int64))
 
     def vector(self, word: str | bytes) -> FloatArray:
@@ -94,7 +94,7 @@ class FastTextModel:
         Raises
         ------
         KeyError
-            If it is none of the model's words and has none of its n-grams.
+            If the word is not in the vocabulary and no n-gram of it has a row.
         """
         index = self.words.find(word)
         buckets = np.array(bucket_ids(to_bytes(word), self.minn, self.maxn, self.bucket), dtype=np.int64)
@@ -105,23 +105,23 @@ class FastTextModel:
             raise KeyError(word)
         vector = np.zeros(self.dim, dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            for row in ids:  # one by one, for memory and for the order of summation
+            for row in ids:  # one by one, to save memory and for fastText's order of summation
                 vector += self.table.rows(np.array([row]))[0]
             return np.asarray(vector * np.float32(1 / len(ids)))
 
     def finished_words(
         self, options: ReadOptions, path: str, progress: Progress | None = None, *, ngrams_kept: bool = False
     ) -> ReadTable:
-        """Return words, finished vectors and warnings, using up the model's own matrix; as `Model.finished_words`."""
+        """Return words, vectors and warnings, and overwrite the model's matrix; as `Model.finished_words`."""
         warnings = []
         if self.labels:
-            warnings.append(f"{plural(len(self.labels), 'label')} left out: {show(self.labels[0])}"
-                            + (", ..." if len(self.labels) > 1 else ""))
+            more = ", ..." if len(self.labels) > 1 else ""
+            warnings.append(f"dropped {plural(len(self.labels), 'label')} of the classifier, which are not words: "
+                            f"{show(self.labels[0])}{more}")
         if self.has_ngrams and not ngrams_kept:
-            warnings.append("the model's n-grams, from which it makes vectors for unseen words, are not kept: "
-                            "its own words keep their vectors")
+            warnings.append(note_ngrams(self.bucket if self.pruned is None else len(self.pruned[0])))
         if self.cut:
-            warnings.append("the file ends in the output matrix, which word vectors do not need")
+            warnings.append("the file ends in the output matrix; word vectors do not depend on it")
         return finish_words(self.words.raw, self.places,
                             lambda count: self.word_vectors(count, overwrite=True, progress=progress), options, path,
                             warnings)
@@ -134,10 +134,9 @@ class FastTextModel:
         Parameters
         ----------
         limit : int, optional
-            Of the first so many words only.
+            Only of the first `limit` words.
         overwrite : bool
-            Save memory by using up the model's own matrix, if that is in memory; the model is of
-            no use afterwards.
+            Save memory: overwrite the model's matrix, if it is in memory. The model cannot be used afterwards.
         progress : callable, optional
             Called as ``progress("average", done, total)``, in words.
 
@@ -156,9 +155,9 @@ class FastTextModel:
         return out
 
     def _average(self, words: list[bytes], out: Matrix, in_place: bool, progress: Progress | None) -> None:
-        """Write the vectors of words to `out`, a block at a time; `in_place` their own rows are there already."""
+        """Write the vectors of words to `out`, in blocks; with `in_place`, `out` already has the words' own rows."""
         n = len(words)
-        most = np.fromiter(map(len, words), dtype=np.int64, count=n)  # n-grams a word may have, and itself
+        most = np.fromiter(map(len, words), dtype=np.int64, count=n)  # bound of a word's n-grams and itself
         most = np.cumsum((most + 2) * self.maxn + 1)
         bounds = np.searchsorted(most, np.arange(BLOCK, most[-1], BLOCK), side="right")
         bounds = np.unique(np.concatenate([[0], bounds, [n]])).tolist()
@@ -186,7 +185,7 @@ class FastTextModel:
         map_blocks(average, len(bounds) - 1, 1, on_done)
 
     def _ngram_rows(self, buckets: BucketArray, ends: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the rows of buckets, without those that were pruned, and where each word's part of them ends."""
+        """Return the rows of the buckets that were not pruned, and where each word's part of them ends."""
         if self.pruned is None:
             return buckets.astype(np.int64) + len(self.words), ends
         kept, rows = self.pruned
@@ -199,20 +198,20 @@ class FastTextModel:
 
 
 class InputMatrix(Protocol):
-    """The rows of words, then those of n-grams."""
+    """The rows of words, then the rows of n-grams."""
 
     def rows(self, ids: IntArray, /) -> FloatArray:
-        """Return rows, shape (k, d), float32."""
+        """Return rows by number, shape (k, d), float32."""
 
     def copy(self, start: int, stop: int, out: FloatArray) -> None:
-        """Write the rows `start` to `stop` to `out`."""
+        """Copy the rows `start` to `stop` - 1 to `out`."""
 
     def add(self, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
-        """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
+        """Add sums of rows to the rows of `out`; as `embshrink.kernels.subwords.add_rows`."""
 
 
 class Dense:
-    """A matrix of float32, mapped or in memory.
+    """A matrix of float32, memory-mapped or in memory.
 
     Parameters
     ----------
@@ -221,7 +220,7 @@ class Dense:
     Attributes
     ----------
     in_memory : bool
-        It is not mapped, and owns its memory.
+        Whether the array owns its memory and is not mapped.
     """
 
     def __init__(self, array: FloatArray) -> None:
@@ -229,15 +228,15 @@ class Dense:
         self.in_memory = array.flags.owndata
 
     def rows(self, ids: IntArray) -> FloatArray:
-        """Return rows, shape (k, d), float32."""
+        """Return rows by number, shape (k, d), float32."""
         return np.asarray(self.array[ids])
 
     def copy(self, start: int, stop: int, out: FloatArray) -> None:
-        """Write the rows `start` to `stop` to `out`."""
+        """Copy the rows `start` to `stop` - 1 to `out`."""
         out[:] = self.array[start:stop]
 
     def add(self, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
-        """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
+        """Add sums of rows to the rows of `out`; as `embshrink.kernels.subwords.add_rows`."""
         from embshrink.kernels.subwords import add_rows
 
         add_rows(self.array, ids, ends, out)
@@ -255,20 +254,20 @@ class OnDisk:
         self.array = array
 
     def rows(self, ids: IntArray) -> FloatArray:
-        """Return rows, shape (k, d), float32."""
+        """Return rows by number, shape (k, d), float32."""
         return self.array[ids]
 
     def copy(self, start: int, stop: int, out: FloatArray) -> None:
-        """Write the rows `start` to `stop` to `out`."""
+        """Copy the rows `start` to `stop` - 1 to `out`."""
         out[:] = self.array[start:stop]
 
     def add(self, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
-        """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
+        """Add sums of rows to the rows of `out`; as `embshrink.kernels.subwords.add_rows`."""
         _add_in_parts(self, ids, ends, out)
 
 
 class Quantized:
-    """A matrix as product quantization codes, and maybe the rows' lengths as codes.
+    """A matrix as product quantization codes; the norms of the rows may be codes of their own quantizer.
 
     Parameters
     ----------
@@ -277,7 +276,7 @@ class Quantized:
         One for each subspace; the last may have fewer columns.
     norm_codes : numpy.ndarray, shape (m,), uint8, or None
     norms : numpy.ndarray, shape (256,), float32, or None
-        Both or neither.
+        Codes and centroids of the norms; both or neither are None.
     """
 
     def __init__(
@@ -290,7 +289,7 @@ class Quantized:
         self._dim = sum(book.shape[1] for book in codebooks)
 
     def rows(self, ids: IntArray) -> FloatArray:
-        """Return rows, shape (k, d), float32."""
+        """Return rows by number, shape (k, d), float32."""
         return self._decode(ids)
 
     def _decode(self, ids: IntArray | slice) -> FloatArray:
@@ -306,19 +305,19 @@ class Quantized:
         return out
 
     def copy(self, start: int, stop: int, out: FloatArray) -> None:
-        """Write the rows `start` to `stop` to `out`."""
+        """Copy the rows `start` to `stop` - 1 to `out`."""
         step = max(1, DECODED // self._dim)
         for first in range(start, stop, step):
             last = min(first + step, stop)
             out[first - start : last - start] = self._decode(slice(first, last))
 
     def add(self, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
-        """Add rows to those of `out`, as `embshrink.kernels.subwords.add_rows`."""
+        """Add sums of rows to the rows of `out`; as `embshrink.kernels.subwords.add_rows`."""
         _add_in_parts(self, ids, ends, out)
 
 
 def _add_in_parts(table: InputMatrix, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
-    """Add rows of a table that has no array of them, some thousand at a time, each taken from it once."""
+    """Add rows of a table that is no array: take some thousand distinct rows at a time, each once."""
     from embshrink.kernels.subwords import add_rows
 
     step = max(1, DECODED // out.shape[1])

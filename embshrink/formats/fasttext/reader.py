@@ -32,7 +32,7 @@ def is_model(head: bytes) -> bool:
 
 
 def _is_old_model(head: bytes) -> bool:
-    """Whether `head` is of the first layout, which had no magic number, by what its 12 arguments can be."""
+    """Whether `head` is a model of 2016, which has no magic number: its 12 arguments must be in range."""
     if len(head) < 80:
         return False
     dim, ws, _, _, _, _, loss, model, bucket, minn, maxn, _ = struct.unpack_from("<12i", head)
@@ -42,21 +42,20 @@ def _is_old_model(head: bytes) -> bool:
 
 
 def read(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> ReadTable:
-    """Read the vectors of a model's own words; as `embshrink.formats.text.read`.
+    """Read the vectors of a model's words; as `embshrink.formats.text.read`.
 
-    A model from a file by path is mapped; one that is compressed, or comes through a pipe, is held
-    in memory, its n-grams too.
+    An uncompressed file that is given by its path is memory-mapped; otherwise the whole model is read into memory.
     """
     return load_model(stream, options, progress).finished_words(options, stream.path, progress)
 
 
 def load_model(stream: Stream, options: ReadOptions, progress: Progress | None = None) -> FastTextModel:
-    """Read a model, to have its n-grams too.
+    """Read a model with its n-grams.
 
     Parameters
     ----------
     stream : embshrink.formats.io.stream.Stream
-        Mapped, if it is a file opened by path that is not compressed.
+        Memory-mapped if it is an uncompressed file opened by path.
     options : ReadOptions
         ``allow_truncated`` and ``spool`` are used.
     progress : callable, optional
@@ -69,7 +68,7 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
     Raises
     ------
     SourceError
-        If it is no intact model: naming the byte, what was expected and found.
+        If it is not a model, or is damaged; the message states the byte, what was expected and what was found.
     """
     cursor = Cursor(stream, progress, "fastText model")
     version, args = _read_args(cursor)
@@ -80,10 +79,10 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
     words, entries, places = _read_entries(cursor, nwords, nlabels)
     rows = nwords + (bucket if kept < 0 else kept)
     pruned = None if kept < 0 else _read_pruned(cursor, kept, bucket)
-    quantized = version > 0 and cursor.flag("whether the model is quantized")
+    quantized = version > 0 and cursor.flag("the quantization flag of the model")
     if pruned and not quantized:
-        raise cursor.error("n-grams are pruned and the matrix is not quantized, which fastText's early .ftz files "
-                           "did wrongly", cursor.offset - 1, "Fetch the model anew from where it was published.")
+        raise cursor.error("n-grams are pruned but the matrix is not quantized, a fault of early .ftz files",
+                           cursor.offset - 1, "Download a newer file of the model from its publisher.")
     table: InputMatrix
     if quantized:
         table = _read_quantized(cursor, dim, "the input matrix", rows)
@@ -97,27 +96,27 @@ def load_model(stream: Stream, options: ReadOptions, progress: Progress | None =
 
 
 def _read_args(cursor: Cursor) -> tuple[int, dict[str, float]]:
-    """Return version, 0 for models without magic, and arguments."""
+    """Return the version, 0 for models without magic, and the arguments."""
     version = 0
     first = cursor.some(4)
     if first == MAGIC:
         (version,) = cursor.unpack("<i", "the version")
-        cursor.check(version in (11, 12), "the version of the model is not one we know", 4, "11 or 12", version,
-                     "It may be of a newer fastText: write its vectors with fasttext print-word-vectors.")
+        cursor.check(version in (11, 12), "the version of the model is not supported", 4, "11 or 12", version,
+                     "If a newer fastText wrote it, write its vectors as text with fasttext print-word-vectors.")
     else:
         cursor.back(first)
     start = cursor.offset
-    values = struct.unpack(ARGS_LAYOUT, cursor.exactly(struct.calcsize(ARGS_LAYOUT), "its arguments"))
+    values = struct.unpack(ARGS_LAYOUT, cursor.exactly(struct.calcsize(ARGS_LAYOUT), "the arguments"))
     args: dict[str, float] = dict(zip(ARGS, values))
     check_dim(int(args["dim"]), cursor.path, f"byte {start}")
     for name, least, most, what in (
-        ("loss", 1, 4, "the loss it was trained with"),
+        ("loss", 1, 4, "the loss function"),
         ("model", 1, 3, "the kind of model"),
         ("bucket", 0, MAX_BUCKETS, "the number of buckets"),
-        ("minn", 0, MAX_NGRAM, "the length of the shortest n-grams"),
-        ("maxn", 0, MAX_NGRAM, "the length of the longest n-grams"),
+        ("minn", 0, MAX_NGRAM, "the length of the shortest n-grams (minn)"),
+        ("maxn", 0, MAX_NGRAM, "the length of the longest n-grams (maxn)"),
     ):
-        cursor.check(least <= args[name] <= most, f"{what} is not possible", start + 4 * ARGS.index(name),
+        cursor.check(least <= args[name] <= most, f"{what} is out of range", start + 4 * ARGS.index(name),
                      f"{least} to {most}", args[name])
     return version, args
 
@@ -126,24 +125,24 @@ def _read_sizes(cursor: Cursor, version: int, args: dict[str, float]) -> tuple[i
     """Return the number of words, of labels, and of buckets kept by pruning, or -1."""
     start = cursor.offset
     size, nwords, nlabels, args["ntokens"], *pruned = cursor.unpack("<3iqq" if version else "<3iq",
-                                                                    "the sizes of its dictionary")
+                                                                    "the sizes of the dictionary")
     hint = cursor.damaged
     (hashes,) = struct.unpack("<i4x", struct.pack("<d", args["t"]))
-    if args["lrUpdateRate"] in (1, 2) and hashes in (1, 2, 3, 4):  # floret puts its mode and this in front of them
-        hint = "This looks like a model of floret, which we do not read: write its vectors as text."
+    if args["lrUpdateRate"] in (1, 2) and hashes in (1, 2, 3, 4):  # floret's mode and number of hashes
+        hint = "This looks like a floret model, which is not supported: save its vectors as a .floret file."
     cursor.check(size == nwords + nlabels and nwords >= 0 <= nlabels,
                  "the numbers of words and labels contradict each other", start, "entries = words + labels",
                  f"{size} = {nwords} + {nlabels}", hint)
-    cursor.check(nwords > 0, "the model holds no words", start + 4, "1 or more", nwords)
+    cursor.check(nwords > 0, "the model has no words", start + 4, "1 or more", nwords)
     kept = int(pruned[0]) if pruned else -1
-    cursor.check(-1 <= kept <= args["bucket"], "the number of n-grams kept by pruning is not possible", start + 20,
+    cursor.check(-1 <= kept <= args["bucket"], "the number of n-grams kept by pruning is out of range", start + 20,
                  f"-1 to {args['bucket']}", kept)
-    cursor.require(10 * size + 8 * max(0, kept), f"its dictionary of {size} entries")
+    cursor.require(10 * size + 8 * max(0, kept), f"the dictionary of {size} entries")
     return nwords, nlabels, kept
 
 
 def _read_entries(cursor: Cursor, nwords: int, nlabels: int) -> tuple[list[bytes], EntryArray, IntArray]:
-    """Return words and labels, their counts and kinds, and where each stands."""
+    """Return words and labels, their counts and kinds, and the byte offset of each."""
     first = cursor.offset
     words, tails = _split_entries(cursor, nwords + nlabels)
     entries = np.frombuffer(b"".join(tails), dtype=ENTRY)
@@ -154,7 +153,7 @@ def _read_entries(cursor: Cursor, nwords: int, nlabels: int) -> tuple[list[bytes
 
 
 def _split_entries(cursor: Cursor, size: int) -> tuple[list[bytes], list[bytes]]:
-    """Return the words of the dictionary's entries, and the 9 bytes behind the NUL of each."""
+    """Return the words of the dictionary's entries, and the 9 bytes after the NUL byte of each."""
     words: list[bytes] = []
     tails: list[bytes] = []
     while len(words) < size:
@@ -172,58 +171,59 @@ def _split_entries(cursor: Cursor, size: int) -> tuple[list[bytes], list[bytes]]
             break
         rest = len(chunk) - start
         cursor.check(chunk.find(0, start, start + MAX_WORD + 1) >= 0 or rest <= MAX_WORD,
-                     f"the word of entry {len(words) + 1} never ends", cursor.offset,
+                     f"no NUL byte ends the word of entry {len(words) + 1} of the dictionary", cursor.offset,
                      f"a NUL byte within {MAX_WORD} bytes", show(chunk[start : start + 24]))
         if len(chunk) < PIECE:
-            raise cursor.error(f"the file ends in entry {len(words) + 1} of its dictionary", cursor.offset, CUT,
-                               expected=f"{size} entries", found=f"{len(words)} and {plural(rest, 'byte')}")
+            raise cursor.error(f"the file ends in entry {len(words) + 1} of the dictionary", cursor.offset, CUT,
+                               expected=f"{size} entries", found=f"{len(words)} entries and {plural(rest, 'byte')}")
     return words, tails
 
 
 def _check_entries(
     cursor: Cursor, words: list[bytes], entries: EntryArray, lengths: IntArray, places: IntArray, nwords: int
 ) -> None:
-    """Refuse entries that cannot be, and labels that are not behind all words."""
+    """Refuse entries that are out of range, and labels that do not follow all words."""
     for bad, problem, expected, value in (
         (lengths > MAX_WORD, "the word is too long", f"at most {MAX_WORD} bytes", lengths),
         (entries["count"] < 0, "the count of the word is negative", "0 or more", entries["count"]),
-        ((entries["kind"] | 1) != 1, "the entry is neither word nor label", "0 or 1", entries["kind"]),
-        (entries["kind"] != (np.arange(len(words)) >= nwords), "words and labels are not where the header says",
+        ((entries["kind"] | 1) != 1, "the entry is neither a word nor a label", "0 or 1", entries["kind"]),
+        (entries["kind"] != (np.arange(len(words)) >= nwords), "words and labels are not in order",
          f"{plural(nwords, 'word')}, then {plural(len(words) - nwords, 'label')}", entries["kind"]),
     ):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise cursor.error(f"entry {row + 1} of its dictionary, {show(words[row])}: {problem}", int(places[row]),
+            raise cursor.error(f"entry {row + 1} of the dictionary, {show(words[row])}: {problem}", int(places[row]),
                                expected=expected, found=int(value[row]))
 
 
 def _read_pruned(cursor: Cursor, kept: int, bucket: int) -> Pruned:
-    """Return the buckets kept, ascending, and the row of each among the n-grams."""
+    """Return the buckets that were kept, ascending, and the row of each among the n-grams."""
     start = cursor.offset
-    pairs = cursor.array((kept, 2), I4, "its list of n-grams kept", mapped=False).astype(np.int64)
+    pairs = cursor.array((kept, 2), I4, "the list of n-grams kept by pruning", mapped=False).astype(np.int64)
     for column, end, what in ((0, bucket, "the bucket"), (1, kept, "the row")):
         bad = np.flatnonzero((pairs[:, column] < 0) | (pairs[:, column] >= end))
         if len(bad):
-            raise cursor.error(f"{what} of n-gram {bad[0] + 1} of those kept is not possible",
+            raise cursor.error(f"{what} of kept n-gram {bad[0] + 1} is out of range",
                                start + 8 * int(bad[0]) + 4 * column, expected=f"0 to {end - 1}",
                                found=int(pairs[bad[0], column]))
     buckets, rows = np.ascontiguousarray(pairs[np.argsort(pairs[:, 0], kind="stable")].T)
     twice = buckets[1:][np.diff(buckets) == 0]
     if len(twice):
-        raise cursor.error("a bucket is among the n-grams kept twice", start, expected="distinct buckets",
+        raise cursor.error("a bucket occurs twice among the kept n-grams", start, expected="distinct buckets",
                            found=int(twice[0]))
     return buckets, rows
 
 
 def _read_shape(cursor: Cursor, dim: int, what: str, rows: int | None = None) -> int:
-    """Return the rows a matrix has, after checking them, if `rows` is given, and its columns."""
+    """Return the number of rows of a matrix, after checking its columns and, if `rows` is given, its rows."""
     start = cursor.offset
     m, n = cursor.unpack("<2q", f"the sizes of {what}")
     if rows is None:
-        cursor.check(m >= 0, f"the number of rows of {what} is not possible", start, "0 or more", m)
+        cursor.check(m >= 0, f"the number of rows of {what} is out of range", start, "0 or more", m)
     else:
-        cursor.check(m == rows, f"the number of rows of {what} is not that of words and n-grams", start, rows, m)
-    cursor.check(n == dim or m == 0, f"the number of columns of {what} is not the dimension", start + 8, dim, n)
+        cursor.check(m == rows, f"the number of rows of {what} does not match the words and n-grams", start, rows, m)
+    cursor.check(n == dim or m == 0, f"the number of columns of {what} does not match the dimension", start + 8, dim,
+                 n)
     return int(m)
 
 
@@ -235,13 +235,13 @@ def _read_dense(cursor: Cursor, dim: int, what: str, rows: int, spool: Spool | N
 
 
 def _read_quantized(cursor: Cursor, dim: int, what: str, rows: int | None = None) -> Quantized:
-    with_norms = cursor.flag(f"whether the norms of {what} are apart")
+    with_norms = cursor.flag(f"the flag for separate norms of {what}")
     rows = _read_shape(cursor, dim, what, rows)
     start = cursor.offset
     (size,) = cursor.unpack("<i", f"the size of the codes of {what}")
     subspaces = size // max(rows, 1)
     cursor.check(1 <= subspaces <= dim and size == rows * subspaces,
-                 f"the size of the codes of {what} is not possible", start, f"{rows} times 1 to {dim}", size)
+                 f"the size of the codes of {what} is out of range", start, f"{rows} times 1 to {dim}", size)
     codes = cursor.array((rows, subspaces), U1, f"the codes of {what}")
     codebooks = _read_codebooks(cursor, dim, subspaces, what)
     if not with_norms:
@@ -252,19 +252,19 @@ def _read_quantized(cursor: Cursor, dim: int, what: str, rows: int | None = None
 
 
 def _read_codebooks(cursor: Cursor, dim: int, subspaces: int, what: str) -> list[FloatArray]:
-    """Return a quantizer's codebooks, a (256, columns) float32 array for each subspace."""
+    """Return the codebooks of a quantizer, for each subspace an array of shape (256, columns), float32."""
     start = cursor.offset
     found = cursor.unpack("<4i", f"the quantizer of {what}")
     width = found[2]
-    cursor.check(1 <= width <= dim, f"the columns of a subspace of {what} are not possible", start + 8, f"1 to {dim}",
+    cursor.check(1 <= width <= dim, f"the width of a subspace of {what} is out of range", start + 8, f"1 to {dim}",
                  width)
     count = -(-dim // width)
     expected = (dim, count, width, dim - (count - 1) * width)
     for i, name in enumerate(("number of columns", "number of subspaces", "", "width of the last subspace")):
-        cursor.check(found[i] == expected[i], f"the {name} of the quantizer of {what} does not fit", start + 4 * i,
+        cursor.check(found[i] == expected[i], f"the {name} of the quantizer of {what} is wrong", start + 4 * i,
                      expected[i], found[i])
-    cursor.check(subspaces == count, f"the codes of {what} are not as many as its quantizer needs", start + 4,
-                 count, subspaces)
+    cursor.check(subspaces == count, f"the number of codes in a row of {what} does not match its quantizer",
+                 start + 4, count, subspaces)
     start = cursor.offset
     centroids = cursor.array((dim * CENTROIDS,), F4, f"the centroids of {what}", mapped=False)
     centroids = centroids.astype(np.float32, copy=False)
@@ -276,10 +276,10 @@ def _read_codebooks(cursor: Cursor, dim: int, subspaces: int, what: str) -> list
 
 
 def _pass_output(cursor: Cursor, quantized: bool, version: int, dim: int, allow_truncated: bool) -> bool:
-    """Check the lengths of the output matrix, which is not needed; return whether it is whole."""
+    """Check the sizes of the output matrix, which is not needed; return whether it is complete."""
     what = "the output matrix"
     try:
-        quantized = bool(version) and cursor.flag("whether the output matrix is quantized") and quantized
+        quantized = bool(version) and cursor.flag("the quantization flag of the output matrix") and quantized
         if quantized:
             _read_quantized(cursor, dim, what)
         else:
@@ -288,5 +288,6 @@ def _pass_output(cursor: Cursor, quantized: bool, version: int, dim: int, allow_
         if allow_truncated and cursor.ended:
             return False
         raise
-    cursor.check(not cursor.some(1), "bytes follow the model", cursor.offset - 1, "the end of the file", "more bytes")
+    cursor.check(not cursor.some(1), "bytes follow the end of the model", cursor.offset - 1, "the end of the file",
+                 "more bytes")
     return True

@@ -1,4 +1,4 @@
-"""Writes fastText's models, dense, with the n-grams of an ``.ems`` file."""
+"""Writes dense fastText models with the n-grams of an ``.ems`` file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from embshrink.errors import TargetError
 from embshrink.formats.base import Outgoing, OutputFile
 from embshrink.formats.fasttext.layout import ARGS, ENTRY, MAGIC, MAX_ROWS, SKIPGRAM, SOFTMAX, WITH_SUBWORDS
-from embshrink.formats.io.table_builder import plural, show
+from embshrink.formats.io.table_builder import LEAVE_OUT, plural, show
 from embshrink.numerics.arrays import as_matrix, first_nonfinite
 from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
 from embshrink.vocabulary.ngram_hashing import all_bucket_ids
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from embshrink.embeddings.subwords import Subwords
 
 BLOCK = 1 << 18  # words written at a time
-WRITTEN = 1 << 23  # numbers of n-gram rows summed up at a time
+WRITTEN = 1 << 23  # numbers in the n-gram rows added at a time
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write a dense model, with the n-grams that the embeddings have; see `embshrink.formats.write_vectors`.
+    """Write a dense model with the n-grams of the embeddings; see `embshrink.formats.write_vectors`.
 
-    fastText takes the mean of a word's own row and those of its k n-grams. We have that mean, so a word's row is
-    1 + k times its vector, less the rows of its n-grams.
+    In fastText a word's vector is the mean of its own row and the rows of its k n-grams. The embeddings have that
+    mean, so the word's row is 1 + k times its vector, minus the rows of its n-grams.
 
-    The output matrix has no rows: it serves further training only, for which we have nothing. The loss is softmax
-    without negative samples, for which fastText builds no tree or table over the words when it loads, and with
-    which gensim refuses to train rather than read past that matrix. Counts, which we do not have either, are
-    n * n / rank: they fall as Zipf's law says, and no two are equal.
+    The output matrix has no rows: only further training needs it, and the embeddings do not have it. The loss is
+    softmax without negative samples: for it fastText builds no tree or table over the words when it loads the model,
+    and gensim refuses to train instead of reading past that matrix. The embeddings have no counts either; the file
+    has n * n / rank, which falls as by Zipf's law without two equal counts.
 
     Raises
     ------
     TargetError
-        If a word holds a NUL byte, a row would not be finite, or the n-grams are floret's.
+        If a word contains a NUL byte, a row is too large for float32, there are too many rows, or the n-grams are
+        hashed as in floret.
     FormatError
         If the n-grams are damaged.
     """
@@ -45,12 +46,13 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
     if subwords is not None:
         hashing = subwords.hashing
         if hashing.floret is not None:
-            raise TargetError("floret's n-grams are hashed in a way that a fastText model cannot tell",
-                              hint="Write the format floret, or text for words alone.")
+            raise TargetError("the n-grams are hashed as in floret, which a fastText model cannot store",
+                              hint="Choose the format floret, or text to write the words alone.")
         minn, maxn, bucket = hashing.minn, hashing.maxn, hashing.bucket
     if n + bucket > MAX_ROWS:
-        raise TargetError("fastText cannot number so many rows", expected=f"at most {MAX_ROWS}",
-                          found=f"{plural(n, 'word')} and {plural(bucket, 'bucket')} of n-grams")
+        raise TargetError("there are too many rows for a fastText model", expected=f"at most {MAX_ROWS}",
+                          found=f"{plural(n, 'word')} and {plural(bucket, 'bucket')} of n-grams",
+                          hint="Choose another format.")
     args = {"dim": dim, "ws": 5, "epoch": 5, "minCount": 1, "neg": 0, "wordNgrams": 1, "loss": SOFTMAX,
             "model": SKIPGRAM, "bucket": bucket, "minn": minn, "maxn": maxn, "lrUpdateRate": 100, "t": 1e-4}
     file.write(MAGIC + struct.pack("<i12id", WITH_SUBWORDS, *(args[name] for name in ARGS)))
@@ -61,7 +63,7 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
 
 
 def _write_dictionary(file: OutputFile, raw: list[bytes]) -> None:
-    """Write words and counts, and that no bucket was pruned."""
+    """Write words, counts, and the mark that no bucket was pruned."""
     n = len(raw)
     entries = np.zeros(n, ENTRY)
     entries["count"] = n * n // np.arange(1, n + 1, dtype=np.int64)
@@ -70,14 +72,14 @@ def _write_dictionary(file: OutputFile, raw: list[bytes]) -> None:
         words = raw[start : start + BLOCK]
         for word in words:
             if b"\0" in word:
-                raise TargetError(f"the word {show(word)} holds a NUL byte, which a fastText model cannot hold",
-                                  hint="Leave the word out.")
+                raise TargetError(f"the word {show(word)} contains a NUL byte, which a fastText model cannot store",
+                                  hint=LEAVE_OUT)
         tails = entries[start : start + BLOCK].view("V9").tolist()  # bytes
         file.write(b"".join([b"%b\0%b" % pair for pair in zip(words, tails)]))
 
 
 def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
-    """Write the rows of words, then those of n-grams."""
+    """Write the rows of words, then the rows of n-grams."""
     raw, subwords = outgoing.words.raw, outgoing.subwords
     ngrams = None if subwords is None else _Ngrams(subwords)
     start = 0
@@ -91,14 +93,14 @@ def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
 
 
 def _own_rows(vectors: FloatArray, words: list[bytes], ngrams: _Ngrams) -> FloatArray:
-    """Return the rows, (n, d) float32, that with the rows of their n-grams make the words' finished vectors."""
+    """Return the rows of words, (n, d) float32, whose mean with the n-gram rows is the words' vectors."""
     counts, sums = ngrams.sums(words)
     with np.errstate(over="ignore"):
         rows: FloatArray = ((1 + counts)[:, None] * vectors.astype(np.float64) - sums).astype(np.float32)
     bad = first_nonfinite(rows)
     if bad >= 0:
         raise TargetError(f"the row of the word {show(words[bad])} is too large for float32",
-                          hint="Its vector and those of its n-grams are far larger than vectors are: check them.")
+                          hint="Check its vector and the vectors of its n-grams: they are unusually large.")
     return rows
 
 
@@ -113,11 +115,11 @@ class _Ngrams:
     def __init__(self, subwords: Subwords) -> None:
         self._hashing = subwords.hashing
         self._table = subwords.rows
-        # The last is no n-gram's: a search for any bucket ends at an entry.
+        # A last entry that is no n-gram's, so that a search for any bucket finds an entry.
         self._buckets = np.append(subwords.ids(), self._hashing.bucket)
 
     def sums(self, words: list[bytes]) -> tuple[IntArray, DoubleArray]:
-        """Return how many n-grams each word has, (n,) int64, and the sum of their rows, (n, d) float64."""
+        """Return the number of n-grams of each word, (n,) int64, and the sum of their rows, (n, d) float64."""
         from embshrink.kernels.subwords import add_rows
 
         dim = self._table.vector_size

@@ -1,1 +1,1 @@
-"""What several formats are read and written with."""
+"""Reading and writing code that several formats share."""

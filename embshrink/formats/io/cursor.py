@@ -1,4 +1,4 @@
-"""A binary file, parsed from front to back: every size it states is checked against the bytes that are there."""
+"""A binary file, parsed from front to back: every size in it is checked against the length of the file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
-F4, I4, U1 = np.dtype("<f4"), np.dtype("<i4"), np.dtype(np.uint8)  # the numbers that files hold
+F4, I4, U1 = np.dtype("<f4"), np.dtype("<i4"), np.dtype(np.uint8)  # number types of the files
 PIECE = 4 << 20
-CUT = "The file is cut short, or a number in it is wrong: fetch it again."
+CUT = "The file is truncated, or a size stored in it is wrong: download it again."
+UNCHANGED = "Check that no other program writes to the file, and try again."
 
 
 class Cursor:
-    """The content from front to back; every length is checked against the bytes that are there.
+    """The content of a file, from front to back; every size is checked against the length of the file.
 
     Parameters
     ----------
@@ -34,19 +35,19 @@ class Cursor:
     progress : callable, optional
         Called as ``progress("read", done, total)``, in bytes of the source.
     kind : str
-        What the file should be, for messages.
+        Kind of the file, for messages: "fastText model".
 
     Attributes
     ----------
     offset : int
-        The byte that comes next.
+        The next byte.
     ended : bool
-        The last error was that the file ends early.
+        Whether the last error was that the file ends early.
     """
 
     def __init__(self, stream: Stream, progress: Progress | None, kind: str) -> None:
         self.path = stream.path
-        self.damaged = f"The file is damaged, or is no {kind}: fetch it again."
+        self.damaged = f"The file is damaged or not a {kind}: download it again."
         self.offset = 0
         self.ended = False
         self._stream = stream
@@ -58,19 +59,19 @@ class Cursor:
     def error(
         self, problem: str, byte: int, hint: str | None = None, *, expected: object = None, found: object = None
     ) -> SourceError:
-        """Return the error for what is wrong at a byte."""
+        """Return the error for a fault at a byte."""
         return SourceError(problem, path=self.path, where=f"byte {byte}", expected=expected, found=found,
                            hint=hint or self.damaged)
 
     def check(
         self, right: bool, problem: str, byte: int, expected: object, found: object, hint: str | None = None
     ) -> None:
-        """Refuse the file unless `right`."""
+        """Raise the error for a fault at a byte unless `right`."""
         if not right:
             raise self.error(problem, byte, hint, expected=expected, found=found)
 
     def require(self, count: int, what: str) -> None:
-        """Refuse the file if it is known to end within the next `count` bytes."""
+        """Refuse the file if its known length ends within the next `count` bytes."""
         size = self._stream.content_size
         if size is not None and count > size - self.offset:
             raise self._ends(what, self.offset, count, size - self.offset)
@@ -80,12 +81,12 @@ class Cursor:
         return self.error(f"the file ends in {what}", byte, CUT, expected=plural(expected, "byte"), found=found)
 
     def some(self, count: int) -> bytes:
-        """Return the next `count` bytes, fewer only at the end."""
+        """Return the next `count` bytes; fewer at the end of the file."""
         data = bytearray(count)
         return bytes(data[: self._into(memoryview(data))])
 
     def back(self, data: bytes) -> None:
-        """Put bytes that were just taken back in front."""
+        """Push back bytes that were just taken."""
         self._ahead = data + self._ahead
         self.offset -= len(data)
 
@@ -100,7 +101,7 @@ class Cursor:
         return count
 
     def exactly(self, count: int, what: str) -> bytes:
-        """Return the next `count` bytes, or refuse the file if it ends before."""
+        """Return the next `count` bytes; refuse the file if it ends before."""
         self.require(count, what)
         start = self.offset
         data = self.some(count)
@@ -109,21 +110,21 @@ class Cursor:
         return data
 
     def unpack(self, layout: str, what: str) -> tuple[int, ...]:
-        """Return the whole numbers of a `struct` layout."""
+        """Return the integers of a `struct` layout."""
         return struct.unpack(layout, self.exactly(struct.calcsize(layout), what))
 
     def flag(self, what: str) -> bool:
-        """Return a byte that is 0 or 1."""
-        (value,) = self.unpack("<B", f"the byte that says {what}")
-        self.check(value < 2, f"the byte that says {what} is not possible", self.offset - 1, "0 or 1", value)
+        """Return a byte that must be 0 or 1, as a bool; `what` is its name in messages."""
+        (value,) = self.unpack("<B", what)
+        self.check(value < 2, f"{what} is out of range", self.offset - 1, "0 or 1", value)
         return bool(value)
 
     def array(
         self, shape: Shape, dtype: np.dtype[ScalarT], what: str, mapped: bool = True
     ) -> np.ndarray[tuple[int, ...], np.dtype[ScalarT]]:
-        """Return the array that comes next: mapped where possible, else in memory.
+        """Return the next array: memory-mapped if possible, else in memory.
 
-        Memory is allocated as bytes arrive, never because a header promises them.
+        Memory is allocated as bytes arrive, never by the size that a header states.
         """
         count = math.prod(shape)
         total = count * dtype.itemsize
@@ -146,7 +147,7 @@ class Cursor:
         return values
 
     def rows(self, shape: tuple[int, int], what: str, spool: Spool) -> Rows[np.float32]:
-        """Return the float32 matrix that comes next as `Rows` on disk, of the file itself or of a new one."""
+        """Return the next float32 matrix as `Rows` on disk, in this file or in a temporary one."""
         rows, dim = shape
         self.require(4 * rows * dim, what)
         start = self.offset
@@ -156,7 +157,7 @@ class Cursor:
                 return Rows.of_file(spool, self._map_path, shape, start)
             except OSError as error:
                 raise self.error(f"{what} cannot be opened again: {error}", start,
-                                 "Check that nothing else writes to the file.") from error
+                                 UNCHANGED) from error
         matrix = Rows.new(spool, (0, dim))
         step = max(1, PIECE // dim)
         for first in range(0, rows, step):
@@ -172,9 +173,9 @@ class Cursor:
     ) -> np.ndarray[tuple[int, ...], np.dtype[ScalarT]]:
         try:
             return np.asarray(np.memmap(path, dtype, "r", start, shape))
-        except (OSError, ValueError) as error:  # the file was replaced meanwhile, or is too large for this system
+        except (OSError, ValueError) as error:  # the file was replaced meanwhile, or is too large to map
             raise self.error(f"{what} cannot be mapped: {error}", start,
-                             "Check that nothing else writes to the file.") from error
+                             UNCHANGED) from error
 
     def skip(self, total: int, what: str) -> None:
         """Skip bytes; they are still read, for the hash of the file."""

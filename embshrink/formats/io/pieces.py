@@ -1,4 +1,4 @@
-"""Content in large pieces, for parsers that need many rows in one place."""
+"""Content in large pieces, for parsers that need many rows in one buffer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 
 class Pieces:
-    """The content in large pieces; what is left of one stands in front of the next.
+    """The content in large pieces; the unused end of a piece is put in front of the next one.
 
-    While one piece is worked on, a thread reads (and unpacks, and hashes) the one after it.
-    A source whose size is unknown may be a person or a slow pipe: it is read without a
-    thread, so that Ctrl-C is not held up.
+    While one piece is parsed, a thread reads, decompresses and hashes the next one. A source of unknown size may be a
+    terminal or a slow pipe: it is read without a thread, so that Ctrl-C works at once.
 
     Parameters
     ----------
@@ -29,19 +28,19 @@ class Pieces:
     size : int
         Bytes of a piece.
     room : int
-        The most that may be left over.
+        Maximum number of unused bytes at the end of a piece.
 
     Attributes
     ----------
     buffer : bytearray
-        Holds the piece at ``start:stop``; one byte behind it may be written to.
+        The piece is ``buffer[start:stop]``; the byte after it may be overwritten.
     start, stop : int
     data : numpy.ndarray, uint8
-        The same memory.
+        The memory of `buffer` as an array.
     base : int
-        The byte of the content that ``buffer[0]`` is.
+        Offset of ``buffer[0]`` in the content.
     last : bool
-        Nothing comes after this piece.
+        Whether this is the last piece.
     """
 
     buffer: bytearray
@@ -66,7 +65,7 @@ class Pieces:
         return self._stream.readinto(memoryview(buffer)[self._room : self._room + self._size])
 
     def _next(self, rest: bytes) -> None:
-        """Take the next piece, with `rest` in front of it, and let the thread read the one after."""
+        """Take the next piece, with `rest` in front of it, and start to read the one after it."""
         buffer = self._buffers[0]
         count = self._ahead.result() if self._ahead else self._fill(buffer)
         self.last = self._single or count < self._size
@@ -82,7 +81,7 @@ class Pieces:
         self.data = np.frombuffer(buffer, dtype=np.uint8)
 
     def advance(self, used: int) -> int:
-        """Take the next piece, with what stands at ``used:stop`` in front of it; return where it starts."""
+        """Take the next piece, with ``buffer[used:stop]`` in front of it; return its start."""
         self._next(bytes(self.buffer[used : self.stop]))
         return self.start
 

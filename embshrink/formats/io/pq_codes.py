@@ -1,4 +1,4 @@
-"""Rows that other programs store as product quantization codes: the same codes as those of our method pq."""
+"""Rows that other programs store as product quantization codes, which the method pq can keep as they are."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PQCodes:
     codes : numpy.ndarray, shape (n, subspaces), uint8
     codebooks : numpy.ndarray, shape (subspaces, centroids, d / subspaces), float32
     projection : numpy.ndarray, shape (d, d), float32, or None
-        A row is the projection times the centroids laid end to end.
+        A row is the projection times the concatenated centroids; None for the identity.
     norms : numpy.ndarray, shape (n,), float32, or None
-        A factor of each row; None for 1.
+        Factor of each row; None for 1.
     """
 
     codes: ByteArray
@@ -41,16 +41,16 @@ class PQCodes:
 
     @property
     def dim(self) -> int:
-        """Length of a row."""
+        """Dimension of the rows."""
         return self.codebooks.shape[0] * self.codebooks.shape[2]
 
     def take(self, ids: slice | IntArray) -> PQCodes:
-        """Return the table of some rows: a slice, or an array of their numbers."""
+        """Return the codes of some rows, given by a slice or by an array of row numbers."""
         return PQCodes(self.codes[ids], self.codebooks, self.projection,
                      None if self.norms is None else self.norms[ids])
 
     def rows(self, ids: slice | IntArray) -> FloatArray:
-        """Return rows, shape (k, d), float32, bit for bit as our method pq decodes them."""
+        """Return rows, shape (k, d), float32, bit for bit as the method pq decodes them."""
         taken = self.take(ids)
         step, state, codes = taken.as_pq()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -69,7 +69,7 @@ class PQCodes:
         return out
 
     def as_pq(self) -> tuple[PQ, State, Codes]:
-        """Return step, state and codes of the method pq that decode to these rows, norms left aside."""
+        """Return step, state and codes of the method pq for these rows, without the norms."""
         subspaces, centroids, _ = self.codebooks.shape
         step = PQ(subspaces=subspaces, centroids=centroids, rotate="none" if self.projection is None else "opq")
         state = {"codebook": self.codebooks.transpose(1, 0, 2).reshape(centroids, self.dim)}

@@ -1,4 +1,4 @@
-"""A source as it was given: read once from front to back, counted and hashed as it goes by."""
+"""A source as given: read once from front to back, and counted and hashed while it is read."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class BinaryFile(Protocol):
     """A binary file that the caller has opened."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Fill `buffer` with what comes next; return how many bytes, 0 at the end."""
+        """Read the next bytes into `buffer`; return their number, 0 at the end."""
 
 
 class SeekableFile(BinaryFile, Protocol):
-    """What a file can do beside, if it is not a pipe."""
+    """A binary file that is not a pipe."""
 
     def seekable(self) -> bool:
-        """Whether it can be read out of order."""
+        """Whether it supports `seek`."""
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the offset of the next byte."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place."""
+        """Move to an offset."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
+        """Return the next `size` bytes, or all that remain."""
 
     def close(self) -> None:
         """Close it."""
@@ -42,20 +42,20 @@ class Content(Protocol):
 
     @property
     def done(self) -> int:
-        """Bytes of the source, as it was given, read so far."""
+        """Bytes of the source, as given, read so far."""
 
     @property
     def packed_size(self) -> int:
-        """Bytes of the source that what was read so far takes at most: to tell how far content expands."""
+        """Upper bound of the source bytes of the content read so far, for the expansion ratio."""
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the front of `view` with what comes next; return how many bytes, 0 at the end."""
+        """Read the next bytes into the front of `view`; return their number, 0 at the end."""
 
 
 class RawFile:
-    """A file as given: counted and hashed as it goes by.
+    """A file as given, counted and hashed while it is read.
 
-    Only zip archives are read out of order; they are hashed by a pass of their own.
+    Only zip archives are read out of order; a separate pass hashes them.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ class RawFile:
         try:
             if self.file.seekable():
                 self._origin = self.file.tell()
-        except (OSError, AttributeError):  # an object of the caller's may have `readinto` alone
+        except (OSError, AttributeError):  # the caller's object may have only `readinto`
             pass
 
     @property
     def seekable(self) -> bool:
-        """Whether the file can be read out of order."""
+        """Whether the file supports `seek`."""
         return self._origin is not None
 
     @property
@@ -94,19 +94,19 @@ class RawFile:
         return self.done
 
     def remaining(self) -> int | None:
-        """Bytes from here to the end, or None where only reading tells."""
+        """Bytes from here to the end, or None if they are unknown before reading."""
         if self._origin is None:
             return None
         end = self.file.seek(0, io.SEEK_END)
         self.file.seek(self._origin)
-        return end - self._origin or None  # 0 may be a device: its size is not known
+        return end - self._origin or None  # 0 may be a device, whose size is unknown
 
     def unread(self, data: bytes) -> None:
-        """Put `data`, just read, back in front."""
+        """Push back `data`, which was just read."""
         self._unread = data
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the front of `view` with what comes next; return how many bytes, 0 at the end."""
+        """Read the next bytes into the front of `view`; return their number, 0 at the end."""
         if self._unread:
             count = min(len(self._unread), len(view))
             view[:count] = self._unread[:count]
@@ -115,14 +115,14 @@ class RawFile:
         try:
             count = self.file.readinto(view) or 0
         except OSError as error:
-            raise SourceError(f"cannot be read: {error.strerror or error}", path=self.path,
-                              where=f"byte {self.done}", hint="Check the disk, or copy the file anew.") from error
+            raise SourceError(f"cannot read the file: {error.strerror or error}", path=self.path,
+                              where=f"byte {self.done}", hint="Check the disk, or copy the file again.") from error
         self._sha256.update(view[:count])
         self.done += count
         return count
 
     def read(self, size: int) -> bytes:
-        """Return `size` bytes, fewer only at the end."""
+        """Return the next `size` bytes; fewer at the end."""
         data = bytearray(size)
         filled = 0
         while filled < size:
@@ -133,7 +133,7 @@ class RawFile:
         return bytes(data[:filled])
 
     def identity(self) -> tuple[int, str]:
-        """Return size and SHA-256 of the whole source, reading what is left of it."""
+        """Read the source to its end; return its size and SHA-256."""
         if self._whole is None:
             self._unread = b""
             view = memoryview(bytearray(CHUNK))

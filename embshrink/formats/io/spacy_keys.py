@@ -1,4 +1,4 @@
-"""The numbers spaCy knows strings by: MurmurHash64A, except for 457 strings that have small numbers of their own."""
+"""spaCy's keys of strings: MurmurHash64A, except for 457 symbols, which have small numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 UInt64Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
 SEED = 1
-ORTH = 65  # the attribute whose number is a token's own text
+ORTH = 65  # the attribute number of a token's text
 
 
 def _symbols() -> list[str]:
-    """Return the strings with small numbers, in order of number. Source: spaCy 3.8, ``spacy/symbols.pyx``."""
+    """Return the strings with small numbers, in numeric order. Source: spaCy 3.8, ``spacy/symbols.pyx``."""
     return [
         "", *"IS_ALPHA IS_ASCII IS_DIGIT IS_LOWER IS_PUNCT IS_SPACE IS_TITLE IS_UPPER LIKE_URL LIKE_NUM LIKE_EMAIL "
         "IS_STOP IS_OOV_DEPRECATED IS_BRACKET IS_QUOTE IS_LEFT_PUNCT IS_RIGHT_PUNCT IS_CURRENCY".split(),
@@ -35,7 +35,7 @@ SYMBOLS = [symbol.encode() for symbol in _symbols()]
 
 
 def keys_of(strings: Sequence[bytes]) -> UInt64Array:
-    """Return spaCy's number of each string, (n,) uint64.
+    """Return spaCy's key of each string, (n,) uint64.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def murmurhash64(strings: Sequence[bytes]) -> UInt64Array:
 
 
 def _hash(words: UInt64Array, length: int) -> UInt64Array:
-    """Return the hash of each row of `length` bytes, given as numbers of 8 bytes, the last filled with zeros."""
+    """Return the hash of each row of `length` bytes, given as 8-byte integers, the last padded with zeros."""
     factor, shift = np.uint64(0xC6A4A7935BD1E995), np.uint64(47)
     value = np.full(len(words), SEED ^ length * int(factor) % 2**64, np.uint64)
     for column in range(length // 8):

@@ -1,4 +1,4 @@
-"""Sources: a file, decompressed and bounded, read once from front to back; or a folder of files."""
+"""Sources: a file, decompressed within limits and read once from front to back; or a folder of files."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MAX_RATIO = 200
 def _is_file(source: Any) -> TypeIs[BinaryFile]:
     """Whether a source is an open file.
 
-    It is asked for `readinto` itself, not for its class: some files, such as those of tempfile, forward every
-    attribute to another file, which `isinstance` with a Protocol does not see.
+    The test is for `readinto`, not for a class: files of tempfile forward every attribute to another file, which
+    `isinstance` with a Protocol does not see.
     """
     try:
         return bool(source.readinto)
@@ -35,7 +35,7 @@ def _is_file(source: Any) -> TypeIs[BinaryFile]:
 
 
 def _name_of(file: Any) -> str:
-    """Return what messages call a caller's file: it may have no name, or a number (a descriptor) for one."""
+    """Return the name of a caller's file for messages: it may have none, or a descriptor number instead."""
     try:
         name = file.name
     except AttributeError:
@@ -55,7 +55,7 @@ def open_source(
     options : ReadOptions
         ``member`` and ``max_expanded`` are used.
     folders : bool
-        Take a path of a folder, too.
+        Accept the path of a folder.
 
     Returns
     -------
@@ -65,9 +65,9 @@ def open_source(
     Raises
     ------
     SourceError
-        If it cannot be opened, is a folder, or is an archive without exactly one file to read.
+        If it cannot be opened, is a folder but `folders` is false, or is an archive without exactly one file to read.
     ExtraError
-        If it is Zstandard and the package for that is missing.
+        If it is compressed with Zstandard and the package zstandard is not installed.
     """
     if _is_file(source):
         return Stream(source, _name_of(source), options, owned=False)
@@ -77,7 +77,7 @@ def open_source(
     if os.path.isdir(path):
         if folders:
             return Folder(path, options)
-        raise SourceError("this is a folder", path=path, hint="Name a file in it.")
+        raise SourceError("this is a folder", path=path, expected="a file", hint="Give the path of a file.")
     return _open_path(path, options)
 
 
@@ -86,7 +86,7 @@ def _open_path(path: str, options: ReadOptions) -> Stream:
         file = open(path, "rb", buffering=0)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = isinstance(error, OSError) and error.strerror or error
-        raise SourceError(f"cannot be opened: {reason}", path=path,
+        raise SourceError(f"cannot open the file: {reason}", path=path,
                           hint="Check the path and its permissions.") from error
     return Stream(file, path, options, owned=True)
 
@@ -98,26 +98,26 @@ class Stream:
     ----------
     file : BinaryFile
     path : str
-        What messages call the source.
+        Name of the source in messages.
     options : ReadOptions
         ``member`` and ``max_expanded`` are used.
     owned : bool
-        The file was opened by path, and is closed with the stream.
+        Whether the file was opened by path and is closed with the stream.
 
     Attributes
     ----------
     path : str
-        What messages call the source.
+        Name of the source in messages.
     file_path : str or None
         Its path, if it is a file opened by path.
     head : bytes
         The first 64 KiB of the content, or all of it; reading still starts at byte 0.
     packed : str or None
-        The compression: "gzip", "bzip2", "xz", "zip", "zstd"; None for none.
+        The compression: "gzip", "bzip2", "xz", "zip", "zstd"; None if it is not compressed.
     size : int or None
-        Bytes of the source as given, where known.
+        Bytes of the source as given, if known.
     content_size : int or None
-        Bytes of the content, where known before it is read.
+        Bytes of the content, if known before it is read.
     warnings : list of str
     """
 
@@ -142,7 +142,7 @@ class Stream:
             raise
 
     def _open(self, options: ReadOptions) -> None:
-        """Find out what the source is packed in, and read its head."""
+        """Determine the compression and read the head."""
         raw = self._raw
         self.size = raw.remaining()
         start = raw.read(HEAD)
@@ -150,7 +150,7 @@ class Stream:
         self.packed = packing(start)
         if options.member is not None and self.packed != "zip":
             raise SourceError("a member was named, but this is not a zip archive", path=self.path,
-                              where="byte 0", found=options.member, hint="Leave --member away.")
+                              where="byte 0", found=f"member {options.member!r}", hint="Remove --member (member=).")
         self._content: Content
         if self.packed is None:
             self._content = raw
@@ -176,7 +176,7 @@ class Stream:
         return self._content.done
 
     def readinto(self, view: bytearray | memoryview) -> int:
-        """Fill `view` with what comes next; return how many bytes, fewer than its length only at the end."""
+        """Read the next bytes into `view`; return their number, which is less than its length only at the end."""
         view = memoryview(view)
         filled = min(len(self._pushed), len(view))
         view[:filled] = self._pushed[:filled]
@@ -196,12 +196,12 @@ class Stream:
         if self._produced > self._limit:
             raise SourceError("the content is larger than allowed", path=self.path, where=f"byte {consumed}",
                               expected=f"at most {self._limit} bytes", found=f"more than {self._limit}",
-                              hint="If the file can be trusted, raise --max-expanded.")
+                              hint="If you trust the file, raise --max-expanded (max_expanded=).")
         if self._produced > FREE_EXPANSION and self._produced > MAX_RATIO * consumed:
             raise SourceError("the content expands like a decompression bomb", path=self.path,
                               where=f"byte {consumed}", expected=f"at most {MAX_RATIO} bytes for each byte",
                               found=f"{self._produced} bytes from {consumed}",
-                              hint="If the file can be trusted, unpack it first.")
+                              hint="If you trust the file, unpack it first and give the path of the content.")
 
     def identity(self) -> tuple[int, str]:
         """Read the source to its end and return its size and SHA-256."""
@@ -230,7 +230,7 @@ class Stream:
 class Folder:
     """A folder of files, none of them compressed; a `Source`, and a context manager.
 
-    It has no content of its own: ``file_path``, ``packed`` and ``content_size`` are None.
+    ``file_path``, ``packed`` and ``content_size`` are None.
 
     Parameters
     ----------
@@ -249,11 +249,11 @@ class Folder:
         self._opened: dict[str, Stream] = {}
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name, which may be in a folder below: ``"vocab/vectors"``."""
+        """Whether the folder has a file of this name; a name such as ``"vocab/vectors"`` is in a subfolder."""
         return os.path.isfile(os.path.join(self.path, name))
 
     def open(self, name: str) -> Stream:
-        """Open a file in the folder, as a `Stream` with a known ``content_size``.
+        """Open a file of the folder, as a `Stream` with a known ``content_size``.
 
         Raises
         ------
@@ -262,18 +262,18 @@ class Folder:
         """
         path = os.path.join(self.path, name)
         if not self.has(name):
-            raise SourceError("the folder lacks a file", path=self.path, where=name, expected="a file",
-                              found="nothing", hint="Fetch the whole folder again.")
+            raise SourceError("the folder lacks this file", path=self.path, where=name,
+                              hint="Download the whole folder again.")
         stream = self._opened[name] = _open_path(path, self._options)
         if stream.packed:
-            raise SourceError(f"this is {stream.packed}, and a folder's files are read as they are", path=path,
-                              where="byte 0", hint="Unpack it first.")
+            raise SourceError(f"the file is compressed with {stream.packed}; files in a folder must be uncompressed",
+                              path=path, where="byte 0", hint="Unpack it first.")
         return stream
 
     def provenance(self, format: str) -> Provenance:
-        """Return the folder's name, its files' sizes together, a SHA-256 and the format.
+        """Return the folder's name, the total size of the files that were opened, a SHA-256 and the format.
 
-        The SHA-256 is that of the lines ``sha256sum`` prints for the files that were opened, by name.
+        The SHA-256 is that of the lines that ``sha256sum`` prints for these files, sorted by name.
         """
         total, lines = 0, []
         for name, stream in sorted(self._opened.items()):

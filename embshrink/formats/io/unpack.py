@@ -1,7 +1,7 @@
-"""Decompression, bounded in memory: gzip, bzip2, xz, Zstandard, and one file of a zip archive.
+"""Decompression with bounded memory: gzip, bzip2, xz, Zstandard, and one file of a zip archive.
 
-What a file is packed in is found by its first bytes, never by its name. Nothing is written anywhere, and a name from
-inside an archive is only ever shown.
+The compression is recognized by the first bytes of a file, never by its name. Nothing is written to disk, and a name
+from inside an archive appears only in messages.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import NoReturn, Protocol, cast
 from embshrink.errors import SourceError, need_extra
 from embshrink.formats.base import ReadOptions
 from embshrink.formats.io.raw import CHUNK, BinaryFile, RawFile
+from embshrink.formats.io.table_builder import DAMAGED, RIGHT_FILE, plural
 
 MAX_XZ_MEMORY = 512 << 20
 MAX_ZSTD_WINDOW = 128 << 20
-# Zstandard's decompressor does not bound what it returns; 4 KiB can become at most 128 MiB.
+# Zstandard's decompressor does not limit its output; 4 KiB of input give at most 128 MiB.
 ZSTD_SIP = 1 << 12
 
 
@@ -43,7 +44,7 @@ def packing(head: bytes) -> str | None:
 
 
 class _Decompressor(Protocol):
-    """What bz2's and lzma's decompressors have in common."""
+    """The interface that the decompressors of bz2 and lzma share."""
 
     @property
     def eof(self) -> bool:
@@ -51,18 +52,18 @@ class _Decompressor(Protocol):
 
     @property
     def unused_data(self) -> bytes:
-        """What follows that end."""
+        """The bytes after that end."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether `decompress` can give nothing more without new data."""
+        """Whether `decompress` returns nothing more without new data."""
 
     def decompress(self, data: bytes, most: int, /) -> bytes:
-        """Return at most `most` bytes of what is inside."""
+        """Return at most `most` bytes of content."""
 
 
 class _Zlib:
-    """zlib's decompressor with the interface of bz2's and lzma's."""
+    """zlib's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
@@ -84,7 +85,7 @@ class _Zlib:
 
 
 class _Zstd:
-    """Zstandard's decompressor with the interface of bz2's and lzma's."""
+    """Zstandard's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
         zstandard = need_extra("zstandard", "zstd", "reading a Zstandard file")
@@ -121,17 +122,17 @@ _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
 
 
 class Unpacked:
-    """The content of a gzip, bzip2, xz or Zstandard file, all its members one after the other.
+    """The content of a gzip, bzip2, xz or Zstandard file, all its members concatenated.
 
     Parameters
     ----------
     raw : RawFile
     kind : str
-        As `packing` names it.
+        The compression, as `packing` returns it.
     path : str
         For messages.
     warnings : list of str
-        Added to.
+        New warnings are appended.
     """
 
     def __init__(self, raw: RawFile, kind: str, path: str, warnings: list[str]) -> None:
@@ -153,7 +154,7 @@ class Unpacked:
         return self._raw.done
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the front of `view` with what comes next; return how many bytes, 0 at the end."""
+        """Read the next bytes into the front of `view`; return their number, 0 at the end."""
         while self._member is not None:
             if self._member.eof:
                 self._next_member(self._member.unused_data)
@@ -167,17 +168,17 @@ class Unpacked:
             try:
                 out = self._member.decompress(data, len(view))
             except Exception as error:
-                # Every library has its own exceptions for damage, OSError and EOFError among them.
+                # Every library raises other exceptions for damage, OSError and EOFError among them.
                 self._fail(f"the {self._kind} data is damaged: {error}", error)
             if out:
                 view[: len(out)] = out
                 return len(out)
             if ended and not self._member.eof:
-                self._fail(f"the {self._kind} data is cut short", None)
+                self._fail(f"the {self._kind} data is truncated", None)
         return 0
 
     def _next_member(self, rest: bytes) -> None:
-        """Begin with the member that follows; `rest` are its first bytes, as far as they were read."""
+        """Start the next member; `rest` is the part of it that was already read."""
         rest = rest.lstrip(b"\0")  # padding to whole blocks is allowed between members
         while len(rest) < 16:
             more = self._raw.read(CHUNK)
@@ -195,18 +196,18 @@ class Unpacked:
             rest = self._raw.read(CHUNK)
             extra += len(rest)
         if extra:
-            self._warnings.append(f"{extra} bytes after the end of the {self._kind} data were ignored")
+            self._warnings.append(f"ignored {plural(extra, 'byte')} after the end of the {self._kind} data")
 
     def _fail(self, problem: str, cause: Exception | None) -> NoReturn:
         raise SourceError(problem, path=self._path, where=f"byte {self._raw.done}",
-                          hint="The file is incomplete or damaged; fetch it again.") from cause
+                          hint=DAMAGED) from cause
 
 
 # ---------------------------------------------------------------- zip
 
 
 def open_zip(raw: RawFile, options: ReadOptions, path: str) -> ZipMember:
-    """Open the file of a zip archive that the options name, or the only one.
+    """Open the file of a zip archive that the options name, or its only file.
 
     Raises
     ------
@@ -221,7 +222,7 @@ def open_zip(raw: RawFile, options: ReadOptions, path: str) -> ZipMember:
         archive = zipfile.ZipFile(raw.file)
     except Exception as error:
         raise SourceError(f"the zip archive is damaged: {error}", path=path, where="byte 0",
-                          hint="The file is incomplete or damaged; fetch it again.") from error
+                          hint=DAMAGED) from error
     info = _choose(archive, options.member, path)
     if info.flag_bits & 1:
         raise SourceError("the zip archive is encrypted", path=path, where=f"member {_name(info)}",
@@ -235,18 +236,19 @@ def _choose(archive: zipfile.ZipFile, member: str | None, path: str) -> zipfile.
     if member is not None:
         chosen = [info for info in files if info.filename == member]
         if not chosen:
-            raise SourceError("the zip archive has no such member", path=path, where="its list of files",
-                              expected=repr(member), found=listing or "no files",
-                              hint="Give one of the names listed to --member.")
+            raise SourceError(f"the zip archive has no member {member!r}", path=path, where="list of files",
+                              found=listing or "no files", hint="Choose one of its files with --member (member=).")
     else:
         chosen = files
         if files and all(info.filename.endswith(".npy") for info in files):
             raise SourceError("this is a numpy .npz archive: arrays without words", path=path,
-                              where="its list of files", hint="Write words and vectors as word2vec text.")
+                              where="list of files",
+                              hint="Convert it to word2vec text first: a word and its numbers in each line.")
         if len(files) != 1:
-            raise SourceError(f"the zip archive holds {len(files)} files", path=path, where="its list of files",
-                              expected="one", found=listing or "none", hint="Name one with --member.")
-    return chosen[-1]  # of several entries of one name the last counts, as everywhere
+            raise SourceError(f"the zip archive has {len(files)} files", path=path, where="list of files",
+                              expected="one", found=listing or "none",
+                              hint="Choose one of them with --member (member=)." if files else RIGHT_FILE)
+    return chosen[-1]  # if several entries have the same name, the last one counts, as in other programs
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -254,7 +256,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 class ZipMember:
-    """One file of a zip archive, in order.
+    """One file of a zip archive, read from front to back.
 
     Parameters
     ----------
@@ -273,17 +275,17 @@ class ZipMember:
         self._raw = raw
         self.packed_size = min(info.compress_size, raw.done)
         try:
-            self._member = cast("BinaryFile", archive.open(info))  # ZipExtFile has it; IO[bytes] does not say so
+            self._member = cast("BinaryFile", archive.open(info))  # its type IO[bytes] lacks readinto
         except Exception as error:
             self._fail(error)
 
     @property
     def done(self) -> int:
-        """Where in the archive reading has come to."""
+        """Current read position in the archive."""
         return self._raw.file.tell()
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the front of `view` with what comes next; return how many bytes, 0 at the end."""
+        """Read the next bytes into the front of `view`; return their number, 0 at the end."""
         try:
             return self._member.readinto(view) or 0
         except Exception as error:
@@ -292,4 +294,4 @@ class ZipMember:
     def _fail(self, error: Exception) -> NoReturn:
         raise SourceError(f"the zip archive is damaged: {error or 'it ends early'}", path=self._path,
                           where=f"member {_name(self._info)}",
-                          hint="The file is incomplete or damaged; fetch it again.") from error
+                          hint=DAMAGED) from error
