@@ -97,9 +97,9 @@ def text_warning():
         return Case(name, data, "warning", says, words, rows, options)
 
     plain, headed = text(), text(header=True)
-    yield case("header-says-fewer", headed.replace(b"6 3", b"4 3", 1), "the header states 4 rows, but the file has 6; all 6 were read")
+    yield case("header-says-fewer", headed.replace(b"6 3", b"4 3", 1), "the header states 4 rows, but the file has 6")
     yield case("duplicate-identical", plain + line(b"of", ROWS[1]), "dropped 1 row of repeated words")
-    yield case("duplicate-differing", plain + line(b"of", ROWS[2]), "(0 with the same vector, 1 with a different one): 'of'")
+    yield case("duplicate-differing", plain + line(b"of", ROWS[2]), "same vector, 1 with a different one): 'of'")
     zero = ROWS.copy()
     zero[[1, 4]] = 0
     yield case("zero-rows", text(rows=zero), "kept 2 zero vectors", rows=zero)
@@ -112,13 +112,13 @@ def text_warning():
                rows=overflow, nonfinite="zero")
     yield case("nan-dropped", plain.replace(b"-1.5", b"nan"), "dropped 1 row with a NaN or an infinity",
                words=WORDS[:1] + WORDS[2:], rows=np.delete(ROWS, 1, axis=0), nonfinite="drop")
-    yield case("header-spaces", headed.replace(b"6 3", b" 6  3 ", 1), "the header has extra spaces or signs; it is read as 6 rows of dimension 3")
+    yield case("header-spaces", headed.replace(b"6 3", b" 6  3 ", 1), "it is read as 6 rows of dimension 3")
     yield case("blank-lines-at-end", plain + b"\n\n\n", "3 empty lines at the end")
     yield case("no-final-newline", plain[:-1], "the last line has no newline")
     short = ROWS.copy()
     short[-1, -1] = 7
     yield case("last-number-cut", plain[:-3], "the last number may be wrong", rows=short)
-    yield case("row-too-long", plain.replace(b"of ", b"of 5.5 "), "1 row may have one number too many, because the word",
+    yield case("row-too-long", plain.replace(b"of ", b"of 5.5 "), "1 row may have one number too many, because the",
                words=[b"the", b"of 5.5", *WORDS[2:]])
     yield case("token-1-2", plain.replace(b"of ", b"1 2 "), "line 2, byte 21: '1 2'",
                words=[b"the", b"1 2", *WORDS[2:]])
@@ -175,7 +175,7 @@ def text_refused():
     yield case("duplicates-error", plain + line(b"of", ROWS[1]),
                "line 7: the word 'of' is repeated (expected distinct words, found its first occurrence at line 2)",
                duplicates="error")
-    yield case("expect-rows", plain, "the number of rows differs from --expect-rows (expect_rows) (expected 7, found", expect_rows=7)
+    yield case("expect-rows", plain, "differs from --expect-rows (expect_rows) (expected 7, found", expect_rows=7)
 
 
 # ---------------------------------------------------------------- word2vec, binary
@@ -208,7 +208,7 @@ def word2vec_cases():
     yield exact("one-row", binary([b"x"], MANY_ROWS[:1]), words=[b"x"], rows=MANY_ROWS[:1])
     yield exact("printable-numbers", b"2 1\nv AAAA\nw zzzz\n", words=[b"v", b"w"],
                 rows=np.frombuffer(b"AAAAzzzz", dtype="<f4").reshape(2, 1))
-    yield warning("count-too-low", binary(MANY, MANY_ROWS, count=30), "the header states 30 rows, but the file has 40")
+    yield warning("count-too-low", binary(MANY, MANY_ROWS, count=30), "states 30 rows, but the file has 40")
     yield warning("trailing-1", plain + b"\0", "ignored 1 byte after the last row")
     yield warning("duplicate", binary([*MANY[:-1], b"word3"], MANY_ROWS), "dropped 1 row of repeated words",
                   words=MANY[:-1], rows=MANY_ROWS[:-1])
@@ -232,7 +232,7 @@ def word2vec_cases():
     yield refused("cut-in-vector", plain[:-8], "the file ends in row 40")
     yield refused("cut-between-rows", binary(MANY[:39], MANY_ROWS[:39], count=40), "the file ends in row 40")
     yield refused("trailing-4096", plain + bytes(range(33, 97)) * 64, "bytes follow the last row")
-    yield refused("trailing-rows-of-noise", plain + (b"\x01\x02 " + bytes(40) + b"\n") * 3, "the data after the last row of the header are not rows")
+    yield refused("trailing-rows-of-noise", plain + (b"\x01\x02 " + bytes(40) + b"\n") * 3, "the header are not rows")
     yield refused("big-endian", binary(MANY, MANY_ROWS, dtype=">f4"), "the numbers are big-endian")
     yield refused("float16", binary(MANY, MANY_ROWS, dtype="<f2"), "look like 10 numbers of float16")
     yield refused("float64", binary(MANY, MANY_ROWS, dtype="<f8"), "look like 10 numbers of float64")
@@ -241,7 +241,7 @@ def word2vec_cases():
     yield refused("zero-rows", binary(MANY, MANY_ROWS, count=0), "the number of rows is out of range")
     yield refused("10^9-dim", binary(MANY, MANY_ROWS, dim=10**9), "the dimension is out of range")
     yield refused("token-never-ends", b"2 10\n" + b"\x01x" * 100_000, "no space ends the word of row 1")
-    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:], "a newline follows only one of rows 1 and 2")
+    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:], "one of rows 1 and 2")
     at = plain.index(b"\nword20")
     yield refused("newline-missing-later", plain[:at] + plain[at + 1 :], "no newline follows row 20")
     plain = binary(MANY, MANY_ROWS, newline=False)

@@ -271,12 +271,12 @@ def test_rows_that_cannot_be(tmp_path):
     refused(lines[0], tmp_path, "nothing follows the header")
     refused(lines[0] + b"\n", tmp_path, "fewer rows than its header states")
     refused(joined(0, 1, 3), tmp_path, "fewer rows than its header|row 3 has the wrong bucket number")
-    refused(joined(0, 2, 1, 3), tmp_path, r"line 4: row 3 has the wrong bucket number .expected an integer from 3 to 3")
-    refused(joined(0, 1, 1, 2), tmp_path, r"line 4: row 3 has the wrong bucket number .expected an integer from 2 to 3")
+    refused(joined(0, 2, 1, 3), tmp_path, r"line 4: row 3 has the wrong bucket .*expected an integer from 3 to 3")
+    refused(joined(0, 1, 1, 2), tmp_path, r"line 4: row 3 has the wrong bucket .*expected an integer from 2 to 3")
     refused(joined(0, 1, 2, 3, 3), tmp_path, "row 5 has the wrong bucket number .expected the end of the file")
     refused(joined(0, 1, 2, 3, cut=-14), tmp_path, "too short|not a decimal number")
     refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n+2 "), tmp_path, "row 3 has the wrong bucket number")
-    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n99999999999999999999 "), tmp_path, "row 3 has the wrong bucket number")
+    refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n99999999999999999999 "), tmp_path, "row 3 has the wrong bucket")
     refused(joined(0, 1, 2, 3).replace(b"\n2 ", b"\n2 2 "), tmp_path, "row 3 has the wrong bucket number")
 
 
@@ -330,7 +330,7 @@ def test_what_is_no_table_is_refused(emb, gensim_data, tmp_path):
     attempt(emb, "some n-grams were dropped")
     (tmp_path / "m.floret").write_bytes(table(bow="a\tb")[0])
     compress(tmp_path / "m.floret", tmp_path / "m.ems", "cast", measure=False)
-    attempt(load(tmp_path / "m.ems"), "contains white space, which a floret file cannot store.*Choose the format spacy")
+    attempt(load(tmp_path / "m.ems"), "white space, which a floret file cannot store.*Choose the format spacy")
 
 
 def test_command_line(source, tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def test_words_a_format_cannot_hold(format, word, problem, tmp_path):
     path.write_bytes(b"before")
     with pytest.raises(TargetError) as caught:
         write_vectors([*badfiles.WORDS[:5], word], [badfiles.ROWS], path, format, force=True)
-    assert problem in str(caught.value) and "or leave the word out" in str(caught.value)
+    assert problem in str(caught.value) and "or remove the word" in str(caught.value)
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["out"]
 
 
@@ -337,7 +337,8 @@ def test_repeated_words_far_apart(monkeypatch):
     assert vectors.words.raw == [b"w%d" % i for i in range(800)]
     np.testing.assert_array_equal(vectors.matrix[:, 0], np.arange(800))
     assert vectors.warnings == ["dropped 200 rows of repeated words, the first row of each word is kept (0 with the "
-                                "same vector, 200 with a different one): 'w0', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8', 'w9', ..."]
+                                "same vector, 200 with a different one): 'w0', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', "
+                                "'w7', 'w8', 'w9', ..."]
 
 
 def test_progress(tmp_path, monkeypatch):

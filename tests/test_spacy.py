@@ -190,21 +190,21 @@ HUGE = npy(MATRIX).replace(b"(6, 3), ", b"(6, 10000000000000), ")[:-4]
     ({"vectors": b"\x93NUMPY\x09\x00"}, r"this is not a \.npy file with a table"),
     ({"vectors": npy(MATRIX)[:60]}, r"this is not a \.npy file with a table"),
     ({"vectors": npy(MATRIX[0])}, r"this is not a \.npy file with a table"),
-    ({"vectors": npy(MATRIX.astype(np.float64))}, "an unsupported type .expected little-endian float32.*found float64"),
+    ({"vectors": npy(MATRIX.astype(np.float64))}, "unsupported type .expected little-endian float32.*found float64"),
     ({"vectors": npy(MATRIX.astype(">f4"))}, "the vectors have an unsupported type.*found >f4"),
     ({"vectors": npy(np.asfortranarray(MATRIX))}, "the vectors have an unsupported type.*by column"),
     ({"vectors": npy(np.array([[None]]))}, "the vectors have an unsupported type.*found object"),
     ({"vectors": npy(MATRIX[:0])}, "the pipeline has no word vectors.*_md or _lg"),
     ({"vectors": npy(MATRIX[:, :0])}, "the pipeline has no word vectors"),
-    ({"vectors": npy(MATRIX)[:-1]}, "the length of the file does not match its header .expected 200 bytes for 6 rows of 3, found 199"),
-    ({"vectors": npy(MATRIX) + b"\0"}, "the length of the file does not match its header .expected 200 bytes.*found 201"),
+    ({"vectors": npy(MATRIX)[:-1]}, "not match its header .expected 200 bytes for 6 rows of 3, found 199"),
+    ({"vectors": npy(MATRIX) + b"\0"}, "not match its header .expected 200 bytes.*found 201"),
     ({"vectors": HUGE}, "the dimension is out of range"),
     ({"vectors": b"\x1f\x8b\x08" + bytes(30)}, "damaged|compressed with gzip"),
     ({"vectors_cfg": b"[]"}, "the JSON value has the wrong type .expected an object of settings"),
     ({"vectors_cfg": b'{"mode": "bloom"}'}, "the mode of the vectors is not supported .expected default or floret"),
     ({"vectors_cfg": b'{"mode": ["floret"]}'}, "the mode of the vectors is not supported"),
-    ({"vectors_cfg": b'{"mode": "floret"}'}, r"vectors\.cfg: a setting of floret's hashing is missing or has the wrong type"),
-    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": "3"')}, "a setting of floret's hashing is missing or has the wrong type"),
+    ({"vectors_cfg": b'{"mode": "floret"}'}, r"vectors\.cfg: a setting of floret's hashing is missing"),
+    ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": "3"')}, "hashing is missing or has the wrong type"),
     ({"vectors_cfg": CFG.replace(b'"minn": 3', b'"minn": 6')}, "minn must be at most maxn, but they are 6 and 5"),
     ({"vectors_cfg": CFG.replace(b'count": 2', b'count": 5')}, "hashes must be 1 to 4, not 5"),
     ({"vectors_cfg": CFG.replace(b'seed": 7', b'seed": -7')}, "seed must be 0 to 4294967295, not -7"),
@@ -216,12 +216,12 @@ def test_what_is_refused(files, says, tmp_path):
 
 
 def test_folders_and_files_are_told_apart(tmp_path):
-    with pytest.raises(SourceError, match="this is a folder .expected a file, or a spaCy vocab folder.*Give the path of a file"):
+    with pytest.raises(SourceError, match="this is a folder .expected a file, or a spaCy.*Give the path of a file"):
         read_vectors(tmp_path)
     with pytest.raises(SourceError, match="the format text is a file, but this is a folder. Give the path of a file"):
         read_vectors(make(tmp_path / "vocab", ROWS), ReadOptions(format="text"))
     (tmp_path / "v.txt").write_bytes(b"a 1\n")
-    with pytest.raises(SourceError, match="the format spacy is a folder, but this is a file. Give the path of a folder"):
+    with pytest.raises(SourceError, match="spacy is a folder, but this is a file. Give the path of a folder"):
         read_vectors(tmp_path / "v.txt", ReadOptions(format="spacy"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="this is not a spaCy vocab folder"):

@@ -23,8 +23,8 @@ from embshrink.formats.io.cursor import CUT, F4, PIECE, U1, Cursor
 from embshrink.formats.io.pq_codes import PQCodes
 from embshrink.formats.io.pq_files import check_quantizer, codes_of_embeddings, read_codes, read_floats
 from embshrink.formats.io.table_builder import (
-    LEAVE_OUT,
     MAX_WORD,
+    WRITE_TEXT,
     check_dim,
     finish_words,
     note_ngrams,
@@ -451,7 +451,7 @@ def _write_words(out: _Chunks, words: Vocabulary) -> None:
             word.decode()
         except UnicodeDecodeError:
             raise TargetError(f"the word {show(word)} is not UTF-8, which a finalfusion file cannot store",
-                              hint=LEAVE_OUT) from None
+                              hint=WRITE_TEXT) from None
     raw = words.raw
     out.begin(SIMPLE, struct.pack("<Q", len(raw)), sum(map(len, raw)) + 4 * len(raw), padded=False)
     for start in range(0, len(raw), WRITTEN):
@@ -466,7 +466,7 @@ def _lengths(block: FloatArray, outgoing: Outgoing, start: int) -> FloatArray:
     if not np.isfinite(lengths).all():
         word = outgoing.words.raw[start + int(np.flatnonzero(~np.isfinite(lengths))[0])]
         raise TargetError(f"the norm of the vector of {show(word)} is too large for float32, the type of norms in a "
-                          "finalfusion file", hint=LEAVE_OUT)
+                          "finalfusion file", hint=WRITE_TEXT)
     return lengths
 
 

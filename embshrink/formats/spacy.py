@@ -21,7 +21,7 @@ from embshrink.errors import SourceError, TargetError
 from embshrink.formats.base import CreateFile, Outgoing, ReadOptions, ReadTable
 from embshrink.formats.floret import FloretTable, check_whole, checked_hashing, floret_rows, no_words
 from embshrink.formats.io.spacy_keys import ORTH, SYMBOLS, UInt64Array, keys_of, murmurhash64
-from embshrink.formats.io.table_builder import LEAVE_OUT, check_count, check_dim, plural, settle, show
+from embshrink.formats.io.table_builder import WRITE_BINARY, check_count, check_dim, plural, settle, show
 from embshrink.numerics.arrays import as_matrix
 from embshrink.storage.arrays import FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix
@@ -349,7 +349,7 @@ def _write_words(create: CreateFile, outgoing: Outgoing) -> None:
             word.decode()
         except UnicodeDecodeError as error:
             raise TargetError(f"the word {show(word)} is not UTF-8, which spaCy cannot store",
-                              hint=LEAVE_OUT) from error
+                              hint=WRITE_BINARY) from error
     keys = keys_of(raw)
     order = np.argsort(keys, kind="stable")
     twice = np.flatnonzero(np.diff(keys[order]) == 0)

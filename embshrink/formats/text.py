@@ -20,11 +20,11 @@ from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.formats.io.pieces import Pieces
 from embshrink.formats.io.table_builder import (
     INCOMPLETE,
-    LEAVE_OUT,
     MAX_WORD,
     RIGHT_FILE,
     SHOWN,
     TRUNCATED,
+    WRITE_BINARY,
     TableBuilder,
     check_count,
     check_dim,
@@ -581,7 +581,7 @@ def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
         for word, fields in zip(raw[row : row + len(block)], numbers.tolist()):
             if b"\n" in word:
                 raise TargetError(f"the word {show(word)} contains a newline, which a text file cannot store",
-                                  hint=LEAVE_OUT)
+                                  hint=WRITE_BINARY)
             lines.append(b"%s %s\n" % (word, b" ".join(fields)))
         file.write(b"".join(lines))
         row += len(block)

@@ -15,9 +15,9 @@ from embshrink.errors import SourceError, TargetError
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.formats.io.pieces import Pieces
 from embshrink.formats.io.table_builder import (
-    LEAVE_OUT,
     MAX_WORD,
     TRUNCATED,
+    WRITE_TEXT,
     TableBuilder,
     check_count,
     check_dim,
@@ -304,7 +304,7 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
         for i, word in enumerate(raw[row : row + len(block)]):
             if b" " in word or word.startswith(b"\n"):
                 raise TargetError(f"the word {show(word)} contains a space or begins with a newline, which the "
-                                  "word2vec binary format cannot store", hint=LEAVE_OUT)
+                                  "word2vec binary format cannot store", hint=WRITE_TEXT)
             rows.append(b"%s %s\n" % (word, numbers[i * width : (i + 1) * width]))
         file.write(b"".join(rows))
         row += len(block)

@@ -1,4 +1,4 @@
-"""Names for the types of arrays, and what an array that may be on disk can be asked for."""
+"""Type names of arrays, and the interface of an array that may be on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-# numpy.typing.NDArray[...], without the import: opening a file need not pay for it.
+# The same as numpy.typing.NDArray[...], whose import would slow down opening a file.
 AnyArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 FloatArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 DoubleArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -15,29 +15,29 @@ IntArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 BoolArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 ByteArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
-RealArray: TypeAlias = FloatArray | DoubleArray  # what callers may give as vectors
+RealArray: TypeAlias = FloatArray | DoubleArray  # vectors as a caller may pass them
 
 Shape: TypeAlias = tuple[int, ...]
-Layout: TypeAlias = dict[str, tuple[np.dtype[np.generic], Shape]]  # of arrays that are planned, by name
+Layout: TypeAlias = dict[str, tuple[np.dtype[np.generic], Shape]]  # dtype and shape of planned arrays, by name
 
 
 class StoredArray(Protocol):
     """An array in memory, a section of an open file, or rows on disk.
 
-    Rows come out as arrays in memory; ``numpy.asarray`` gives all of it.
+    Indexing rows gives arrays in memory; ``numpy.asarray`` gives the whole array.
     """
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Dtype of its numbers."""
+        """Dtype of the array."""
 
     @property
     def shape(self) -> Shape:
-        """Lengths of its axes."""
+        """Lengths of the axes."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of the whole array."""
 
     def __len__(self) -> int: ...
 
@@ -47,5 +47,5 @@ class StoredArray(Protocol):
 
 
 def layout_bytes(layout: Layout) -> int:
-    """Return the bytes of planned arrays, without padding."""
+    """Return the total bytes of planned arrays, without padding."""
     return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in layout.values())

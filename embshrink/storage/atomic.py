@@ -1,4 +1,4 @@
-"""Files and folders that appear whole, or not at all."""
+"""Atomic writing of files and folders: the target is complete, or unchanged."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STALE_SECONDS = 24 * 3600
 
 
 class Output(Protocol):
-    """What bytes can be written to."""
+    """A file to write bytes to."""
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """Write bytes; return how many. Raises TargetError if that fails."""
+        """Write bytes and return their number; raise TargetError if that fails."""
 
 
 class _CheckedFile:
-    """A file whose write errors are `TargetError`, so that they are not taken for errors of reading."""
+    """A file that raises `TargetError` for write errors, to tell them from read errors."""
 
     def __init__(self, file: BinaryIO, target: StrPath) -> None:
         self._file = file
@@ -43,28 +43,30 @@ class _CheckedFile:
 
 def _target_error(error: OSError, target: StrPath) -> TargetError:
     return TargetError(f"cannot write: {error.strerror or error}", path=target,
-                       hint="Nothing was changed; free some space or choose another place, and run it again.")
+                       hint="Nothing was changed: check the free space and the permissions, or choose another target.")
 
 
 def check_target(path: StrPath, force: bool = False) -> None:
-    """Refuse a target that exists (unless `force`), or that cannot be a file.
+    """Check that a file can be written to `path`.
 
     Parameters
     ----------
     path : str or os.PathLike
+        The target.
     force : bool
+        Accept an existing file; False by default.
 
     Raises
     ------
     TargetError
-        If the target is there and `force` is false, is a folder or a device, or its folder is missing.
+        If the target exists and `force` is false, is a folder or a device, or its folder does not exist.
     """
     path = os.fspath(path)
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
-        raise TargetError("the target is a folder", path=path, hint="Name a file in it.")
+        raise TargetError("the target is a folder", path=path, hint="Give the path of a file.")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise TargetError("the target is not a regular file", path=path, hint="Name a file.")
+        raise TargetError("the target is not a regular file", path=path, hint="Give the path of a file.")
     if os.path.exists(path) and not force:
         raise TargetError("the target exists", path=path, hint="Use --force (force=True) to replace it.")
     if not os.path.isdir(folder):
@@ -74,7 +76,7 @@ def check_target(path: StrPath, force: bool = False) -> None:
 @contextlib.contextmanager
 def atomic_write(path: StrPath, *, force: bool = False,
                  check: Callable[[str], object] | None = None) -> Iterator[Output]:
-    """Write a file so that it appears whole, or not at all.
+    """Write a file atomically: it is complete, or the target is unchanged.
 
     Parameters
     ----------
@@ -83,8 +85,8 @@ def atomic_write(path: StrPath, *, force: bool = False,
     force : bool
         Replace an existing file.
     check : callable, optional
-        Called with the path of the temporary file after it is on disk and before it is put in
-        place. If it raises, the target stays as it was.
+        Called with the path of the temporary file, after that is on disk and before it replaces the target. If it
+        raises, the target is unchanged.
 
     Yields
     ------
@@ -94,8 +96,8 @@ def atomic_write(path: StrPath, *, force: bool = False,
     Raises
     ------
     TargetError
-        If the target exists and `force` is false, or writing fails. The target is then as it
-        was and no temporary is left.
+        If the target exists and `force` is false, or writing fails. Then the target is unchanged and no temporary
+        file is left.
     """
     check_target(path, force)
     target = os.path.realpath(path)
@@ -124,7 +126,7 @@ def atomic_write(path: StrPath, *, force: bool = False,
         _sync_folder(folder)
     except BaseException:
         with contextlib.suppress(OSError):
-            file.close()  # writes what is buffered, and so fails again where the disk is full
+            file.close()  # writes the buffer, and so fails again if the disk is full
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -133,14 +135,14 @@ def atomic_write(path: StrPath, *, force: bool = False,
 @contextlib.contextmanager
 def atomic_folder(path: StrPath, names: Collection[str], *, force: bool = False,
                   ) -> Iterator[Callable[[str], AbstractContextManager[Output]]]:
-    """Write a folder of files so that it appears whole, or not at all.
+    """Write a folder of files atomically: it is complete, or the target is unchanged.
 
     Parameters
     ----------
     path : str or os.PathLike
         The target. A symbolic link is followed.
     names : collection of str
-        Files that the folder may have. An existing folder with anything else in it is not replaced.
+        Names of the files. An existing folder with other files is not replaced.
     force : bool
         Replace an existing folder.
 
@@ -152,12 +154,12 @@ def atomic_folder(path: StrPath, names: Collection[str], *, force: bool = False,
     Raises
     ------
     TargetError
-        If the target exists and `force` is false, if it is a file or a folder with other files, or if writing fails.
-        The target is then as it was and no temporary folder is left.
+        If the target exists and `force` is false, is a file or a folder with other files, or if writing fails. Then
+        the target is unchanged and no temporary folder is left.
 
     Notes
     -----
-    No system call replaces a folder: for a moment, after the old one was moved away, there is none.
+    No system call replaces a folder: for a moment, between two renames, the target does not exist.
     """
     _check_folder_target(path, names, force)
     target = os.path.realpath(path)
@@ -202,19 +204,20 @@ def _check_folder_target(path: StrPath, names: Collection[str], force: bool) -> 
     if os.path.isdir(path):
         others = sorted(set(os.listdir(path)) - set(names))
         if others:
-            raise TargetError("the target is a folder that holds other things", path=path,
-                              expected=f"a new folder, or one with {', '.join(names)} alone",
-                              found=", ".join(others[:5]), hint="Name another folder.")
+            raise TargetError("the target is a folder with other files", path=path,
+                              expected=f"a new folder, or one with only {', '.join(names)}",
+                              found=", ".join(others[:5]), hint="Choose another folder.")
         if not force:
             raise TargetError("the target exists", path=path, hint="Use --force (force=True) to replace it.")
     elif os.path.lexists(path):
-        raise TargetError("the target is a file, and this format is a folder", path=path, hint="Name another.")
+        raise TargetError("the target is a file, but this format is a folder", path=path,
+                          hint="Choose another target.")
     elif not os.path.isdir(os.path.dirname(os.path.realpath(path))):
         raise TargetError("the target's folder does not exist", path=path, hint="Create it first.")
 
 
 def _replace_folder(temporary: str, target: str, old: str, path: StrPath) -> None:
-    """Move a new folder to `target`, and a folder that is there to `old`; put that back on failure."""
+    """Rename an existing `target` to `old`, and `temporary` to `target`; undo the first rename on failure."""
     try:
         if os.path.isdir(target):
             os.rename(target, old)
@@ -229,7 +232,7 @@ def _replace_folder(temporary: str, target: str, old: str, path: StrPath) -> Non
 
 
 def _remove_folder(folder: str, names: Collection[str]) -> None:
-    """Remove the files `names` of a folder, and the folder if it is empty then."""
+    """Remove the files `names` of a folder, and then the folder if it is empty."""
     for name in names:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))
@@ -238,7 +241,7 @@ def _remove_folder(folder: str, names: Collection[str]) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Write a folder's entries to disk, so that a new name survives a power cut; errors are ignored."""
+    """Write the entries of a folder to disk, so that a new name survives a power failure; errors are ignored."""
     if os.name != "posix":  # Windows cannot open a folder
         return
     with contextlib.suppress(OSError):
@@ -250,8 +253,8 @@ def _sync_folder(folder: str) -> None:
 
 
 def _remove_stale(folder: str, name: str) -> None:
-    """Remove temporary files that a killed writer of the same target left a day ago or more."""
-    pattern = f".{glob.escape(name)}.[0-9]*.{'[0-9a-f]' * 8}.tmp"  # strict: a user's files may look similar
+    """Remove temporary files of the same target that are a day old or more: their writer was killed."""
+    pattern = f".{glob.escape(name)}.[0-9]*.{'[0-9a-f]' * 8}.tmp"  # exact: a user's files may have similar names
     for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
         with contextlib.suppress(OSError):
             if time.time() - os.stat(path).st_mtime > STALE_SECONDS:

@@ -1,8 +1,8 @@
-"""The ``.ems`` file as bytes: magic, header, aligned sections, checksums. Knows nothing of vectors.
+"""The ``.ems`` file as a container: magic, header, aligned sections, checksums. Does not interpret the sections.
 
-The format is described in ``docs/format.md``. Writing is atomic: a failure at any moment leaves the
-target as it was. Reading maps the file, checks every length against the size of the file before using
-it, and checks each block of data when it is first touched.
+``docs/format.md`` describes the format. Writing is atomic: after a failure the target is unchanged. Reading maps the
+file into memory, checks every length against the size of the file before using it, and checks each block of data when
+it is first read.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ MAX_HEADER = 1 << 20
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float16", "float32")
 CHECKSUMS = "checksums"
 
+NEWER = "This file was written by a newer embshrink; update embshrink to read it."
+DAMAGED = "The file is damaged: download it again, or compress the source vectors again."
+_TABLE = "section table"
+
 # magic, major, minor, header length, file length, required flags, crc32 of all this (itself as 0) and the header
 _PRELUDE = struct.Struct("<8sHHIQII")
 # file length, crc32 as above, zero, end magic
@@ -72,7 +76,7 @@ class Entry:
     dtype : numpy.dtype
     shape : tuple of int
     offset : int
-        Where the section begins, in bytes from the end of the (padded) header.
+        Start of the section, in bytes from the end of the padded header.
     crc32 : int
         Checksum of the section's bytes, or of the checksums of its blocks if there are several.
     """
@@ -94,31 +98,34 @@ class Entry:
         return self.count * self.dtype.itemsize
 
     def to_json(self) -> dict[str, object]:
-        """Return the entry as it stands in the header."""
+        """Return the entry as it is stored in the header."""
         return {"name": self.name, "dtype": self.dtype.name, "shape": list(self.shape), "offset": self.offset,
                 "crc32": f"{self.crc32:08x}"}
 
     @classmethod
     def from_json(cls, entry: object, offset: int) -> Entry:
-        """Check an entry of a header and return it; `offset` is where the section before it ends."""
+        """Check an entry of the section table and return it; `offset` is the end of the section before it."""
         kinds = {"name": str, "dtype": str, "shape": list, "offset": int, "crc32": str}
         if not isinstance(entry, dict) or set(entry) != set(kinds) or any(
             not isinstance(entry[key], kind) or isinstance(entry[key], bool) for key, kind in kinds.items()
         ):
-            raise FormatError("an entry of the section table is malformed", expected=sorted(kinds), found=entry)
+            raise FormatError("an entry of the section table is malformed", where=_TABLE, expected=sorted(kinds), found=entry,
+                              hint=DAMAGED)
         name, shape = entry["name"], entry["shape"]
         if entry["dtype"] not in DTYPES:
-            raise FormatError(f"section {name} has an unknown dtype", expected=DTYPES, found=entry["dtype"])
+            raise FormatError(f"section {name} has an unsupported dtype", where=_TABLE, expected=", ".join(DTYPES),
+                              found=entry["dtype"], hint=DAMAGED)
         if len(shape) > 4 or any(type(axis) is not int or axis < 0 for axis in shape) or (
             math.prod(max(axis, 1) for axis in shape) >= 2**48  # the other axes of an empty array count too
         ):
-            raise FormatError(f"section {name} has an impossible shape", found=shape)
+            raise FormatError(f"the shape of section {name} is out of range", where=_TABLE,
+                              expected="at most 4 axes and fewer than 2^48 values", found=shape, hint=DAMAGED)
         if entry["offset"] != offset:
-            raise FormatError(f"section {name} is not where the one before it ends", expected=f"offset {offset}",
-                              found=entry["offset"])
+            raise FormatError(f"section {name} does not begin at the end of the section before it", where=_TABLE,
+                              expected=f"offset {offset}", found=entry["offset"], hint=DAMAGED)
         if not re.fullmatch("[0-9a-f]{8}", entry["crc32"]):
-            raise FormatError(f"section {name} has a malformed checksum", expected="8 hexadecimal digits",
-                              found=entry["crc32"])
+            raise FormatError(f"section {name} has a malformed checksum", where=_TABLE, expected="8 hexadecimal digits",
+                              found=entry["crc32"], hint=DAMAGED)
         return cls(name, _stored_dtype(entry["dtype"]), tuple(shape), offset, int(entry["crc32"], 16))
 
 
@@ -126,13 +133,13 @@ class Entry:
 
 
 def _raw(array: AnyArray) -> memoryview:
-    """Return an array's bytes as they are stored, without a copy where it already is so."""
+    """Return the stored bytes of an array, without a copy if it already has the stored type."""
     array = np.ascontiguousarray(array, dtype=_stored_dtype(array.dtype.name))
     return array.reshape(-1).view(np.uint8).data
 
 
 def _pieces(array: StoredArray) -> Iterator[memoryview]:
-    """Yield the bytes of an array; of an array on disk, a few rows at a time."""
+    """Yield the bytes of an array; for an array on disk, a few rows at a time."""
     if isinstance(array, np.ndarray):
         yield _raw(array)
         return
@@ -159,7 +166,7 @@ def _crc_of_sums(sums: Sequence[int]) -> int:
 
 
 def _section_table(sections: Layout, crcs: Mapping[str, int]) -> list[Entry]:
-    """Return the entries of sections in their order, each where the one before it ends; a missing checksum is 0."""
+    """Return the entries of sections, in order and without gaps; a missing checksum is 0."""
     table, offset = [], 0
     for name, (dtype, shape) in sections.items():
         entry = Entry(name, np.dtype(dtype), shape, offset, crcs.get(name, 0))
@@ -180,11 +187,12 @@ def write_container(path: str | os.PathLike[str], header: Mapping[str, object],
     Parameters
     ----------
     path : str or os.PathLike
+        The target.
     header : dict
-        JSON-able, without the section table.
+        The header without the section table; its values must be JSON values.
     sections : dict of str to array
         Stored in this order. An array may be on disk, such as `embshrink.storage.disk_rows.Rows`: it is read a few
-        rows at a time, so that the whole of it is never in memory.
+        rows at a time, so that it is never in memory as a whole.
     force, check
         As for `atomic_write`.
 
@@ -196,14 +204,15 @@ def write_container(path: str | os.PathLike[str], header: Mapping[str, object],
     Raises
     ------
     FormatError
-        If a section has a dtype that the file cannot hold, or the header is too large.
+        If a section has a dtype that the format cannot store, or the header is larger than 1 MiB.
     TargetError
         As for `atomic_write`.
     """
     arrays, crcs, sums = dict(sections), {}, []
     for name, array in sections.items():
         if array.dtype.name not in DTYPES:
-            raise FormatError(f"section {name} has a dtype the file cannot hold", expected=DTYPES, found=array.dtype)
+            raise FormatError(f"section {name} has a dtype that an .ems file cannot store", expected=", ".join(DTYPES),
+                              found=array.dtype)
         blocks = _block_sums(array)
         crcs[name] = blocks[0] if len(blocks) == 1 else _crc_of_sums(blocks)
         if len(blocks) > 1:
@@ -214,8 +223,8 @@ def write_container(path: str | os.PathLike[str], header: Mapping[str, object],
     table = _section_table({name: (array.dtype, array.shape) for name, array in arrays.items()}, crcs)
     text = _header_text(header, table)
     if len(text) > MAX_HEADER:
-        raise FormatError("the header is too large", expected=f"<= {MAX_HEADER} bytes", found=len(text))
-    # The table is part of the header, so its length moves the sections: offsets count from the end of the header.
+        raise FormatError("the header is too large", path=path, expected=f"<= {MAX_HEADER} bytes", found=len(text))
+    # The table is part of the header, so its length shifts the sections: offsets count from the end of the header.
     start = _aligned(_PRELUDE.size + len(text))
     length = start + sum(_aligned(entry.nbytes) for entry in table) + _FOOTER.size
     fields = (MAGIC, MAJOR, MINOR, len(text), length, 0)
@@ -238,7 +247,9 @@ def plan_container(header: Mapping[str, object],
     Parameters
     ----------
     header : dict
+        The header without the section table.
     sections : dict of str to (dtype, shape)
+        The arrays, in order.
 
     Returns
     -------
@@ -263,10 +274,10 @@ def plan_container(header: Mapping[str, object],
 
 
 class Section:
-    """An array of an open file. Each block is checked when it is first touched.
+    """An array of an open file. Each block is checked when it is first read.
 
-    Index it by rows like an array (an int, a slice, an array of ints), or pass it to `numpy.asarray` for the
-    whole array. The arrays that come out are read-only views of the file where possible.
+    Index rows as in an array (by an int, a slice, an array of ints), or pass it to `numpy.asarray` for the whole
+    array. The results are read-only views of the file if possible.
 
     Parameters
     ----------
@@ -274,11 +285,11 @@ class Section:
     array : numpy.ndarray
         The whole array, in the mapped file.
     sums : list of int
-        Checksum of each block.
+        CRC-32 checksum of each block.
     trusted : bool
-        Whether blocks need not be checked.
+        Do not check blocks.
     path : str, optional
-        The file, for messages.
+        Path of the file, for messages.
     """
 
     def __init__(self, name: str, array: AnyArray, sums: list[int], trusted: bool, path: str | None = None) -> None:
@@ -287,7 +298,7 @@ class Section:
         self._array = array
         self._raw = array.reshape(-1).view(np.uint8)
         self._sums = sums
-        self._checked = bytearray([trusted]) * len(sums)  # for each block, whether it was checked
+        self._checked = bytearray([trusted]) * len(sums)  # 1 for each block that was checked
 
     @property
     def shape(self) -> Shape:
@@ -319,7 +330,7 @@ class Section:
         return rows
 
     def _touched(self, key: int | slice | AnyArray | Sequence[int]) -> Iterable[int]:
-        """Return the numbers of the blocks that the rows `key` lie in; some may be out of range, as `key` may be."""
+        """Return the numbers of the blocks that hold the rows `key`; they may be out of range if `key` is."""
         every = range(len(self._sums))
         if len(every) == 1 or not len(self):
             return every
@@ -349,17 +360,17 @@ class Section:
                     raise FormatError(
                         f"section {self.name} is damaged in block {block}", path=self._path,
                         expected=f"crc32 {self._sums[block]:08x}", found=f"{found:08x}",
-                        hint="Get the file again, or make it anew from the source vectors.",
+                        hint=DAMAGED,
                     )
                 self._checked[block] = True
 
     def check_again(self) -> Iterator[None]:
-        """Check every block, whether it was checked before or not; yield after some blocks each time.
+        """Check every block, even if it was checked before; yield after each 16 blocks.
 
         Raises
         ------
         FormatError
-            At the first block that is damaged.
+            At the first damaged block.
         """
         self._checked[:] = bytes(len(self._checked))
         for start in range(0, len(self._checked), BLOCKS_CHECKED):
@@ -368,7 +379,7 @@ class Section:
 
 
 def _read_file(path: str, mmap: bool) -> bytes | _mmap.mmap:
-    """Return a file, mapped or in memory; an empty one cannot be mapped."""
+    """Return the content of a file, mapped or in memory; an empty file cannot be mapped."""
     try:
         with open(path, "rb") as file:
             if mmap and os.fstat(file.fileno()).st_size:
@@ -376,12 +387,13 @@ def _read_file(path: str, mmap: bool) -> bytes | _mmap.mmap:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise FormatError(f"cannot read the file: {reason or error}") from error
+        raise FormatError(f"cannot read the file: {reason or error}",
+                          hint="Check the path and its permissions.") from error
 
 
 @dataclass(eq=False, repr=False)
 class _Head:
-    """What stands before the sections of a file, checked: format version, header, section table.
+    """The part of a file before the sections, checked: format version, header, section table.
 
     Attributes
     ----------
@@ -390,9 +402,9 @@ class _Head:
     header : dict
         Without the section table.
     table : list
-        The section table as it is in the JSON; its entries are not checked yet.
+        The section table from the JSON header; its entries are not checked yet.
     nbytes : int
-        Where the sections begin.
+        Offset of the first section.
     """
 
     version: tuple[int, int]
@@ -407,26 +419,25 @@ def _read_head(data: bytes | _mmap.mmap) -> _Head:
     _check_magic(prelude, size)
     _, major, minor, header_length, length, flags, crc = _PRELUDE.unpack(prelude)
     if major != MAJOR:
-        raise FormatError("the file has another format version", where="byte 8", expected=f"{MAJOR}.x",
-                          found=f"{major}.{minor}", hint="Update embshrink: pip install -U embshrink")
+        raise FormatError("the format version is not supported", where="byte 8", expected=f"{MAJOR}.x",
+                          found=f"{major}.{minor}", hint=NEWER if major > MAJOR else DAMAGED)
     if length != size:
-        raise FormatError("the file is truncated or has something appended", where="byte 16",
-                          expected=f"{length} bytes", found=size, hint="Get the file again.")
+        raise FormatError("the file is truncated or has extra bytes at its end", where="byte 16",
+                          expected=f"{length} bytes", found=size, hint=DAMAGED)
     if header_length > min(MAX_HEADER, size - _PRELUDE.size - _FOOTER.size):
-        raise FormatError("the header's length is impossible", where="byte 12",
-                          expected=f"<= {min(MAX_HEADER, size)}", found=header_length)
+        raise FormatError("the length of the header is out of range", where="byte 12",
+                          expected=f"<= {min(MAX_HEADER, size)}", found=header_length, hint=DAMAGED)
     if flags:
-        raise FormatError("the file needs a feature this version does not know", where="byte 24",
-                          found=f"flags {flags:#x}", hint="Update embshrink: pip install -U embshrink")
+        raise FormatError("the file needs a feature that this version does not support", where="byte 24",
+                          found=f"flags {flags:#x}", hint=NEWER)
     end = _PRELUDE.size + header_length
     text = data[_PRELUDE.size : end]
     found = zlib.crc32(text, zlib.crc32(prelude[:-4] + bytes(4)))
     if found != crc:
         raise FormatError("the header is damaged", where="byte 28", expected=f"crc32 {crc:08x}",
-                          found=f"{found:08x}", hint="Get the file again.")
+                          found=f"{found:08x}", hint=DAMAGED)
     if _FOOTER.unpack(data[size - _FOOTER.size :]) != (length, crc, 0, END_MAGIC):
-        raise FormatError("the footer does not repeat the header", where=f"byte {size - _FOOTER.size}",
-                          hint="Get the file again.")
+        raise FormatError("the footer does not match the header", where=f"byte {size - _FOOTER.size}", hint=DAMAGED)
     header, table = _parse_header(text)
     _check_zero(data, end, _aligned(end))
     return _Head((major, minor), header, table, _aligned(end))
@@ -437,15 +448,16 @@ def _check_magic(prelude: bytes, size: int) -> None:
     if prelude[: len(MAGIC)] != MAGIC:
         if MAGIC.startswith(prelude) and prelude:
             raise FormatError("the file is truncated", where="byte 0", expected=f">= {_PRELUDE.size} bytes",
-                              found=size)
+                              found=size, hint=DAMAGED)
         damaged = prelude[1:4] == MAGIC[1:4]
         raise FormatError(
             "this is not an .ems file", where="byte 0", expected=MAGIC, found=prelude[: len(MAGIC)],
-            hint="It was damaged by a text-mode transfer; copy it as binary." if damaged
-            else "Make one from word vectors with: embshrink compress SOURCE TARGET STEP...",
+            hint="Copy the file again in binary mode: a text-mode transfer damaged it." if damaged
+            else "Make an .ems file from word vectors with: embshrink compress SOURCE TARGET",
         )
     if size < _PRELUDE.size + _FOOTER.size:
-        raise FormatError("the file is truncated", expected=f">= {_PRELUDE.size + _FOOTER.size} bytes", found=size)
+        raise FormatError("the file is truncated", where=f"byte {size}",
+                          expected=f">= {_PRELUDE.size + _FOOTER.size} bytes", found=size, hint=DAMAGED)
 
 
 def _parse_header(text: bytes) -> tuple[dict[str, object], list[object]]:
@@ -454,61 +466,64 @@ def _parse_header(text: bytes) -> tuple[dict[str, object], list[object]]:
         header = json.loads(text)
         canonical = canonical_json(header) == text
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"the header is not JSON: {error}", where=f"byte {_PRELUDE.size}") from error
+        raise FormatError(f"the header is not JSON: {error}", where=f"byte {_PRELUDE.size}", hint=DAMAGED) from error
     if not canonical or not isinstance(header, dict) or not isinstance(header.get("sections"), list):
-        raise FormatError("the header is not the canonical JSON of an object with sections",
-                          where=f"byte {_PRELUDE.size}")
+        raise FormatError("the header is not an object with sections in canonical JSON",
+                          where=f"byte {_PRELUDE.size}", hint=DAMAGED)
     return header, header.pop("sections")
 
 
 def _check_zero(data: bytes | _mmap.mmap, start: int, stop: int) -> None:
     if any(data[start:stop]):
-        raise FormatError("padding is not zero", where=f"byte {start}", hint="Get the file again.")
+        raise FormatError("the padding is not zero", where=f"byte {start}", hint=DAMAGED)
 
 
 def _read_sections(data: bytes | _mmap.mmap, head: _Head, path: str, trusted: bool) -> dict[str, Section]:
-    """Return the sections of a file by name, without the one of checksums."""
+    """Return the sections of a file by name, without the section of checksums."""
     arrays, crcs, position, end = {}, {}, head.nbytes, len(data) - _FOOTER.size
     for item in head.table:
         entry = Entry.from_json(item, position - head.nbytes)
         name = entry.name
         if name in arrays:
-            raise FormatError(f"section {name} is there twice")
+            raise FormatError(f"section {name} occurs twice", where=_TABLE, hint=DAMAGED)
         stop = position + entry.nbytes
         if stop > end:
-            raise FormatError(f"section {name} does not fit into the file", where=f"byte {position}",
-                              expected=f"<= {end - position} bytes", found=entry.nbytes)
+            raise FormatError(f"section {name} ends after the end of the file", where=f"byte {position}",
+                              expected=f"<= {end - position} bytes", found=entry.nbytes, hint=DAMAGED)
         array = np.frombuffer(data, dtype=entry.dtype, count=entry.count, offset=position)
         arrays[name], crcs[name] = array.reshape(entry.shape), entry.crc32
         _check_zero(data, stop, _aligned(stop))
         position = _aligned(stop)
     if position != end:
-        raise FormatError("the sections do not fill the file", where=f"byte {position}", expected=f"byte {end}")
+        raise FormatError("the last section does not end at the footer", where=f"byte {position}",
+                          expected=f"byte {end}", hint=DAMAGED)
     sums = _read_block_sums(arrays, crcs)
     return {name: Section(name, array, sums[name], trusted, path)
             for name, array in arrays.items() if name != CHECKSUMS}
 
 
 def _read_block_sums(arrays: Mapping[str, AnyArray], crcs: Mapping[str, int]) -> dict[str, list[int]]:
-    """Return the checksums of the blocks of each section, themselves checked.
+    """Check and return the block checksums of each section.
 
-    The checksum of a section of one block is in the section table. Those of longer sections, end to end, are
-    the section of checksums.
+    The checksum of a section of one block is in the section table. The checksums of longer sections are concatenated
+    in the section ``checksums``.
     """
     counts = {name: -(-array.nbytes // BLOCK) for name, array in arrays.items()
               if array.nbytes > BLOCK and name != CHECKSUMS}
     stored: AnyArray = np.zeros(0, np.uint32)
     if counts:
         if CHECKSUMS not in arrays:
-            raise FormatError("the block checksums are missing", expected=f"a section {CHECKSUMS}")
+            raise FormatError("the block checksums are missing", where=_TABLE, expected=f"a section {CHECKSUMS}",
+                              hint=DAMAGED)
         stored = arrays[CHECKSUMS]
         if stored.dtype.name != "uint32" or stored.shape != (sum(counts.values()),):
-            raise FormatError("the block checksums do not fit the sections", expected=sum(counts.values()),
-                              found=stored.shape)
+            raise FormatError("the block checksums do not match the sections", where=f"section {CHECKSUMS}",
+                              expected=f"uint32 ({sum(counts.values())},)",
+                              found=f"{stored.dtype} {stored.shape}", hint=DAMAGED)
         if zlib.crc32(stored.tobytes()) != crcs[CHECKSUMS]:
-            raise FormatError("the block checksums are damaged", hint="Get the file again.")
+            raise FormatError("the block checksums are damaged", where=f"section {CHECKSUMS}", hint=DAMAGED)
     elif CHECKSUMS in arrays:
-        raise FormatError("there are block checksums and no section that needs them")
+        raise FormatError("the file has block checksums, but no section that needs them", where=_TABLE, hint=DAMAGED)
     sums, position = {}, 0
     for name, array in arrays.items():
         sums[name] = [crcs[name]] if array.nbytes else []
@@ -516,7 +531,8 @@ def _read_block_sums(arrays: Mapping[str, AnyArray], crcs: Mapping[str, int]) ->
             own = stored[position : position + counts[name]]
             position += counts[name]
             if zlib.crc32(own.tobytes()) != crcs[name]:
-                raise FormatError(f"the block checksums of section {name} are damaged")
+                raise FormatError(f"the block checksums of section {name} are damaged", where=f"section {CHECKSUMS}",
+                                  hint=DAMAGED)
             sums[name] = own.tolist()
     return sums
 
@@ -527,13 +543,13 @@ class Container:
     Parameters
     ----------
     path : str or os.PathLike
+        The file.
     verify : {"lazy", "header", "full"}
-        ``header`` checks magic, lengths, header, section table and padding, and trusts the data.
-        ``lazy`` also checks each 1 MiB block of data when it is first touched.
-        ``full`` checks every block now.
+        ``header`` checks magic, lengths, header, section table and padding, and trusts the data. ``lazy``, the
+        default, also checks each 1 MiB block of data when it is first read. ``full`` checks all blocks at once.
     mmap : bool
-        Map the file, or read it whole into memory. If another program truncates a mapped file, touching the lost
-        part kills the process with SIGBUS; this cannot happen to a file in memory.
+        Map the file into memory (the default), or read it. If another program truncates a mapped file, reading the
+        lost part kills the process with SIGBUS; this cannot happen to a file in memory.
 
     Attributes
     ----------
@@ -545,16 +561,19 @@ class Container:
     header : dict
         The header without the section table.
     sections : dict of str to Section
+        The sections by name.
 
     Raises
     ------
     FormatError
-        If the file is not an ``.ems`` file, is damaged or truncated, or has a newer major version.
+        If the file is not an ``.ems`` file, is damaged or truncated, or has a newer major version; or if `verify` is
+        none of these.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: str = "lazy", mmap: bool = True) -> None:
         if verify not in ("lazy", "header", "full"):
-            raise FormatError(f"unknown verify level {verify!r}", expected="lazy, header or full")
+            raise FormatError(f"unknown verify level {verify!r}", expected="lazy, header or full",
+                              hint="Choose one of these levels.")
         self.path = os.fspath(path)
         self.verify, self.mmap = verify, mmap
         self.sections: dict[str, Section] = {}
@@ -575,7 +594,7 @@ class Container:
             raise
 
     def group(self, prefix: str) -> dict[str, Section]:
-        """Return the sections whose names begin with `prefix` and a dot, by the rest of their names."""
+        """Return the sections whose names begin with `prefix` and a dot, by the part of the name after it."""
         prefix += "."
         return {name[len(prefix) :]: section for name, section in self.sections.items() if name.startswith(prefix)}
 
@@ -585,14 +604,14 @@ class Container:
         Raises
         ------
         FormatError
-            At the first block that is damaged.
+            At the first damaged block.
         """
         for section in self.sections.values():
             for _ in section.check_again():
                 self.let_go()
 
     def let_go(self) -> None:
-        """Release the memory of what was read of a mapped file; it is read again when it is needed."""
+        """Release the memory of the pages of a mapped file; they are read again when needed."""
         if isinstance(self._data, _mmap.mmap) and hasattr(_mmap, "MADV_DONTNEED"):
             self._data.madvise(_mmap.MADV_DONTNEED)
 
@@ -600,7 +619,7 @@ class Container:
         """Close the file. Arrays taken from it stay valid."""
         self.sections = {}
         if isinstance(self._data, _mmap.mmap):
-            with contextlib.suppress(BufferError):  # an array still needs the mapping: it is closed with the array
+            with contextlib.suppress(BufferError):  # an array still uses the mapping, which is closed with the array
                 self._data.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Rows on disk: tables and codes that are larger than memory allows, for work that goes block by block."""
+"""Rows on disk: tables and codes that are too large for memory, processed in blocks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 ScalarT_co = TypeVar("ScalarT_co", bound=np.generic, covariant=True)
 Array: TypeAlias = np.ndarray[Shape, np.dtype[ScalarT]]
 
-SHARE = 8  # a table in memory may take this part of the limit: work on it needs a few times as much
+SHARE = 8  # a table in memory may take 1/8 of the limit: processing it needs several times its size
 LEAST_LIMIT = 256 << 20
-GAP = 16 << 10  # rows that are farther apart than these bytes are read one by one
+GAP = 16 << 10  # rows farther apart than this many bytes are read one by one
 RUN = 4 << 20  # bytes read at once
 _POSITIONED = hasattr(os, "preadv") and hasattr(os, "pwritev")
 
@@ -38,20 +38,21 @@ class Spool:
     Parameters
     ----------
     limit : int
-        Bytes of memory that the whole process may take; at least 256 MiB.
+        Maximum memory of the whole process in bytes; at least 256 MiB.
     folder : str or os.PathLike
-        Where the temporary files are: on a disk with room for the table. They are gone when the process ends.
+        Folder of the temporary files, on a disk with space for the table. They are removed when the process ends.
 
     Raises
     ------
     EmbshrinkError
-        If the limit is too low for anything.
+        If the limit is less than 256 MiB.
     """
 
     def __init__(self, limit: int, folder: str | os.PathLike[str]) -> None:
         if limit < LEAST_LIMIT:
-            raise EmbshrinkError("so little memory is not enough for any table", expected=f">= {LEAST_LIMIT} bytes",
-                                 found=limit, hint="The interpreter and its libraries alone take about 200 MB.")
+            raise EmbshrinkError("max_memory is too small", expected=f">= {LEAST_LIMIT} bytes", found=limit,
+                                 hint="Raise --max-memory (max_memory=): Python and its libraries alone take about "
+                                      "200 MB.")
         self.limit = limit
         self.folder = os.fspath(folder)
 
@@ -65,13 +66,13 @@ class Spool:
         Raises
         ------
         EmbshrinkError
-            If they are more than half of the limit.
+            If they are more than half of the memory limit.
         """
         if nbytes > self.limit // 2:
             raise EmbshrinkError("a step needs the whole table in memory", expected=f"<= {self.limit // 2} bytes",
                                  found=f"{nbytes} bytes",
-                                 hint="Allow more memory (--max-memory), prune first, or use ecq, pq, rq, scalar, "
-                                      "iiq, cast, lowrank or prune, which work block by block.")
+                                 hint="Raise --max-memory (max_memory=), prune first, or use a method that works in "
+                                      "blocks: ecq, pq, rq, scalar, iiq, cast, lowrank or prune.")
 
     @overload
     def empty(self, shape: Shape) -> FloatArray | Rows[np.float32]: ...
@@ -85,7 +86,7 @@ class Spool:
 
 
 class _File:
-    """An open file, by its descriptor; closed when the last `Rows` on it is gone."""
+    """An open file descriptor; closed when the last `Rows` of the file is deleted."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -95,7 +96,7 @@ class _File:
         os.close(self.descriptor)
 
     def move(self, view: memoryview, position: int, write: bool) -> int:
-        """Read into `view`, or write it, at a position of the file; return the number of bytes moved."""
+        """Read into `view`, or write it, at a position of the file; return the number of bytes read or written."""
         if _POSITIONED:
             return (os.pwritev if write else os.preadv)(self.descriptor, [view], position)
         with self._lock:
@@ -111,18 +112,18 @@ class Rows(Generic[ScalarT_co]):
     """An array in a file, shape (n, ...); mostly a float32 matrix, shape (n, d).
 
     ``rows[start:stop]``, ``rows[ids]`` and ``rows[i]`` read rows into arrays in memory; ``rows[start:stop] = block``
-    writes. Threads may read and write at the same time. ``numpy.asarray(rows)`` copies all rows into memory if the
-    limit of memory allows it, and raises `EmbshrinkError` otherwise.
+    writes rows. Threads may read and write at the same time. ``numpy.asarray(rows)`` copies all rows into memory if
+    the memory limit allows it, and raises `EmbshrinkError` otherwise.
 
     Parameters
     ----------
     spool : Spool
     file : _File
-        Stays open as long as there are `Rows` on it.
+        Stays open as long as there are `Rows` of it.
     shape : tuple of int
     dtype : numpy.dtype
     offset : int
-        Byte of the file where the numbers begin.
+        Byte offset of the first row in the file.
     ids : numpy.ndarray, shape (n,), int64, optional
         Which rows of the file these are; the first n by default.
     """
@@ -141,8 +142,8 @@ class Rows(Generic[ScalarT_co]):
     def new(spool: Spool, shape: Shape, dtype: type[ScalarT] | np.dtype[ScalarT]) -> Rows[ScalarT]: ...
     @staticmethod
     def new(spool: Spool, shape: Shape, dtype: DTypeLike = np.float32) -> Rows[np.generic]:
-        """Return uninitialised rows in a new temporary file; TargetError if it cannot be made."""
-        import tempfile  # some milliseconds that a lookup need not pay
+        """Return uninitialised rows in a new temporary file; raise TargetError if it cannot be created."""
+        import tempfile  # takes some milliseconds, which a lookup does not need
 
         try:
             with tempfile.TemporaryFile(buffering=0, dir=spool.folder, suffix=".embshrink") as file:
@@ -152,7 +153,7 @@ class Rows(Generic[ScalarT_co]):
 
     @staticmethod
     def of_file(spool: Spool, path: str | os.PathLike[str], shape: Shape, offset: int) -> Rows[np.float32]:
-        """Return the little-endian float32 rows of a file from byte `offset` on; OSError if it cannot be opened."""
+        """Return the little-endian float32 rows of a file from byte `offset` on; raise OSError if it cannot be opened."""
         file = _File(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
         return Rows(spool, file, shape, np.dtype(np.float32), offset)
 
@@ -170,7 +171,7 @@ class Rows(Generic[ScalarT_co]):
         return len(self.shape)
 
     def take(self, ids: IntArray | Sequence[int], axis: int = 0) -> Rows[ScalarT_co]:
-        """Return some rows as `Rows` on the same file, without reading them; like `numpy.ndarray.take`."""
+        """Return some rows as `Rows` of the same file, without reading them; as `numpy.ndarray.take`."""
         ids = np.asarray(ids, np.int64)
         if self._ids is not None:
             ids = self._ids[ids]
@@ -210,7 +211,7 @@ class Rows(Generic[ScalarT_co]):
     def __setitem__(self, key: slice, block: AnyArray) -> None:
         start, stop, step = key.indices(len(self))
         if step != 1 or self._ids is not None:
-            raise IndexError("only rows that follow each other can be written")
+            raise IndexError("only consecutive rows can be written")
         block = np.ascontiguousarray(np.broadcast_to(block, (stop - start, *self.shape[1:])), self.dtype)
         self._move(start, block.byteswap() if sys.byteorder == "big" else block, write=True)
 
@@ -218,7 +219,7 @@ class Rows(Generic[ScalarT_co]):
         return np.empty((rows, *self.shape[1:]), self.dtype)
 
     def _gather(self, ids: IntArray) -> Array[ScalarT_co]:
-        """Return rows of the file by number; rows that are near each other are read together."""
+        """Return rows of the file by number; nearby rows are read together."""
         order = None if (ids[1:] >= ids[:-1]).all() else np.argsort(ids, kind="stable")
         ordered = ids if order is None else ids[order]
         found, width = self._empty(len(ids)), self._width
@@ -238,13 +239,13 @@ class Rows(Generic[ScalarT_co]):
         return found
 
     def _read(self, row: int, block: Array[ScalarT_co]) -> None:
-        """Fill `block` with the rows that follow each other in the file from number `row` on."""
+        """Read consecutive rows of the file into `block`, from number `row` on."""
         self._move(row, block, write=False)
         if sys.byteorder == "big":
             block.byteswap(inplace=True)
 
     def _move(self, row: int, block: AnyArray, write: bool) -> None:
-        """Read or write rows that follow each other in the file from number `row` on, bytes as they are there."""
+        """Read or write consecutive rows of the file, from number `row` on, in the byte order of the file."""
         view = memoryview(block.reshape(-1).view(np.uint8))
         position = self._offset + row * self._width
         while len(view):
@@ -256,7 +257,7 @@ class Rows(Generic[ScalarT_co]):
                 raise EmbshrinkError("a file of rows ends too early", path=self.spool.folder,
                                      where=f"byte {position}", expected=f"{len(view)} more bytes",
                                      found="the end of the file",
-                                     hint="Check that nothing else writes to it, and run it again.")
+                                     hint="Check that no other program writes to the file, and try again.")
             view, position = view[count:], position + count
 
 
@@ -265,11 +266,11 @@ Matrix: TypeAlias = FloatArray | Rows[np.float32]  # rows of vectors, in memory 
 
 def _cannot_write(error: OSError, folder: str) -> TargetError:
     return TargetError(f"rows cannot be kept on disk: {error.strerror or error}", path=folder,
-                       hint="Free some space there, or allow more memory (--max-memory).")
+                       hint="Free disk space in this folder, or raise --max-memory (max_memory=).")
 
 
 class Pile:
-    """Collects bytes end to end: in memory, or on disk if `matrix` is on disk.
+    """Concatenates bytes: in memory, or on disk if `matrix` is on disk.
 
     Parameters
     ----------
@@ -297,7 +298,7 @@ class Pile:
         for number, part in enumerate(self._parts):
             whole[done : done + len(part)] = np.frombuffer(part, np.uint8)
             done += len(part)
-            self._parts[number] = b""  # free each part, so that not everything is in memory twice
+            self._parts[number] = b""  # free each part, to keep only one copy in memory
         return whole
 
 
@@ -318,7 +319,7 @@ def on_blocks(function: Callable[[FloatArray], Array[ScalarT]], matrix: Matrix) 
 
 
 def peak_memory() -> int | None:
-    """Return the peak memory of this process in bytes, or None where the system does not tell (Linux does)."""
+    """Return the peak memory of this process in bytes, or None if the system does not report it (Linux does)."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM:"))

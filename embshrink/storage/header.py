@@ -1,7 +1,7 @@
-"""The header of an ``.ems`` file: its keys, their types and limits, in one place.
+"""The header of an ``.ems`` file: its keys, with their types and limits.
 
-A `Header` is written with `Header.as_dict`, read and checked with `Header.of`, and documented by `describe`: the
-tables in ``docs/format.md`` are what `describe` returns. A key that this version does not know is ignored.
+`Header.as_dict` gives the JSON object, `Header.of` reads and checks one, and `describe` returns the tables of keys in
+``docs/format.md``. Unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from embshrink.errors import FormatError
+from embshrink.storage.container import DAMAGED, NEWER
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,12 +20,13 @@ MAX_DIM = 65_536
 MAX_STEPS = 100
 MAX_SIZE = 2**63 - 1
 VOCABULARIES = ("plain", "packed")
+HEADER = "header"
 
 Parts = Mapping[str, object]
 
 
 def _key(shown: str, meaning: str, *, optional: bool = False) -> Any:
-    """Declare a key: how docs/format.md shows its type and limits, and what it means; whether it may be missing."""
+    """Declare a key: its type and limits as docs/format.md shows them, its meaning, and whether it may be missing."""
     metadata = {"shown": shown, "meaning": meaning}
     if optional:
         return dataclasses.field(default=None, metadata={**metadata, "optional": True})
@@ -35,7 +37,7 @@ _KINDS: dict[str, type] = {"int": int, "bool": bool, "str": str, "list[str]": li
 
 
 def _kind(field: dataclasses.Field[Any]) -> type:
-    """Return the type that JSON gives for a field."""
+    """Return the Python type of the JSON value of a field."""
     return _KINDS[str(field.type).removesuffix(" | None")]
 
 
@@ -45,17 +47,17 @@ def _all_strings(values: object) -> bool:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class SourceInfo:
-    """Where the vectors came from. Any key may be missing or null."""
+    """The origin of the vectors. Any key may be missing or null."""
 
     name: str | None = _key("string", "the file's name", optional=True)
     format: str | None = _key("string", "its format, as `embshrink formats` lists them", optional=True)
-    sha256: str | None = _key("string", "of the file as it was given", optional=True)
-    size: int | None = _key("int, 0 to 2^63 - 1", "bytes of the file as it was given", optional=True)
-    steps: list[str] | None = _key("strings", "what had been done, if it was an `.ems` file", optional=True)
+    sha256: str | None = _key("string", "SHA-256 of the file as given", optional=True)
+    size: int | None = _key("int, 0 to 2^63 - 1", "bytes of the file as given", optional=True)
+    steps: list[str] | None = _key("strings", "the steps of its own header, if it was an `.ems` file", optional=True)
 
     @classmethod
     def check(cls, parts: Parts) -> None:
-        """Raise FormatError if a key that is there has another type, or a size is impossible."""
+        """Raise FormatError if a key has the wrong type, or the size is out of range."""
         for field in dataclasses.fields(cls):
             kind, value = _kind(field), parts.get(field.name)
             if value is None:
@@ -66,38 +68,38 @@ class SourceInfo:
             if kind is list:
                 proper = proper and _all_strings(value)
             if not proper:
-                raise FormatError(f"the header's source has no proper {field.name!r}", expected=kind.__name__,
-                                  found=value)
+                raise FormatError(f"the header key 'source.{field.name}' is invalid", where=HEADER, expected=kind.__name__,
+                                  found=value, hint=DAMAGED)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
 class SubwordsHeader:
-    """How vectors of unseen words are made: which n-grams there are, and what was done to their rows."""
+    """The n-grams, from which OOV words get vectors: which ones have rows, and how the rows are stored."""
 
     minn: int = _key("int, 0 to 100", "characters of the shortest n-gram")
     maxn: int = _key("int, 0 to 100", "characters of the longest n-gram")
-    bucket: int = _key("int, 1 to 2^31 - 1", "how many buckets n-grams are hashed to")
-    present: int = _key("int, 0 to `bucket`", "how many of them have a vector")
-    missing: str = _key("`zero` or `skip`", "what an n-gram without a vector counts as")
-    rows: int = _key("int, 0 to `present`", "stored rows of the second table, of `present` n-grams")
-    owned: bool = _key("bool", "as in section 2, of the second table")
-    steps: list[str] = _key("list of strings", "as in section 2, of the second table")
+    bucket: int = _key("int, 1 to 2^31 - 1", "number of buckets that n-grams are hashed to")
+    present: int = _key("int, 0 to `bucket`", "number of buckets that have a vector")
+    missing: str = _key("`zero` or `skip`", "an n-gram without a vector counts as a zero vector, or is skipped")
+    rows: int = _key("int, 0 to `present`", "number of stored rows of the second table, for `present` n-grams")
+    owned: bool = _key("bool", "as in section 2, for the second table")
+    steps: list[str] = _key("list of strings", "as in section 2, for the second table")
     hash: str | None = _key("`fnv1a` (if missing) or `floret`", "how n-grams are hashed", optional=True)
-    hashes: int | None = _key("int, 1 to 4", "there if `hash` is `floret`", optional=True)
-    seed: int | None = _key("int, 0 to 2^32 - 1", "there if `hash` is `floret`", optional=True)
-    bow: str | None = _key("string of at most 100 characters", "there if `hash` is `floret`", optional=True)
-    eow: str | None = _key("string of at most 100 characters", "there if `hash` is `floret`", optional=True)
+    hashes: int | None = _key("int, 1 to 4", "only for `floret`: number of buckets for each n-gram", optional=True)
+    seed: int | None = _key("int, 0 to 2^32 - 1", "only for `floret`: seed of the hash", optional=True)
+    bow: str | None = _key("string of at most 100 characters", "only for `floret`: marker before a word", optional=True)
+    eow: str | None = _key("string of at most 100 characters", "only for `floret`: marker after a word", optional=True)
 
     @classmethod
     def of(cls, parts: object) -> Self:
-        """Return the header that `parts`, from a file, stand for.
+        """Read and check the object `subwords` of a header.
 
-        How n-grams are hashed is checked by `embshrink.vocabulary.ngram_hashing`, which knows what is possible.
+        `embshrink.vocabulary.ngram_hashing` checks the settings of the hashing.
 
         Raises
         ------
         FormatError
-            If a key is missing or has another type, or there are more rows than n-grams.
+            If a key is missing or has the wrong type, or there are more rows than n-grams.
         """
         fields = dataclasses.fields(cls)
         required = [field for field in fields if "optional" not in field.metadata]
@@ -105,72 +107,76 @@ class SubwordsHeader:
         if type(parts) is not dict or any(type(parts.get(field.name)) is not _kind(field) for field in required) or (
             not _all_strings(parts["steps"]) or not 0 <= parts["rows"] <= parts["present"]
         ) or any(field.name in parts and parts[field.name] is None for field in optional):
-            raise FormatError("the header has no proper 'subwords'",
-                              expected=sorted(field.name for field in required), found=parts)
+            raise FormatError("the header key 'subwords' is invalid", where=HEADER,
+                              expected=f"valid keys {', '.join(sorted(field.name for field in required))}",
+                              found=parts, hint=DAMAGED)
         known: dict[str, Any] = {field.name: parts.get(field.name) for field in fields}
         return cls(**known)
 
     def as_dict(self) -> dict[str, object]:
-        """Return what the file holds of it."""
+        """Return the JSON object, without optional keys that are None."""
         return _present(self)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Header:
-    """What a file says of itself, without the section table.
+    """The header of a file, without the section table.
 
     Parameters
     ----------
     dim : int
         Length of a vector as the user sees it.
     words, rows : int
-        How many words there are, and how many stored rows.
+        Number of words, and of stored rows.
     owned : bool
-        Whether each row is some word's own vector; false for centroids.
+        Whether each row is the vector of a word; false for centroids.
     vocabulary : {"plain", "packed"}
         How words are stored.
     steps : list of str
+        What was done to the vectors, in order.
     seed : int
+        Seed of the run.
     source : mapping
-        The keys of `SourceInfo`, and for an ``.ems`` source those of its own header that say where it came from.
+        The keys of `SourceInfo`; for an ``.ems`` source also the keys of its own header that state its origin.
     writer : str
         Program and version.
     counts, protected : mapping, optional
-        Which file said how frequent words are; which words row steps had to keep.
+        The file of word counts; the words that row steps had to keep.
     subwords : SubwordsHeader, optional
+        The n-grams.
     """
 
     dim: int = _key("int, 1 to 65,536", "length of a vector as the user sees it")
     words: int = _key("int >= 0", "number of words n; ids are 0 to n - 1")
     rows: int = _key("int >= 0", "number of stored rows")
-    owned: bool = _key("bool", "whether each row is some word's own vector; false for centroids")
+    owned: bool = _key("bool", "whether each row is the vector of a word; false for centroids")
     vocabulary: str = _key("string", "how words are stored: `plain` (section 4) or `packed` (section 4b)")
     steps: list[str] = _key("list of at most 100 strings",
                             "what was done to the vectors, in order (sections 5 and 6)")
-    seed: int = _key("int >= 0", "for whoever repeats the run")
-    source: Parts = _key("object", "where the vectors came from, below")
+    seed: int = _key("int >= 0", "seed of the run, to repeat it")
+    source: Parts = _key("object", "origin of the vectors, below")
     writer: str = _key("string", "program and version")
-    counts: Parts | None = _key("object, optional", "which file said how frequent words are: `name`, and `sha256` of "
-                                "its bytes if it was a file", optional=True)
-    subwords: SubwordsHeader | None = _key("object, optional", "vectors for words that are not here (section 6a)",
+    counts: Parts | None = _key("object, optional", "the word counts used: `name`, and `sha256` of the bytes if it "
+                                "was a file", optional=True)
+    subwords: SubwordsHeader | None = _key("object, optional", "the n-grams for out-of-vocabulary words (section 6a)",
                                            optional=True)
-    protected: Parts | None = _key("object, optional", "which words row steps had to keep: `words`, how many; "
-                                   "`sha256` of their ids in the source, ascending, as u64", optional=True)
+    protected: Parts | None = _key("object, optional", "the words that row steps had to keep: `words`, their "
+                                   "number; `sha256` of their ids in the source, ascending, as u64", optional=True)
 
     @classmethod
     def of(cls, parts: Parts) -> Self:
-        """Return the header that `parts`, from a file, stand for.
+        """Read and check the header of a file.
 
         Raises
         ------
         FormatError
-            If a key is missing or has another type, or a value is impossible.
+            If a key is missing or has the wrong type, or a value is out of range.
         """
         fields = dataclasses.fields(cls)
         for field in fields:
             if "optional" not in field.metadata and type(parts.get(field.name)) is not _kind(field):
-                raise FormatError(f"the header has no proper {field.name!r}", expected=_kind(field).__name__,
-                                  found=parts.get(field.name))
+                raise FormatError(f"the header key {field.name!r} is missing or has the wrong type", where=HEADER,
+                                  expected=_kind(field).__name__, found=parts.get(field.name), hint=DAMAGED)
         known: dict[str, Any] = {field.name: parts.get(field.name) for field in fields}
         header = cls(**{**known, "subwords": None})
         header._check()
@@ -181,18 +187,21 @@ class Header:
     def _check(self) -> None:
         numbers = {name: getattr(self, name) for name in ("dim", "words", "rows", "seed")}
         if not 1 <= self.dim <= MAX_DIM or min(numbers.values()) < 0:
-            raise FormatError("the header has an impossible number", found=numbers)
+            raise FormatError("a number in the header is out of range", where=HEADER,
+                              expected=f"dim 1 to {MAX_DIM}, the others 0 or more", found=numbers, hint=DAMAGED)
         if not _all_strings(self.steps):
-            raise FormatError("the header's steps are not strings", found=self.steps)
+            raise FormatError("the header key 'steps' is invalid", where=HEADER, expected="a list of strings",
+                              found=self.steps, hint=DAMAGED)
         if len(self.steps) > MAX_STEPS:
-            raise FormatError("the header has too many steps", expected=f"<= {MAX_STEPS}", found=len(self.steps))
+            raise FormatError("the header has too many steps", where=HEADER, expected=f"<= {MAX_STEPS}",
+                              found=len(self.steps), hint=DAMAGED)
         SourceInfo.check(self.source)
         if self.vocabulary not in VOCABULARIES:
-            raise FormatError("the words are stored in an unknown way", expected=sorted(VOCABULARIES),
-                              found=self.vocabulary, hint="Update embshrink: pip install -U embshrink")
+            raise FormatError("the vocabulary is not supported", where=HEADER, expected=" or ".join(VOCABULARIES),
+                              found=self.vocabulary, hint=NEWER)
 
     def as_dict(self) -> dict[str, object]:
-        """Return what the file holds of it."""
+        """Return the JSON object, without optional keys that are None."""
         parts = _present(self)
         if self.subwords is not None:
             parts["subwords"] = self.subwords.as_dict()
@@ -200,7 +209,7 @@ class Header:
 
 
 def _present(header: Header | SubwordsHeader) -> dict[str, object]:
-    """Return the keys that are there; an optional one that is None is left out."""
+    """Return the keys as a dict, without optional keys that are None."""
     parts = {field.name: getattr(header, field.name) for field in dataclasses.fields(header)}
     optional = {field.name for field in dataclasses.fields(header) if "optional" in field.metadata}
     return {name: value for name, value in parts.items() if name not in optional or value is not None}

@@ -1,24 +1,24 @@
-"""Entropy coding of small integers: range asymmetric numeral systems (rANS), in blocks that can be decoded alone.
+"""Entropy coding of small integers: range asymmetric numeral systems (rANS), in blocks that can be decoded independently.
 
-A table gives each of its symbols a frequency f >= 1; the frequencies of a table add up to M = `TOTAL` = 4096. A
-symbol's start s is the sum of the frequencies of those before it, so that the symbol owns the slots s to s + f - 1.
-The coder is one integer, the state x. To encode a symbol is
+A table gives each of its symbols a frequency f >= 1; the frequencies of a table add up to M = `TOTAL` = 4096. The
+start s of a symbol is the sum of the frequencies of the symbols before it, so that the symbol owns the slots s to
+s + f - 1. The coder is one integer, the state x. Encoding a symbol is
 
     x <- (x // f) * M + s + x % f
 
-and to decode one is the inverse: the slot x % M names the symbol, then
+and decoding is the inverse: the slot x % M gives the symbol, then
 
     x <- f * (x // M) + x % M - s
 
 Encoding multiplies x by about M / f, so a symbol costs log2(M / f) bits. Between symbols L <= x < 256 L holds, with
 L = `LOWEST`: before a symbol is encoded, low bytes of x are written until x < 256 L / M * f; after one is decoded,
 bytes are read while x < L. A block is encoded from its last symbol to its first, so that it is decoded from its first
-to its last. It begins with the bytes of the encoder's last state, and the decoder ends in the state L that the
-encoder began with, which is checked. A block costs about two bytes more than its symbols.
+to its last. It begins with the bytes of the encoder's last state, and the decoder checks that it ends in the state L,
+in which the encoder began. A block takes about two bytes more than its symbols.
 
 References
 ----------
-J. Duda, "Asymmetric numeral systems", arXiv:1311.2540, 2013; the variant by ranges (rANS), a byte
+J. Duda, "Asymmetric numeral systems", arXiv:1311.2540, 2013; the range variant (rANS), one byte
 at a time, after F. Giesen, "Interleaved entropy coders", arXiv:1402.3392, 2014.
 """
 
@@ -33,16 +33,16 @@ import numpy as np
 from embshrink.storage.arrays import ByteArray, IntArray
 
 PROBABILITY_BITS = 12
-TOTAL = 1 << PROBABILITY_BITS  # what the frequencies of one table add up to
+TOTAL = 1 << PROBABILITY_BITS  # sum of the frequencies of a table
 LOWEST = 1 << 14  # the smallest state between two symbols; the largest is 256 times this, less 1
-STATE_BYTES = 3  # of a block's last state, at most; and written for one symbol, at most
+STATE_BYTES = 3  # maximum bytes of a block's last state, and of one symbol
 
-# What decodes one symbol: where each symbol's slots start, ascending from 0, and `TOTAL` at the end; and the symbols.
+# A table for decoding: where the slots of each symbol start, ascending from 0, and `TOTAL` at the end; the symbols.
 Table: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 
 class Damaged(Exception):
-    """Bytes that no encoder wrote; the caller turns it into a `FormatError` that says where they are."""
+    """Invalid data in a block; the caller turns it into a `FormatError` that states the place."""
 
 
 def frequencies(weights: IntArray, counts: IntArray) -> IntArray:
@@ -51,15 +51,15 @@ def frequencies(weights: IntArray, counts: IntArray) -> IntArray:
     Parameters
     ----------
     weights : numpy.ndarray, shape (m,), int64
-        At least 1 and below 2**40, the tables end to end.
+        The weights of all tables, concatenated; at least 1 and below 2**40.
     counts : numpy.ndarray, shape (t,), int64
-        How many symbols each table has, 1 to `TOTAL`.
+        Number of symbols of each table, 1 to `TOTAL`.
 
     Returns
     -------
     numpy.ndarray, shape (m,), int64
-        ``1 + weight * (TOTAL - count) // sum of the weights``; what is missing to `TOTAL` is added to the first of a
-        table's largest weights.
+        ``1 + weight * (TOTAL - count) // sum of the weights``; the remainder up to `TOTAL` is added to the first of
+        the largest weights of a table.
     """
     if not len(counts):
         return np.zeros(0, np.int64)
@@ -72,7 +72,7 @@ def frequencies(weights: IntArray, counts: IntArray) -> IntArray:
 
 
 def starts_of(freqs: IntArray, counts: IntArray) -> IntArray:
-    """Return where each symbol's slots start in its table, (m,) int64, for the tables `frequencies` returns."""
+    """Return the start of each symbol's slots in its table, (m,) int64, for tables from `frequencies`."""
     ends = np.cumsum(freqs)
     return ends - freqs - TOTAL * np.repeat(np.arange(len(counts)), counts)
 
@@ -83,20 +83,20 @@ def encode(freqs: IntArray, starts: IntArray, counts: IntArray) -> tuple[ByteArr
     Parameters
     ----------
     freqs, starts : numpy.ndarray, shape (m,), int64
-        Frequency of each symbol, 1 to `TOTAL`, and where its slots start in its table; the blocks end to end.
+        Frequency of each symbol, 1 to `TOTAL`, and the start of its slots; the blocks concatenated.
     counts : numpy.ndarray, shape (b,), int64
-        How many symbols each block has.
+        Number of symbols of each block.
 
     Returns
     -------
     data : numpy.ndarray, shape (total,), uint8
-        The blocks end to end.
+        The blocks, concatenated.
     lengths : numpy.ndarray, shape (b,), int64
         Bytes of each block.
     """
     order, bounds, symbols = _lockstep(counts)
     state = np.full(len(counts), LOWEST, np.int64)
-    # A row of three bytes for each block's last state, then one for each of its symbols; most bytes stay unused.
+    # For each block: three bytes for its last state, then three for each of its symbols; most of them stay unused.
     blocks = np.repeat(np.arange(len(counts)), counts)
     rows = np.zeros((len(freqs) + len(counts), STATE_BYTES), np.uint8)
     used = np.zeros(rows.shape, bool)
@@ -122,16 +122,16 @@ def encode(freqs: IntArray, starts: IntArray, counts: IntArray) -> tuple[ByteArr
 
 
 class _Lockstep(NamedTuple):
-    """An order of all symbols in which step t takes the t-th symbol of every block that has one.
+    """An order of all symbols: step t has the t-th symbol of every block that has one.
 
     Parameters
     ----------
     order : numpy.ndarray, shape (b,), int64
-        The blocks, longest first, so that the blocks of a step are the first ones.
+        The blocks, longest first, so that the blocks of a step come first.
     bounds : list of int
-        Where each step begins in `symbols`, and where the last one ends.
+        Start of each step in `symbols`, and the end of the last step.
     symbols : numpy.ndarray, shape (m,), int64
-        The number of each symbol, step by step; within a step in the order of `order`.
+        Number of each symbol, step by step, and within a step in the order of `order`.
     """
 
     order: IntArray
@@ -140,7 +140,7 @@ class _Lockstep(NamedTuple):
 
 
 def _lockstep(counts: IntArray) -> _Lockstep:
-    """Return how to go through blocks of these numbers of symbols in parallel."""
+    """Return the order in which blocks with these numbers of symbols are processed in parallel."""
     order = np.argsort(-counts, kind="stable")
     firsts = (np.cumsum(counts) - counts)[order]
     lanes = np.searchsorted(-counts[order], -np.arange(counts.max(initial=0)))  # blocks that have a t-th symbol
@@ -150,36 +150,37 @@ def _lockstep(counts: IntArray) -> _Lockstep:
 
 
 class Tables:
-    """Decode blocks in parallel, where the table of every symbol is known beforehand.
+    """Decodes blocks in parallel if the table of every symbol is known in advance.
 
     Parameters
     ----------
     freqs : numpy.ndarray, shape (c,), int64
-        The tables' frequencies end to end, each table's adding up to `TOTAL`.
+        The frequencies of all tables, concatenated; those of a table add up to `TOTAL`.
     """
 
     def __init__(self, freqs: IntArray) -> None:
         self._cells = np.repeat(np.arange(len(freqs)), freqs)  # the symbol of each slot
-        # Both numbers a step needs of a slot, in one: its symbol's frequency, and the slot less the symbol's start.
+        # For each slot, packed in one integer: the frequency of its symbol, and the slot minus the symbol's start.
         places = np.arange(len(self._cells)) - np.repeat(np.cumsum(freqs) - freqs, freqs)
         self._steps: IntArray = np.repeat(freqs << PROBABILITY_BITS, freqs) | places
 
     def decode(self, data: ByteArray, lengths: IntArray, counts: IntArray, tables: IntArray) -> IntArray:
-        """Return the place of each symbol in `freqs`, (m,) int64.
+        """Return the index of each symbol in `freqs`, (m,) int64.
 
         Parameters
         ----------
         data : numpy.ndarray, shape (total,), uint8
-            The blocks end to end.
+            The blocks, concatenated.
         lengths, counts : numpy.ndarray, shape (b,), int64
-            Bytes and symbols of each block.
+            Number of bytes and of symbols of each block.
         tables : numpy.ndarray, shape (m,), int64
-            Number of the table of each symbol, the blocks end to end.
+            Number of the table of each symbol, the blocks concatenated.
 
         Raises
         ------
         Damaged
-            Unless the blocks fill `data`, and each uses up its bytes and ends in the state its encoder began with.
+            If the blocks do not fill `data`, or a block does not use all its bytes or ends in another state than
+            `LOWEST`.
         """
         if int(lengths.sum()) != len(data) or (lengths < 2).any():
             raise Damaged
@@ -207,7 +208,7 @@ class Tables:
 
 
 def _fill(state: IntArray, position: IntArray, data: ByteArray) -> None:
-    """Read bytes into every state below `LOWEST`; never outside `data`, whatever a damaged block asks for."""
+    """Read bytes into every state below `LOWEST`; never outside `data`, even for a damaged block."""
     low = (state < LOWEST).nonzero()[0]
     while low.size:
         at = position[low]
@@ -218,17 +219,17 @@ def _fill(state: IntArray, position: IntArray, data: ByteArray) -> None:
 
 
 class Block:
-    """Decode one block, symbol by symbol.
+    """Decodes one block, symbol by symbol.
 
     Parameters
     ----------
     data : bytes
-        The block alone.
+        The bytes of the block.
 
     Raises
     ------
     Damaged
-        Here and from `take`, where bytes are missing.
+        Here and in `take`, if bytes are missing.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -244,7 +245,7 @@ class Block:
         Parameters
         ----------
         table : (list of int, list of int)
-            Where each symbol's slots start, ascending from 0, and `TOTAL` at the end; and the symbols.
+            The start of each symbol's slots, ascending from 0, and `TOTAL` at the end; and the symbols.
         """
         starts, symbols = table
         slot = self._state & TOTAL - 1
@@ -264,6 +265,6 @@ class Block:
             raise Damaged from None
 
     def end(self) -> None:
-        """Raise `Damaged` unless the block is used up and its state is the one its encoder began with."""
+        """Raise `Damaged` unless all bytes are used and the state is `LOWEST`."""
         if self._position != len(self._data) or self._state != LOWEST:
             raise Damaged

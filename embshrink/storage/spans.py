@@ -1,7 +1,7 @@
-"""Where the parts of a section lie that are stored end to end, such as words or coded blocks.
+"""The place of a part in a section of concatenated parts, such as words or coded blocks.
 
-A file has the length of every part, and the start of every 64th. So a part is found by adding up at most 64 lengths,
-and an index takes an eighth of a byte a part beside the lengths.
+A file stores the length of every part and the start of every 64th part. A part is found by adding at most 64 lengths,
+and the starts take 1/8 byte per part.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ PER_START = 64  # parts from one stored start to the next
 
 
 def span_of(lengths: StoredArray, starts: StoredArray, number: int, least: int = 0) -> tuple[int, int]:
-    """Return where one part begins and ends.
+    """Return the start and the end of a part.
 
     Parameters
     ----------
     lengths : array_like of unsigned int, shape (n,)
-        Bytes of each part, less `least`.
+        Bytes of each part, minus `least`.
     starts : array_like of uint64, shape (ceil(n / 64),)
-        Where every 64th part begins.
+        Start of every 64th part, in bytes.
     number : int
-        The part, 0 to n - 1; not checked.
+        Number of the part, 0 to n - 1; not checked.
     least : int
-        What each part takes beside its stored length.
+        Bytes of each part in addition to its stored length; 0 by default.
 
     Returns
     -------
     begin, end : int
-        In bytes from the start of the section. A damaged file may place them anywhere: the caller checks them.
+        In bytes from the start of the section. In a damaged file they may be out of range: the caller checks them.
     """
     first = number - number % PER_START
     own = lengths[first : number + 1]

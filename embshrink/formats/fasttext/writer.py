@@ -10,7 +10,7 @@ import numpy as np
 from embshrink.errors import TargetError
 from embshrink.formats.base import Outgoing, OutputFile
 from embshrink.formats.fasttext.layout import ARGS, ENTRY, MAGIC, MAX_ROWS, SKIPGRAM, SOFTMAX, WITH_SUBWORDS
-from embshrink.formats.io.table_builder import LEAVE_OUT, plural, show
+from embshrink.formats.io.table_builder import WRITE_TEXT, plural, show
 from embshrink.numerics.arrays import as_matrix, first_nonfinite
 from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
 from embshrink.vocabulary.ngram_hashing import all_bucket_ids
@@ -73,7 +73,7 @@ def _write_dictionary(file: OutputFile, raw: list[bytes]) -> None:
         for word in words:
             if b"\0" in word:
                 raise TargetError(f"the word {show(word)} contains a NUL byte, which a fastText model cannot store",
-                                  hint=LEAVE_OUT)
+                                  hint=WRITE_TEXT)
         tails = entries[start : start + BLOCK].view("V9").tolist()  # bytes
         file.write(b"".join([b"%b\0%b" % pair for pair in zip(words, tails)]))
 

@@ -31,7 +31,8 @@ INCOMPLETE = "The file is incomplete: download it again."
 DAMAGED = "The file is damaged: download it again."
 TRUNCATED = ("The file is truncated or its header is wrong: download it again, or use --allow-truncated "
              "(allow_truncated=True).")
-LEAVE_OUT = "Remove the word, or choose another format."
+WRITE_TEXT = "Choose the format word2vec-text, or remove the word."
+WRITE_BINARY = "Choose the format word2vec (binary), or remove the word."
 
 
 def show(word: bytes | bytearray | memoryview) -> str:
