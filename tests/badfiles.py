@@ -241,7 +241,7 @@ def word2vec_cases():
     yield refused("zero-rows", binary(MANY, MANY_ROWS, count=0), "the number of rows is out of range")
     yield refused("10^9-dim", binary(MANY, MANY_ROWS, dim=10**9), "the dimension is out of range")
     yield refused("token-never-ends", b"2 10\n" + b"\x01x" * 100_000, "no space ends the word of row 1")
-    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:], "one of rows 1 and 2")
+    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:], "of rows 1 and 2")
     at = plain.index(b"\nword20")
     yield refused("newline-missing-later", plain[:at] + plain[at + 1 :], "no newline follows row 20")
     plain = binary(MANY, MANY_ROWS, newline=False)

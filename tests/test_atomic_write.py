@@ -211,7 +211,7 @@ def test_an_existing_file_is_not_replaced_without_force(tmp_path):
 @pytest.mark.parametrize("force", [False, True])
 def test_targets_that_cannot_be(tmp_path, force):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(TargetError, match=r"folder: the target is a folder\. Name a file in it"):
+    with pytest.raises(TargetError, match=r"folder: the target is a folder\. Give the path of a file"):
         write(tmp_path / "folder", force)
     with pytest.raises(TargetError, match=r"nowhere.a\.ems: the target's folder does not exist\. Create it first"):
         write(tmp_path / "nowhere" / "a.ems", force)

@@ -129,7 +129,7 @@ def test_big_endian_and_strided_arrays_are_stored_little_endian_in_c_order(tmp_p
 
 
 def test_what_the_file_cannot_hold_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(FormatError, match="section a has a dtype the file cannot hold .*found float64"):
+    with pytest.raises(FormatError, match="section a has a dtype that an .ems file cannot store .*found float64"):
         write_container(tmp_path / "a.ems", {}, {"a": np.zeros(3)})
     with pytest.raises(FormatError, match=r"the header is too large \(expected <= 1048576 bytes, found 1048"):
         write_container(tmp_path / "a.ems", {"x": "y" * MB}, {})

@@ -296,7 +296,7 @@ def test_a_folder_is_replaced_only_by_force_and_if_it_is_ours(tmp_path):
     write(target, 4, force=True)
     assert len(read_vectors(target)) == 4
     (target / "thesis.txt").write_text("mine")
-    with pytest.raises(TargetError, match="a folder that holds other things.*found thesis.txt"):
+    with pytest.raises(TargetError, match="a folder with other files.*found thesis.txt"):
         write(target, 5, force=True)
     assert (target / "thesis.txt").read_text() == "mine" and len(read_vectors(target)) == 4
     assert os.listdir(tmp_path) == ["vocab"]
@@ -304,7 +304,7 @@ def test_a_folder_is_replaced_only_by_force_and_if_it_is_ours(tmp_path):
 
 def test_targets_that_cannot_be_folders(tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(TargetError, match="the target is a file, and this format is a folder"):
+    with pytest.raises(TargetError, match="the target is a file, but this format is a folder"):
         write(tmp_path / "file", force=True)
     with pytest.raises(TargetError, match="the target's folder does not exist"):
         write(tmp_path / "nowhere" / "vocab")

@@ -136,14 +136,14 @@ def test_two_byte_strings_are_two_words_however_they_are_shown():
 @pytest.mark.parametrize("name", ["bytes", "lengths", "starts", "buckets", "ids"])
 def test_a_missing_or_misshapen_array_is_refused(name):
     arrays = encode_plain(Words(numbered(70)))
-    with pytest.raises(FormatError, match=rf"^a\.ems: section words\.{name} is missing$"):
+    with pytest.raises(FormatError, match=rf"^a\.ems: section words\.{name} is missing\. "):
         PlainWords({key: part for key, part in arrays.items() if key != name}, "a.ems")
     part = arrays[name]
     for wrong in (part[:, None], part.reshape(-1, 1, 1), np.array(3, part.dtype)):
-        with pytest.raises(FormatError, match=rf"a\.ems: words\.{name} has the wrong shape \(expected one axis"):
+        with pytest.raises(FormatError, match=rf"a\.ems: section words\.{name} has the .* shape \(expected one axis"):
             PlainWords({**arrays, name: wrong}, "a.ems")
     for dtype in {"int8", "int16", "int32", "float16", "float32", "uint64", "uint8"} - {part.dtype.name}:
-        with pytest.raises(FormatError, match=rf"a\.ems: words\.{name} does not fit 70 words"):
+        with pytest.raises(FormatError, match=rf"a\.ems: section words\.{name} has the wrong dtype or shape"):
             PlainWords({**arrays, name: part.astype(dtype)}, "a.ems")
 
 
@@ -152,7 +152,7 @@ def test_a_missing_or_misshapen_array_is_refused(name):
 def test_a_length_that_does_not_fit_is_refused(name, change):
     arrays = encode_plain(Words(numbered(70)))
     arrays[name] = np.resize(arrays[name], len(arrays[name]) + change)
-    with pytest.raises(FormatError, match=rf"words\.{name} does not fit 70 words \(expected .*, found "):
+    with pytest.raises(FormatError, match=rf"words\.{name} has the wrong dtype or shape \(expected .*, found "):
         PlainWords(arrays)
 
 
@@ -183,19 +183,19 @@ def test_the_full_check_names_what_is_wrong():
     for name in ("starts", "buckets", "ids"):
         wrong = good[name].copy()
         wrong[-1] -= 1
-        with pytest.raises(FormatError, match=rf"a\.ems: words\.{name} does not index the words that are stored"):
+        with pytest.raises(FormatError, match=rf"a\.ems: words\.{name} does not match the words"):
             PlainWords({**good, name: wrong}, "a.ems").check()
     twice = encode_plain(Words([b"a", b"b", b"a"]))
-    with pytest.raises(FormatError, match=r"a\.ems: a word is stored twice"):
+    with pytest.raises(FormatError, match=r"a\.ems: a word occurs twice"):
         PlainWords(twice, "a.ems").check()
     with pytest.raises(FormatError, match=r"lengths do not add up to words\.bytes \(expected 201, found 200\)"):
         PlainWords({**good, "bytes": np.append(good["bytes"], good["bytes"][:1])}).check()
-    with pytest.raises(FormatError, match=r"word 69 lies past .* words\.bytes \(expected <= 199, found 200\)"):
+    with pytest.raises(FormatError, match=r"word 69 ends after .* words\.bytes \(expected <= 199, found 200\)"):
         PlainWords({**good, "bytes": good["bytes"][:-1]})[69]
     past = PlainWords({**good, "buckets": np.where(good["buckets"] == 70, 71, good["buckets"])}, "a.ems")
     with pytest.raises(FormatError, match=r"a\.ems: words\.buckets is not ascending at \d+ \(expected <= 70, found"):
         for word in numbered(70):
             past.find(word)
     outside = PlainWords({**good, "ids": np.where(good["ids"] == 7, 70, good["ids"])}, "a.ems")
-    with pytest.raises(FormatError, match=r"words\.ids names a word that is not there \(expected < 70, found 70\)"):
+    with pytest.raises(FormatError, match=r"words\.ids refers to a word that .* \(expected < 70, found 70\)"):
         outside.find(b"w7")

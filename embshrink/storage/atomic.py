@@ -43,7 +43,7 @@ class _CheckedFile:
 
 def _target_error(error: OSError, target: StrPath) -> TargetError:
     return TargetError(f"cannot write: {error.strerror or error}", path=target,
-                       hint="Nothing was changed: check the free space and the permissions, or choose another target.")
+                       hint="Nothing was changed: check free space and permissions, or choose another target.")
 
 
 def check_target(path: StrPath, force: bool = False) -> None:

@@ -109,8 +109,8 @@ class Entry:
         if not isinstance(entry, dict) or set(entry) != set(kinds) or any(
             not isinstance(entry[key], kind) or isinstance(entry[key], bool) for key, kind in kinds.items()
         ):
-            raise FormatError("an entry of the section table is malformed", where=_TABLE, expected=sorted(kinds), found=entry,
-                              hint=DAMAGED)
+            raise FormatError("an entry of the section table is malformed", where=_TABLE,
+                              expected=f"the keys {', '.join(sorted(kinds))}", found=entry, hint=DAMAGED)
         name, shape = entry["name"], entry["shape"]
         if entry["dtype"] not in DTYPES:
             raise FormatError(f"section {name} has an unsupported dtype", where=_TABLE, expected=", ".join(DTYPES),
@@ -124,8 +124,8 @@ class Entry:
             raise FormatError(f"section {name} does not begin at the end of the section before it", where=_TABLE,
                               expected=f"offset {offset}", found=entry["offset"], hint=DAMAGED)
         if not re.fullmatch("[0-9a-f]{8}", entry["crc32"]):
-            raise FormatError(f"section {name} has a malformed checksum", where=_TABLE, expected="8 hexadecimal digits",
-                              found=entry["crc32"], hint=DAMAGED)
+            raise FormatError(f"section {name} has a malformed checksum", where=_TABLE,
+                              expected="8 hexadecimal digits", found=entry["crc32"], hint=DAMAGED)
         return cls(name, _stored_dtype(entry["dtype"]), tuple(shape), offset, int(entry["crc32"], 16))
 
 
@@ -211,8 +211,8 @@ def write_container(path: str | os.PathLike[str], header: Mapping[str, object],
     arrays, crcs, sums = dict(sections), {}, []
     for name, array in sections.items():
         if array.dtype.name not in DTYPES:
-            raise FormatError(f"section {name} has a dtype that an .ems file cannot store", expected=", ".join(DTYPES),
-                              found=array.dtype)
+            raise FormatError(f"section {name} has a dtype that an .ems file cannot store", path=path,
+                              expected=", ".join(DTYPES), found=array.dtype)
         blocks = _block_sums(array)
         crcs[name] = blocks[0] if len(blocks) == 1 else _crc_of_sums(blocks)
         if len(blocks) > 1:

@@ -153,7 +153,7 @@ class Rows(Generic[ScalarT_co]):
 
     @staticmethod
     def of_file(spool: Spool, path: str | os.PathLike[str], shape: Shape, offset: int) -> Rows[np.float32]:
-        """Return the little-endian float32 rows of a file from byte `offset` on; raise OSError if it cannot be opened."""
+        """Return the little-endian float32 rows of a file from byte `offset` on; OSError if it cannot be opened."""
         file = _File(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
         return Rows(spool, file, shape, np.dtype(np.float32), offset)
 

@@ -68,8 +68,8 @@ class SourceInfo:
             if kind is list:
                 proper = proper and _all_strings(value)
             if not proper:
-                raise FormatError(f"the header key 'source.{field.name}' is invalid", where=HEADER, expected=kind.__name__,
-                                  found=value, hint=DAMAGED)
+                raise FormatError(f"the key 'source.{field.name}' is invalid", where=HEADER,
+                                  expected=kind.__name__, found=value, hint=DAMAGED)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -80,15 +80,15 @@ class SubwordsHeader:
     maxn: int = _key("int, 0 to 100", "characters of the longest n-gram")
     bucket: int = _key("int, 1 to 2^31 - 1", "number of buckets that n-grams are hashed to")
     present: int = _key("int, 0 to `bucket`", "number of buckets that have a vector")
-    missing: str = _key("`zero` or `skip`", "an n-gram without a vector counts as a zero vector, or is skipped")
+    missing: str = _key("`zero` or `skip`", "how an n-gram without a vector counts: as a zero vector, or not at all")
     rows: int = _key("int, 0 to `present`", "number of stored rows of the second table, for `present` n-grams")
     owned: bool = _key("bool", "as in section 2, for the second table")
     steps: list[str] = _key("list of strings", "as in section 2, for the second table")
     hash: str | None = _key("`fnv1a` (if missing) or `floret`", "how n-grams are hashed", optional=True)
     hashes: int | None = _key("int, 1 to 4", "only for `floret`: number of buckets for each n-gram", optional=True)
     seed: int | None = _key("int, 0 to 2^32 - 1", "only for `floret`: seed of the hash", optional=True)
-    bow: str | None = _key("string of at most 100 characters", "only for `floret`: marker before a word", optional=True)
-    eow: str | None = _key("string of at most 100 characters", "only for `floret`: marker after a word", optional=True)
+    bow: str | None = _key("string of at most 100 characters", "only for `floret`: mark before a word", optional=True)
+    eow: str | None = _key("string of at most 100 characters", "only for `floret`: mark after a word", optional=True)
 
     @classmethod
     def of(cls, parts: object) -> Self:
@@ -107,7 +107,7 @@ class SubwordsHeader:
         if type(parts) is not dict or any(type(parts.get(field.name)) is not _kind(field) for field in required) or (
             not _all_strings(parts["steps"]) or not 0 <= parts["rows"] <= parts["present"]
         ) or any(field.name in parts and parts[field.name] is None for field in optional):
-            raise FormatError("the header key 'subwords' is invalid", where=HEADER,
+            raise FormatError("the key 'subwords' is invalid", where=HEADER,
                               expected=f"valid keys {', '.join(sorted(field.name for field in required))}",
                               found=parts, hint=DAMAGED)
         known: dict[str, Any] = {field.name: parts.get(field.name) for field in fields}
@@ -175,7 +175,7 @@ class Header:
         fields = dataclasses.fields(cls)
         for field in fields:
             if "optional" not in field.metadata and type(parts.get(field.name)) is not _kind(field):
-                raise FormatError(f"the header key {field.name!r} is missing or has the wrong type", where=HEADER,
+                raise FormatError(f"the key {field.name!r} is missing or has the wrong type", where=HEADER,
                                   expected=_kind(field).__name__, found=parts.get(field.name), hint=DAMAGED)
         known: dict[str, Any] = {field.name: parts.get(field.name) for field in fields}
         header = cls(**{**known, "subwords": None})
@@ -187,18 +187,18 @@ class Header:
     def _check(self) -> None:
         numbers = {name: getattr(self, name) for name in ("dim", "words", "rows", "seed")}
         if not 1 <= self.dim <= MAX_DIM or min(numbers.values()) < 0:
-            raise FormatError("a number in the header is out of range", where=HEADER,
+            raise FormatError("a number is out of range", where=HEADER,
                               expected=f"dim 1 to {MAX_DIM}, the others 0 or more", found=numbers, hint=DAMAGED)
         if not _all_strings(self.steps):
-            raise FormatError("the header key 'steps' is invalid", where=HEADER, expected="a list of strings",
+            raise FormatError("the key 'steps' is invalid", where=HEADER, expected="a list of strings",
                               found=self.steps, hint=DAMAGED)
         if len(self.steps) > MAX_STEPS:
-            raise FormatError("the header has too many steps", where=HEADER, expected=f"<= {MAX_STEPS}",
+            raise FormatError("there are too many steps", where=HEADER, expected=f"<= {MAX_STEPS}",
                               found=len(self.steps), hint=DAMAGED)
         SourceInfo.check(self.source)
         if self.vocabulary not in VOCABULARIES:
-            raise FormatError("the vocabulary is not supported", where=HEADER, expected=" or ".join(VOCABULARIES),
-                              found=self.vocabulary, hint=NEWER)
+            raise FormatError("the kind of vocabulary is not supported", where=HEADER,
+                              expected=" or ".join(VOCABULARIES), found=self.vocabulary, hint=NEWER)
 
     def as_dict(self) -> dict[str, object]:
         """Return the JSON object, without optional keys that are None."""

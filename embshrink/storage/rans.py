@@ -1,4 +1,4 @@
-"""Entropy coding of small integers: range asymmetric numeral systems (rANS), in blocks that can be decoded independently.
+"""Entropy coding of small integers: range asymmetric numeral systems (rANS), in independent blocks.
 
 A table gives each of its symbols a frequency f >= 1; the frequencies of a table add up to M = `TOTAL` = 4096. The
 start s of a symbol is the sum of the frequencies of the symbols before it, so that the symbol owns the slots s to

@@ -1,1 +1,1 @@
-"""Words and n-grams, and how a file holds them; knows nothing of vectors."""
+"""Words and n-grams, and their encoding in files; independent of vectors."""

@@ -1,33 +1,32 @@
-"""A context model of the symbols that words are coded with, and how it is stored.
+"""The context model of the symbols of words, and its encoding.
 
-The model is static: it is made from counts of all symbols, stored, and read before anything is decoded. A context is
-the kind of a symbol and up to three keys, numbers known before the symbol, the most telling first (see
+The model is static: it is built from the counts of all symbols, stored, and read before decoding. A context is the
+kind of a symbol and up to three keys, which are numbers known before the symbol, the most informative first (see
 `front_coding`). Contexts form a tree, whose roots are the kinds: a child has one key more than its parent. A symbol
-is coded with the table of the deepest context that is there and agrees with its kind and keys, as in a pruned context
+is coded with the table of the deepest context in the model that agrees with its kind and keys, as in a pruned context
 tree (J. Rissanen, "A universal data compression system", IEEE Trans. Inf. Theory 29, 1983). Orders are not mixed, and
-there are no escapes to a shorter context as in PPM: a context's table has all symbols that were met in it.
+there are no escapes to a shorter context as in PPM: the table of a context has all symbols that occur in it.
 
-Counts are stored on a logarithmic scale with two steps an octave. *Level* l stands for the weight
+Counts are stored on a logarithmic scale with two steps per octave. *Level* l stands for the weight
 
     w(0) = 0,    w(1) = 1,    w(l) = (2 + l mod 2) * 2^(l // 2 - 1) for 2 <= l <= 63:    2, 3, 4, 6, 8, 12, 16, ...
 
 which is about ``2^(l / 2)``. A table's weights are scaled to frequencies by `rans.frequencies`.
 
-A context's table is stored relative to its parent's. If the context was met about w(S) times (S is its *size*), a
-symbol of frequency f in the parent is expected w(S) * f / 4096 times, which is about the level
+The table of a context is stored relative to that of its parent. If the context occurs about w(S) times (S is its
+*size*), a symbol of frequency f in the parent is expected w(S) * f / 4096 times, which is about the level
 
     e = S + level(f) - level(4096)
 
-Each symbol of the parent has a *mark* m in the child, coded with one of 19 tables that e chooses: m = 0 says that the
-symbol does not occur, m > 0 that its level is m + max(0, e - 12). The roots are stored as if all 257 symbols were
-equally likely in a parent of theirs. docs/format.md, section 4b, has the layout.
+Each symbol of the parent has a *mark* m in the child, coded with one of 19 tables that e chooses: m = 0 means that
+the symbol does not occur, m > 0 that its level is m + max(0, e - 12). The roots are stored as if they had a parent in
+which all 257 symbols are equally likely. docs/format.md, section 4b, has the layout.
 
-Which contexts are there is chosen by description length, depth by depth (J. Rissanen, "Modeling by shortest data
-description", Automatica 14, 1978): a context is kept if its table saves more bits over its parent's,
+The contexts are chosen by description length, depth by depth (J. Rissanen, "Modeling by shortest data description",
+Automatica 14, 1978): a context is kept if its table saves more bits than its marks and its place in the tree take. It
+saves
 
-    sum over its symbols of count * log2(frequency / frequency in the parent),
-
-than its marks and its place in the tree take.
+    sum over its symbols of count * log2(frequency / frequency in the parent).
 """
 
 from __future__ import annotations
@@ -46,44 +45,44 @@ from embshrink.storage.arrays import BoolArray, DoubleArray, IntArray
 
 KINDS = 3
 DEPTH = 3  # keys of a context, at most
-SYMBOLS = 257  # in a table, and values of a key
+SYMBOLS = 257  # number of symbols in a table, and of values of a key
 KEY_BITS = 9
 KEY = (1 << KEY_BITS) - 1
 
 _UPPER = np.arange(2, 64, dtype=np.int64)
 WEIGHTS: IntArray = np.concatenate([[0, 1], (2 + _UPPER % 2) << (_UPPER // 2 - 1)])  # of each level
-_LEVEL_OF = np.searchsorted(WEIGHTS, np.arange(rans.TOTAL + 1), "right") - 1  # of a frequency: the last not above it
+_LEVEL_OF = np.searchsorted(WEIGHTS, np.arange(rans.TOTAL + 1), "right") - 1  # of a frequency, rounded down
 _WHOLE = int(_LEVEL_OF[rans.TOTAL])
 
 MARKS = 32
-LOW, HIGH = -6, 12  # expectations from here to here have number tables of their own; HIGH is taken off larger ones
-# Number tables: one for each expectation, then those of numbers that say which contexts there are.
+LOW, HIGH = -6, 12  # each of these expectations has a number table; a larger one uses that of HIGH
+# Number tables: one for each expectation, then three for the shape of the tree.
 _CHILDREN, _KEYS, _SIZES = range(HIGH - LOW + 1, HIGH - LOW + 4)
 _TABLES = HIGH - LOW + 4
 _HEAD = struct.Struct(f"<{DEPTH}I{KINDS}B")
 _LEVEL_BITS = 4  # of a level in a number table
-_NUMBERS_PER_BLOCK = 64  # of at most 12 bits: with its state, a block is shorter than 256 bytes
+_NUMBERS_PER_BLOCK = 64  # each at most 12 bits: a block with its state is shorter than 256 bytes
 _LEAST_BLOCK = 3  # bytes of a block of numbers: its length, and a state of two bytes
 
-# What storing takes, in bits, as measured on real words: only a guide to which contexts pay.
+# Storage cost in bits, measured on real words: only a guide to which contexts are worth storing.
 _CONTEXT_COST = 18.0
 _MARK_COST = 3.5
 _BITS_OF: DoubleArray = rans.PROBABILITY_BITS - np.log2(np.maximum(1, np.arange(rans.TOTAL + 1)))  # of a frequency
 
 
 class ContextModel:
-    """Tables of frequencies by context.
+    """Tables of frequencies, one for each context.
 
     Contexts are numbered by depth, then by parent, then by key; 0 to 2 are the kinds.
 
     Parameters
     ----------
     parents, keys : numpy.ndarray, shape (contexts - 3,), int64
-        Of each context but the kinds: its parent, and the key it has more than that.
+        Parent and last key of each context, except the kinds.
     counts : numpy.ndarray, shape (contexts,), int64
-        How many symbols each table has.
+        Number of symbols in each table.
     symbols, freqs : numpy.ndarray, shape (cells,), int64
-        The tables end to end, symbols ascending.
+        The tables, concatenated, symbols ascending.
 
     Attributes
     ----------
@@ -91,9 +90,9 @@ class ContextModel:
         Parent and key of each context in one number, ``parent << 9 | key``, ascending.
     counts, symbols, freqs : numpy.ndarray
     firsts : numpy.ndarray, shape (contexts,), int64
-        Where each table begins in `symbols`.
+        Start of each table in `symbols`.
     starts : numpy.ndarray, shape (cells,), int64
-        Where each symbol's slots start in its table.
+        Start of each symbol's slots in its table.
     """
 
     def __init__(
@@ -105,10 +104,10 @@ class ContextModel:
         self.starts = rans.starts_of(freqs, counts[counts > 0])
 
     def scalar_tables(self) -> dict[int, rans.Table]:
-        """Return a dict from packed context to the table of its symbols; it is filled as it is used.
+        """Return a dict from packed context to table, which is filled when it is used.
 
-        A packed context is ``kind << 27 | key1 << 18 | key2 << 9 | key3``. Looking one up raises `rans.Damaged` where
-        its table is empty.
+        A packed context is ``kind << 27 | key1 << 18 | key2 << 9 | key3``. A lookup raises `rans.Damaged` if the
+        table is empty.
         """
         return _Tables(self)
 
@@ -117,7 +116,7 @@ class _Tables(dict[int, rans.Table]):
     def __init__(self, model: ContextModel) -> None:
         self._model = model
         self._contexts = dict(zip(model.codes.tolist(), range(KINDS, len(model.counts))))
-        self._made: dict[int, rans.Table] = {}  # by context, where `self` is by packed context
+        self._made: dict[int, rans.Table] = {}  # by context; `self` is by packed context
 
     def __missing__(self, packed: int) -> rans.Table:
         context = packed >> KEY_BITS * DEPTH
@@ -143,7 +142,7 @@ class _Tables(dict[int, rans.Table]):
 
 
 def _nearest_levels(counts: IntArray) -> IntArray:
-    """Return the level whose weight is nearest to each count by ratio; 0 for 0 alone."""
+    """Return the level whose weight is nearest to each count by ratio; only a count of 0 gives 0."""
     below: IntArray = np.searchsorted(WEIGHTS[:-1], counts, "right") - 1
     return below + (counts * counts > WEIGHTS[below] * WEIGHTS[below + 1])
 
@@ -156,25 +155,25 @@ def _below(values: IntArray, limit: int) -> IntArray:
 
 
 class _Contexts:
-    """All contexts of one depth, before their tables are known: each may have the symbols of its parent.
+    """All contexts of one depth, before their tables are known; each may have the symbols of its parent.
 
     Parameters
     ----------
     parents, keys : numpy.ndarray, shape (c,), int64
-        Of each context: its parent's number inside the layer above, and its last key. Empty for the roots.
+        For each context, the number of its parent within the layer above, and its last key; empty for the roots.
     sizes : numpy.ndarray, shape (c,), int64
-        Of each context, a level: how many symbols it was made from.
+        Level of the number of symbols from which each context was built.
     counts : numpy.ndarray, shape (c,), int64
-        How many symbols each parent has.
+        Number of symbols of each parent.
     symbols, given : numpy.ndarray, shape (cells,), int64
-        The parents' symbols and frequencies, end to end for each context.
+        Symbols and frequencies of the parent of each context, concatenated.
 
     Attributes
     ----------
     expected : numpy.ndarray, shape (cells,), int64
-        The level at which the parent lets expect each symbol.
+        Expected level of each symbol, by the parent's frequency.
     tables : numpy.ndarray, shape (cells,), int64
-        The number table of each mark.
+        Number of the table of each mark.
     """
 
     def __init__(
@@ -184,7 +183,7 @@ class _Contexts:
         self.counts, self.symbols, self.given = counts, symbols, given
         self.expected = np.repeat(sizes, counts) + _LEVEL_OF[given] - _WHOLE
         self.tables = np.clip(self.expected, LOW, HIGH) - LOW
-        self._taken_off = np.maximum(self.expected - HIGH, 0)  # of a level, to make a mark
+        self._taken_off = np.maximum(self.expected - HIGH, 0)  # subtracted from a level to get a mark
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -195,28 +194,28 @@ class _Contexts:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def cells_of(self, contexts: IntArray, symbols: IntArray) -> IntArray:
-        """Return the cells of symbols in contexts; all must be there."""
+        """Return the cells of symbols in contexts; all must exist."""
         return np.searchsorted(self.owners << KEY_BITS | self.symbols, contexts << KEY_BITS | symbols)
 
     def only(self, kept: BoolArray) -> _Contexts:
-        """Return the contexts that are kept, (c,) bool, alone."""
+        """Return only the contexts that are kept; `kept` has shape (c,), bool."""
         cells = kept[self.owners]
         return _Contexts(self.parents[kept], self.keys[kept], self.sizes[kept], self.counts[kept],
                          self.symbols[cells], self.given[cells])
 
     def marks_of(self, counted: IntArray) -> IntArray:
-        """Return the mark that stands best for each cell's count; 0 for 0 alone."""
+        """Return the mark that is nearest to each cell's count; only a count of 0 gives 0."""
         marks: IntArray = np.clip(_nearest_levels(counted) - self._taken_off, counted > 0, MARKS - 1)
         marks[counted == 0] = 0
         return marks
 
     def marked(self, marks: IntArray) -> _Layer:
-        """Return the contexts with the tables that marks give them.
+        """Return the contexts with the tables that the marks give.
 
         Raises
         ------
         rans.Damaged
-            If a mark stands for a level that there is not.
+            If a mark gives a level that does not exist.
         """
         present = np.flatnonzero(marks)
         weights = WEIGHTS[_below(marks[present] + self._taken_off[present], len(WEIGHTS))]
@@ -224,10 +223,10 @@ class _Contexts:
         return _Layer(self, marks, counts, self.symbols[present], rans.frequencies(weights, counts[counts > 0]))
 
     def saved_bits(self, counted: IntArray, marks: IntArray) -> DoubleArray:
-        """Return how many bits each context saves over its parent, less what it takes to store it."""
+        """Return how many bits each context saves over its parent, minus its storage cost."""
         own = np.zeros(len(marks), np.int64)
         own[marks > 0] = self.marked(marks).freqs
-        likely = 2.0 ** (0.5 * self.expected)  # how many uses the parent lets expect
+        likely = 2.0 ** (0.5 * self.expected)  # expected uses, by the parent
         of_mark = _MARK_COST + np.maximum(0, -np.log2(likely))
         cost: DoubleArray = np.where(marks > 0, of_mark, np.log2(1 + 0.7 * likely))
         saved: DoubleArray = counted * (_BITS_OF[self.given] - _BITS_OF[own]) - cost
@@ -253,14 +252,14 @@ class _Layer:
     freqs: IntArray
 
     def children(self, parents: IntArray, keys: IntArray, sizes: IntArray) -> _Contexts:
-        """Return contexts one key longer; `parents` are numbered inside this layer."""
+        """Return contexts that are one key longer; `parents` are numbered within this layer."""
         counts = self.counts[parents]
         cells = ranges((np.cumsum(self.counts) - self.counts)[parents], counts)
         return _Contexts(parents, keys, sizes, counts, self.symbols[cells], self.freqs[cells])
 
 
 def _roots(sizes: IntArray) -> _Contexts:
-    """Return the kinds: contexts without keys, as if each had a parent in which all symbols are equally likely."""
+    """Return the kinds: contexts without keys, with a virtual parent in which all symbols are equally likely."""
     nothing, cells = np.zeros(0, np.int64), KINDS * SYMBOLS
     return _Contexts(nothing, nothing, sizes, np.full(KINDS, SYMBOLS), np.arange(cells) % SYMBOLS,
                      np.full(cells, rans.TOTAL // SYMBOLS))
@@ -282,26 +281,26 @@ def _joined(layers: Sequence[_Layer]) -> ContextModel:
 
 
 def build(codes: IntArray, uses: IntArray) -> tuple[ContextModel, IntArray, bytes]:
-    """Choose contexts and tables for symbols that were counted.
+    """Choose contexts and tables for counted symbols.
 
     Parameters
     ----------
     codes : numpy.ndarray, shape (k,), int64
-        Distinct, ascending: a kind, three keys and a symbol, 9 bits each.
+        Distinct and ascending: kind, three keys and symbol, 9 bits each.
     uses : numpy.ndarray, shape (k,), int64
-        How often each occurs.
+        Count of each code.
 
     Returns
     -------
     model : ContextModel
     cells : numpy.ndarray, shape (k,), int64
-        Where each code's symbol stands in the tables.
+        Index of each code's symbol in the tables.
     stored : bytes
         The same model, for `read`.
     """
     cells, offset = np.empty(len(codes), np.int64), 0
-    growing = np.arange(len(codes))  # the codes whose contexts are there, down to this depth
-    owner: IntArray = codes >> KEY_BITS * (DEPTH + 1)  # of each growing code: its context in the last layer
+    growing = np.arange(len(codes))  # the codes whose contexts were kept down to this depth
+    owner: IntArray = codes >> KEY_BITS * (DEPTH + 1)  # the context of each growing code in the last layer
     layers: list[_Layer] = []
     for depth in range(DEPTH + 1):
         if depth:
@@ -327,12 +326,12 @@ def build(codes: IntArray, uses: IntArray) -> tuple[ContextModel, IntArray, byte
 
 
 def _sizes(owner: IntArray, uses: IntArray, count: int) -> IntArray:
-    """Return the size of each of `count` contexts, a level, for codes that belong to them."""
+    """Return the size, a level, of each of `count` contexts; `owner` is the context of each code."""
     return _nearest_levels(np.bincount(owner, uses, minlength=count).astype(np.int64))
 
 
 def _renumbered(kept: BoolArray) -> IntArray:
-    """Return the new number of each thing that is kept, once the others are gone."""
+    """Return the new number of each kept item, after the others are removed."""
     return np.cumsum(kept) - 1
 
 
@@ -340,16 +339,16 @@ def _renumbered(kept: BoolArray) -> IntArray:
 
 
 class _Shape(NamedTuple):
-    """The numbers that say which contexts there are.
+    """The numbers that describe the tree of contexts.
 
     Parameters
     ----------
     children : numpy.ndarray of int64
-        How many each context above the last layer has.
+        Number of children of each context above the last layer.
     steps : numpy.ndarray of int64
-        Of each context but the roots its last key: less that of the context before it and 1 if they are siblings.
+        Last key of each context except the roots; for a sibling of the context before it, the difference minus 1.
     sizes : numpy.ndarray of int64
-        Of each context but the roots.
+        Size of each context except the roots.
     """
 
     children: IntArray
@@ -372,20 +371,20 @@ class _Shape(NamedTuple):
 
 
 def _shape_tables(contexts: int, last: int) -> IntArray:
-    """Return the number table of each number of a `_Shape`.
+    """Return the number of the table of each number in a `_Shape`.
 
     Parameters
     ----------
     contexts : int
-        How many contexts there are beside the roots.
+        Number of contexts except the roots.
     last : int
-        How many of them are in the last layer.
+        Number of contexts in the last layer.
     """
     return np.repeat([_CHILDREN, _KEYS, _SIZES], [KINDS + contexts - last, contexts, contexts])
 
 
 def _keys_of(children: IntArray, steps: IntArray) -> tuple[IntArray, IntArray]:
-    """Return (parents, last keys) of a layer's contexts, as in a `_Shape`."""
+    """Return parents and last keys of a layer's contexts, from the numbers of a `_Shape`."""
     parents = np.repeat(np.arange(len(children)), children)
     ends = np.cumsum(steps + 1)
     firsts = np.cumsum(children) - children
@@ -393,7 +392,7 @@ def _keys_of(children: IntArray, steps: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def _store(layers: Sequence[_Layer]) -> bytes:
-    """Return the layers as bytes: numbers of contexts, the number tables, and all numbers in four runs."""
+    """Return the layers as bytes: the number of contexts, the number tables, and all numbers in four runs."""
     roots, *rest = layers
     shape = _Shape.of(layers)
     runs = [(np.concatenate([roots.contexts.tables, _shape_tables(len(shape.sizes), len(rest[-1].contexts))]),
@@ -410,11 +409,12 @@ def read(data: bytes) -> ContextModel:
     Parameters
     ----------
     data : bytes
+        ``stored`` of `build`.
 
     Raises
     ------
     rans.Damaged
-        Before anything is allocated that these bytes could not fill.
+        If the data is invalid, before memory is allocated that these bytes cannot fill.
     """
     source = _Source(data)
     head = _HEAD.unpack(source.take(_HEAD.size))
@@ -438,7 +438,7 @@ def read(data: bytes) -> ContextModel:
 
 
 def _read_layer(source: _Source, coder: _NumberCoder, above: _Layer, shape: _Shape) -> _Layer:
-    """Return the next layer, whose shape is given."""
+    """Return the next layer, of the given shape."""
     if shape.children.sum() != len(shape.steps):
         raise rans.Damaged
     parents, keys = _keys_of(shape.children, shape.steps)
@@ -452,39 +452,39 @@ def _read_layer(source: _Source, coder: _NumberCoder, above: _Layer, shape: _Sha
 
 
 class _Source:
-    """Stored bytes from front to back."""
+    """Reads stored bytes from front to back."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 0
 
     @property
     def left(self) -> int:
-        """How many bytes are left."""
+        """Number of remaining bytes."""
         return len(self._data) - self._position
 
     def take(self, count: int) -> bytes:
-        """Return the next bytes; raise `rans.Damaged` where there are fewer."""
+        """Return the next bytes; raise `rans.Damaged` if fewer remain."""
         if count > self.left:
             raise rans.Damaged
         self._position += count
         return self._data[self._position - count : self._position]
 
     def need_run(self, count: int) -> None:
-        """Raise `rans.Damaged` unless the bytes that are left can hold a run of `count` numbers."""
+        """Raise `rans.Damaged` unless the remaining bytes can hold a run of `count` numbers."""
         if self.left < _LEAST_BLOCK * -(-count // _NUMBERS_PER_BLOCK):
             raise rans.Damaged
 
 
 class _NumberCoder:
-    """Codes runs of numbers by `_TABLES` tables, which are stored as a level for each number.
+    """Codes runs of numbers with `_TABLES` tables, which are stored as a level for each number.
 
-    A run is a number's table after the other, known beforehand. It is stored in blocks of 64 numbers, their lengths
-    first.
+    The table of each number in a run is known in advance. A run is stored in blocks of 64 numbers, after the lengths
+    of the blocks.
 
     Parameters
     ----------
     levels : sequence of numpy.ndarray of int64
-        Of each table: the level of number 0, 1, ...
+        For each table, the levels of the numbers 0, 1, ...
     """
 
     def __init__(self, levels: Sequence[IntArray]) -> None:
@@ -506,16 +506,16 @@ class _NumberCoder:
         for number in range(_TABLES):
             own, times = used[tables == number] & KEY, uses[tables == number]
             line = np.zeros(own.max(initial=0) + 1, np.int64)
-            # The most frequent gets level 15, the largest that 4 bits hold.
+            # The most frequent number gets level 15, the largest in 4 bits.
             line[own] = _nearest_levels(np.maximum(1, times * WEIGHTS[15] // times.max(initial=1)))
             if not len(own):
-                line[0] = 1  # a table must have a number
+                line[0] = 1  # a table must not be empty
             levels.append(line)
         return cls(levels)
 
     @classmethod
     def read(cls, source: _Source) -> _NumberCoder:
-        """Return the coder that was stored; raise `rans.Damaged` if no coder was."""
+        """Return the stored coder; raise `rans.Damaged` if the data is invalid."""
         levels = []
         for _ in range(_TABLES):
             (count,) = struct.unpack("<H", source.take(2))
@@ -527,7 +527,7 @@ class _NumberCoder:
         return cls(levels)
 
     def store(self) -> bytes:
-        """Return the tables as `read` takes them: how many levels, and two a byte, the lower half first."""
+        """Return the tables, for `read`: number of levels, then two levels per byte, the lower half first."""
         parts = []
         for line in self._levels:
             halves = np.append(line, 0)[: len(line) + len(line) % 2].reshape(-1, 2)
@@ -536,13 +536,13 @@ class _NumberCoder:
         return b"".join(parts)
 
     def encode(self, tables: IntArray, numbers: IntArray) -> bytes:
-        """Return a run of numbers, each by the table given for it."""
+        """Return a run of numbers as bytes, each number coded with its table."""
         cells = np.searchsorted(self._cells, tables << KEY_BITS | numbers)
         data, lengths = rans.encode(self._freqs[cells], self._starts[cells], _block_counts(len(cells)))
         return lengths.astype(np.uint8).tobytes() + data.tobytes()
 
     def decode(self, source: _Source, tables: IntArray) -> IntArray:
-        """Return the numbers of a run, whose tables are given."""
+        """Return the numbers of a run; `tables` is the table of each."""
         counts = _block_counts(len(tables))
         lengths = np.frombuffer(source.take(len(counts)), np.uint8).astype(np.int64)
         data = np.frombuffer(source.take(int(lengths.sum())), np.uint8)
@@ -554,7 +554,7 @@ class _NumberCoder:
 
 
 def _block_counts(count: int) -> IntArray:
-    """Return how many numbers each block of a run has."""
+    """Return the number of numbers in each block of a run."""
     counts = np.full(-(-count // _NUMBERS_PER_BLOCK), _NUMBERS_PER_BLOCK)
     if count % _NUMBERS_PER_BLOCK:
         counts[-1] = count % _NUMBERS_PER_BLOCK

@@ -1,25 +1,25 @@
-"""Sorted words, front-coded in blocks, and entropy-coded with a context model.
+"""Sorted words, front-coded in blocks and entropy-coded with a context model.
 
-Front coding stores a word as the number of bytes it shares with the word before it and the bytes that follow (I. H.
-Witten, A. Moffat and T. C. Bell, "Managing Gigabytes", section 4.1, 1999). Every 32nd word, the head of a block,
-is stored whole, so that a block can be decoded alone; a word is found by a binary search over the heads and the
-decoding of one block.
+Front coding stores a word as the number of bytes that it shares with the word before it, and the remaining bytes (I.
+H. Witten, A. Moffat and T. C. Bell, "Managing Gigabytes", section 4.1, 1999). Every 32nd word, the head of a block,
+is stored in full, so that a block can be decoded independently; a word is found by a binary search over the heads and
+by decoding one block.
 
-A word v after a word u, sharing s bytes, becomes symbols of three kinds. A byte b has the symbol b + 1; 0 stands for
-the end of a word, and in keys for "no byte there".
+A word v that follows a word u and shares s bytes with it becomes symbols of three kinds. A byte b has the symbol b +
+1; 0 stands for the end of a word, and in keys for a missing byte.
 
 ==========  ======================================  ==========================================================
-kind        symbol                                  keys, the most telling first
+kind        symbol                                  keys, the most informative first
 ==========  ======================================  ==========================================================
-``SHARED``  s; 255 means 255 and one more symbol    how much u shared with the word before it, length of u (both
-            to be added                             at most 256), last byte of u
+``SHARED``  s; 255 means 255 plus one more symbol   bytes that u shares with the word before it, length of u
+                                                    (both at most 256), last byte of u
 ``FIRST``   v[s] + 1; above u[s] + 1, for words     u[s] + 1, v[s - 1] + 1, v[s - 2] + 1
             are sorted
 ``REST``    v[k] + 1 for k > s, and 0 at the end    v[k - 1] + 1, v[k - 2] + 1, v[k - 3] + 1
 ==========  ======================================  ==========================================================
 
-A head has symbols of kind ``REST`` only. Kind and keys are the context by which `context_model` chooses the table
-that `rans` codes the symbol with. A context is packed into one integer,
+A head has only symbols of kind ``REST``. Kind and keys are the context, by which `context_model` chooses the table
+for `rans`. A context is packed into one integer,
 ``kind << 27 | key1 << 18 | key2 << 9 | key3``.
 """
 
@@ -37,24 +37,24 @@ from embshrink.vocabulary import context_model
 from embshrink.vocabulary.sections import ErrorMaker
 
 WORDS_PER_BLOCK = 32
-WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # encoded at a time: their symbols take ten times their bytes
+WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # words encoded at a time: their symbols take ten times their bytes
 SHARED, FIRST, REST = range(context_model.KINDS)
-FULL = 255  # as a symbol of shared bytes: one more symbol is to be added
-MOST = 256  # what a key has of a length: so much or more
+FULL = 255  # symbol of shared bytes to which one more symbol is added
+MOST = 256  # largest length in a key: stands for this length or more
 
 SHARED_CONTEXT, FIRST_CONTEXT, REST_CONTEXT = (kind << 27 for kind in (SHARED, FIRST, REST))
 TWO_KEYS = (1 << 18) - 1  # the last two keys of a packed context
 
 
 class Encoded(NamedTuple):
-    """Sorted words, encoded.
+    """Encoded sorted words.
 
     Parameters
     ----------
     model : bytes
         The stored context model.
     blocks : numpy.ndarray, shape (total,), uint8
-        The blocks end to end.
+        The blocks, concatenated.
     lengths : numpy.ndarray, shape (b,), int64
         Bytes of each block.
     """
@@ -65,7 +65,7 @@ class Encoded(NamedTuple):
 
 
 def encode_sorted(raw: list[bytes]) -> Encoded:
-    """Encode sorted words: count all symbols, build the model, and code them with it."""
+    """Encode sorted words: count all symbols, build the model, and code the symbols with it."""
     starts = range(0, max(len(raw), 1), WORDS_AT_ONCE)
     counted = [np.unique(_symbols(raw[start : start + WORDS_AT_ONCE])[0], return_counts=True) for start in starts]
     distinct, which = np.unique(np.concatenate([codes for codes, _ in counted]), return_inverse=True)
@@ -82,9 +82,9 @@ def encode_sorted(raw: list[bytes]) -> Encoded:
 
 
 def _symbols(raw: list[bytes]) -> tuple[IntArray, IntArray]:
-    """Return the symbols of sorted words, the first one a head, with their contexts; and how many each block has.
+    """Return the symbols of sorted words with their contexts, and the number of symbols in each block.
 
-    Each symbol is ``context << 9 | symbol``.
+    The first word is a head. Each symbol is ``context << 9 | symbol``.
     """
     from embshrink.kernels.words import list_symbols, share
 
@@ -94,7 +94,7 @@ def _symbols(raw: list[bytes]) -> tuple[IntArray, IntArray]:
     starts, shared = np.cumsum(lengths) - lengths, np.empty(n, np.int64)
     share(data, starts, lengths, WORDS_PER_BLOCK, shared)
     heads = np.arange(0, n, WORDS_PER_BLOCK)
-    per_word = shared // FULL + 2 + lengths - shared  # the shared bytes, the other bytes, the end
+    per_word = shared // FULL + 2 + lengths - shared  # symbols of the shared bytes, the other bytes, the end
     per_word[heads] = lengths[heads] + 1
     codes = np.empty(int(per_word.sum()), np.int64)
     list_symbols(data, starts, lengths, shared, WORDS_PER_BLOCK, codes)
@@ -102,16 +102,16 @@ def _symbols(raw: list[bytes]) -> tuple[IntArray, IntArray]:
 
 
 class FrontCodedWords:
-    """Sorted words of an open file, decoded block by block.
+    """Sorted words of an open file, which are decoded block by block.
 
     Parameters
     ----------
     n, longest : int
-        How many words, and bytes of the longest.
+        Number of words, and bytes of the longest word.
     model, blocks, lengths : array_like
-        As in `Encoded`, mapped or not.
+        The arrays of `Encoded`, mapped or not.
     error : callable
-        Makes the error where they are damaged.
+        Makes the error for damage.
 
     Raises
     ------
@@ -125,26 +125,26 @@ class FrontCodedWords:
         self._n, self._longest, self._blocks, self._error = n, longest, blocks, error
         self._bounds = np.cumsum(np.append(0, lengths[:].astype(np.int64)))
         if self._bounds[-1] != len(blocks):
-            raise error("the lengths of blocks do not add up to words.blocks", expected=len(blocks),
+            raise error("words.lengths do not add up to words.blocks", expected=len(blocks),
                         found=int(self._bounds[-1]))
         try:
             self._model = context_model.read(model[:].tobytes())
         except rans.Damaged:
             raise error("words.model is damaged") from None
         self._tables = self._model.scalar_tables()
-        self._heads: dict[int, bytes] = {}  # those that a search has met
+        self._heads: dict[int, bytes] = {}  # heads that a search has decoded
 
     @property
     def block_count(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return len(self._bounds) - 1
 
     def damaged(self, block: int) -> FormatError:
-        """Return the error that a block is damaged."""
+        """Return the error for a damaged block."""
         return self._error(f"block {block} of words.blocks is damaged")
 
     def words_of(self, block: int) -> Iterator[bytes]:
-        """Yield the words of a block, from its head on."""
+        """Yield the words of a block, beginning with its head."""
         begin, end = self._bounds[block : block + 2].tolist()
         tables, longest, word, shared = self._tables, self._longest, bytearray(), 0
         try:
@@ -161,7 +161,7 @@ class FrontCodedWords:
             raise self.damaged(block) from None
 
     def seek(self, word: bytes) -> tuple[int, bool]:
-        """Return the place of the first word that is not below `word`, and whether it is that word."""
+        """Return the place of the first word >= `word`, and whether it is `word`."""
         low, high = 0, self.block_count
         while high - low > 1:
             middle = (low + high) // 2
@@ -183,18 +183,19 @@ class FrontCodedWords:
         return head
 
     def decode(self, total: int) -> tuple[ByteArray, IntArray]:
-        """Decode all words by a compiled kernel.
+        """Decode all words with a compiled kernel.
 
         Parameters
         ----------
         total : int
-            Bytes of all words, as the file says.
+            Bytes of all words, as the file states.
 
         Returns
         -------
         text : numpy.ndarray, shape (total,), uint8
-            The words end to end; only the first ``ends[-1]`` bytes are theirs.
+            The concatenated words; only the first ``ends[-1]`` bytes are used.
         ends : numpy.ndarray, shape (n,), int64
+            End of each word.
         """
         from embshrink.kernels.words import decode_words
 
@@ -210,14 +211,14 @@ class FrontCodedWords:
 def _take_beginning(
     word: bytearray, shared: int, take: Callable[[rans.Table], int], tables: dict[int, rans.Table]
 ) -> tuple[int, int]:
-    """Turn a word into the beginning of the next: the bytes they share, and the first that differs.
+    """Turn a word into the beginning of the next one: the shared bytes and the first different byte.
 
     Returns
     -------
     shared : int
-        How many bytes they share; the argument says this of the word and the one before it.
+        Number of shared bytes; the argument is that of the word and the one before it.
     context : int
-        Of the symbol that follows.
+        Context of the next symbol.
     """
     length = len(word)
     last = word[-1] + 1 if length else 0
@@ -243,7 +244,7 @@ def _take_beginning(
 def _take_rest(
     word: bytearray, context: int, longest: int, take: Callable[[rans.Table], int], tables: dict[int, rans.Table]
 ) -> None:
-    """Append the other bytes of a word; `context` is that of the first of them."""
+    """Append the remaining bytes of a word; `context` is the context of the first of them."""
     while len(word) <= longest and (symbol := take(tables[context])):
         word.append(symbol - 1)
         context = REST_CONTEXT | symbol << 18 | context >> 9 & TWO_KEYS

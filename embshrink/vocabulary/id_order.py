@@ -1,16 +1,16 @@
-"""Between ids and places: which id has the word at each place of a sorted list.
+"""The mapping between ids and places: a place is the number of a word in a sorted list.
 
-Ids come by frequency, places by spelling, so a list of ids costs log2(n) bits a word (`ListedIds`). Where ids need
-be kept only roughly, the words of ids 63 to 126, 127 to 254, 255 to 510, ... form buckets, and inside each its ids
-are dealt out anew, ascending with the places (`BucketedIds`). Then only the bucket of each place is stored. Each
-bucket is twice as large as the one before, so in unary, the largest bucket first, this takes about two bits a word.
-The bits are laid out as a wavelet tree of that shape (R. Grossi, A. Gupta and J. S. Vitter, "High-order
+Ids are ordered by frequency, places by spelling, so a list of ids takes log2(n) bits per word (`ListedIds`). If ids
+need to be kept only roughly, the words of ids 63 to 126, 127 to 254, 255 to 510, ... form buckets, and the ids of a
+bucket are reassigned in the order of the places (`BucketedIds`). Then only the bucket of each place is stored. Each
+bucket is twice as large as the one before it, so in unary, the largest bucket first, this takes about two bits per
+word. The bits form a wavelet tree of that shape (R. Grossi, A. Gupta and J. S. Vitter, "High-order
 entropy-compressed text indexes", SODA 2003): level l has a bit for each place that is in none of the l largest
 buckets, 1 if it is in the next one. From place p to its id:
 
     at each level, while the bit at p is 0: p <- rank_0(p);    where it is 1: id = first id of the bucket + rank_1(p)
 
-with ranks counted inside the level. From an id to its place the same steps are undone by select.
+with ranks counted within the level. From an id to its place, select inverts the same steps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
 from embshrink.vocabulary.bitmap import Bitmap, encode_bits, plan_bits
 from embshrink.vocabulary.sections import ErrorMaker, fitting
 
-EXACT = 63  # ids below this are kept as they are; buckets of 64, 128, 256, ... follow
+EXACT = 63  # ids below this are kept; buckets of 64, 128, 256, ... ids follow
 
 
 class IdOrder(ABC):
@@ -45,7 +45,7 @@ class IdOrder(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise FormatError unless each id is there once, and everything is stored as the encoder stores it."""
+        """Raise FormatError unless each id occurs exactly once and everything is stored as the encoder stores it."""
 
 
 # ---------------------------------------------------------------- buckets
@@ -66,7 +66,7 @@ def _buckets(n: int) -> list[_Bucket]:
 
 
 def deal_by_buckets(ids: IntArray) -> tuple[IntArray, IntArray]:
-    """Deal ids out anew inside their buckets.
+    """Reassign ids within their buckets, in the order of places.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def deal_by_buckets(ids: IntArray) -> tuple[IntArray, IntArray]:
     Returns
     -------
     order : numpy.ndarray, shape (n,), int64
-        The old id of each new one.
+        The old id of each new id.
     new : numpy.ndarray, shape (n,), int64
         The new id of each place.
     """
@@ -89,18 +89,18 @@ def deal_by_buckets(ids: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def encode_buckets(ids: IntArray) -> dict[str, AnyArray]:
-    """Lay out which bucket each place is in, for `BucketedIds`.
+    """Encode the bucket of each place, for `BucketedIds`.
 
     Parameters
     ----------
     ids : numpy.ndarray, shape (n,), int64
-        The id of each place, ascending inside a bucket.
+        The id of each place, ascending within a bucket.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        ``order``, ``ranks`` : the levels' bits end to end, as `encode_bits` has them.
-        ``first`` : (min(n, 63),) uint8, the ids of places that are in no bucket.
+        ``order``, ``ranks`` : the bits of all levels, concatenated, as from `encode_bits`.
+        ``first`` : (min(n, 63),) uint8, the ids of places in no bucket.
     """
     levels, rest = [np.zeros(0, np.bool_)], ids
     for first, size in _buckets(len(ids)):
@@ -114,23 +114,24 @@ def encode_buckets(ids: IntArray) -> dict[str, AnyArray]:
 class _Level(NamedTuple):
     """One level of the wavelet tree: the bits of one bucket."""
 
-    first: int  # id of the bucket
-    size: int  # of the bucket: how many of the bits are ones
+    first: int  # first id of the bucket
+    size: int  # of the bucket: number of ones among the bits
     start: int  # of its bits among all bits
-    length: int  # in bits
-    ones: int  # in the levels above
+    length: int  # number of bits
+    ones: int  # number of ones in the levels above
 
 
 class BucketedIds(IdOrder):
-    """Ids by the bits of `encode_buckets`.
+    """Ids from the bits of `encode_buckets`.
 
     Parameters
     ----------
     n : int
+        Number of words.
     arrays : mapping of str to array_like
-        What `encode_buckets` made, mapped or not.
+        The arrays of `encode_buckets`, mapped or not.
     error : callable
-        Makes the error where they are damaged.
+        Makes the error for damage.
     """
 
     def __init__(self, n: int, arrays: Mapping[str, StoredArray], error: ErrorMaker) -> None:
@@ -153,13 +154,13 @@ class BucketedIds(IdOrder):
             rank, bit = rank_of(start + place)
             rank -= ones
             if not (0 <= rank < size if bit else 0 <= place - rank < length - size):
-                raise self._error("words.ranks does not count words.order")
+                raise self._error("words.ranks does not match words.order")
             if bit:
                 return first + rank
             place -= rank
         found = int(self._first[place : place + 1].item())
         if found >= len(self._first):
-            raise self._error("words.first names a word that is not there", expected=f"< {len(self._first)}",
+            raise self._error("words.first refers to a word that does not exist", expected=f"< {len(self._first)}",
                               found=found)
         return found
 
@@ -168,7 +169,7 @@ class BucketedIds(IdOrder):
         if index < len(self._first):
             place, depth = self._first[:].tobytes().find(index), len(self._levels)
             if place < 0:
-                raise self._error("words.first leaves a word out", expected=index)
+                raise self._error("an id is missing in words.first", expected=index)
         else:
             depth = next(i for i, level in enumerate(self._levels) if level.first <= index < level.first + level.size)
             place = self._select(self._levels[depth], index - self._levels[depth].first, 1)
@@ -177,11 +178,11 @@ class BucketedIds(IdOrder):
         return place
 
     def _select(self, level: _Level, number: int, wanted: int) -> int:
-        """Return the place inside a level of its `number`-th bit that is `wanted`."""
+        """Return the place within a level of its `number`-th bit that equals `wanted`."""
         before = level.ones if wanted else level.start - level.ones  # in the levels above
         place = self._bitmap.select(number + before, wanted) - level.start
         if not 0 <= place < level.length:
-            raise self._error("words.ranks does not count words.order")
+            raise self._error("words.ranks does not match words.order")
         return place
 
     def all(self) -> IntArray:
@@ -192,37 +193,38 @@ class BucketedIds(IdOrder):
         for first, size, start, length, _ in self._levels:
             own = bits[start : start + length]
             if int(own.sum()) != size:
-                raise self._error(f"words.order has the wrong number of words from id {first} on", expected=size,
-                                  found=int(own.sum()))
+                raise self._error(f"words.order has the wrong number of words in the bucket of id {first}",
+                                  expected=size, found=int(own.sum()))
             ids[rest[own]] = np.arange(first, first + size)
             rest = rest[~own]
         ids[rest] = np.asarray(self._first)
         if not np.array_equal(np.sort(ids[rest]), np.arange(len(rest))):
-            raise self._error("words.first names a word twice, or one that is not there")
+            raise self._error("words.first refers to a word twice, or to a word that does not exist")
         return ids
 
     def check(self) -> None:
-        """Raise FormatError unless each id is there once, ranks count bits, and no spare bit is set."""
+        """Raise FormatError unless each id occurs exactly once, ranks match the bits, and no spare bit is set."""
         expected = encode_buckets(self.all())
         for name, found in (("order", self._bitmap.bits), ("ranks", self._bitmap.ranks)):
             if not np.array_equal(np.asarray(found), expected[name]):
-                raise self._error(f"words.{name} is not what its words need")
+                raise self._error(f"words.{name} does not match the words")
 
 
 # ---------------------------------------------------------------- lists
 
 
 def encode_list(ids: IntArray) -> dict[str, AnyArray]:
-    """Lay out the id of each place, for `ListedIds`.
+    """Encode the id of each place, for `ListedIds`.
 
     Parameters
     ----------
     ids : numpy.ndarray, shape (n,), int64
+        The id of each place.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        ``ids`` : (ceil(n * b / 8),) uint8, n numbers of the b bits that n - 1 needs, the lowest bit first.
+        ``ids`` : (ceil(n * b / 8),) uint8, n integers of b bits, lowest bit first; b is the bit length of n - 1.
     """
     bits = ids[:, None] >> np.arange(_width(len(ids))) & 1
     return {"ids": np.packbits(bits.astype(np.bool_).ravel(), bitorder="little")}
@@ -233,21 +235,22 @@ def _width(n: int) -> int:
 
 
 class ListedIds(IdOrder):
-    """Ids by the numbers of `encode_list`.
+    """Ids from the list of `encode_list`.
 
     Parameters
     ----------
     n : int
+        Number of words.
     arrays : mapping of str to array_like
-        What `encode_list` made, mapped or not.
+        The array of `encode_list`, mapped or not.
     error : callable
-        Makes the error where they are damaged.
+        Makes the error for damage.
     """
 
     def __init__(self, n: int, arrays: Mapping[str, StoredArray], error: ErrorMaker) -> None:
         self._n, self._width, self._error = n, _width(n), error
         self._bits = fitting(arrays, "ids", np.uint8, -(-n * self._width // 8), error)
-        self._places: IntArray | None = None  # of each id, from the first time on that one is asked for
+        self._places: IntArray | None = None  # place of each id, computed when first needed
 
     def id_at(self, place: int) -> int:
         """Return the id of the word at `place`, 0 to n - 1."""
@@ -255,7 +258,7 @@ class ListedIds(IdOrder):
         chunk = int.from_bytes(self._bits[start // 8 : (start + self._width + 7) // 8].tobytes(), "little")
         found = chunk >> start % 8 & (1 << self._width) - 1
         if found >= self._n:
-            raise self._error("words.ids names a word that is not there", expected=f"< {self._n}", found=found)
+            raise self._error("words.ids refers to a word that does not exist", expected=f"< {self._n}", found=found)
         return found
 
     def place_of(self, index: int) -> int:
@@ -273,10 +276,10 @@ class ListedIds(IdOrder):
         for place, column in enumerate(bits.reshape(self._n, self._width).T):
             ids |= column.astype(np.int64) << place
         if int(ids.max(initial=0)) >= max(1, self._n) or (np.bincount(ids, minlength=self._n) != 1).any():
-            raise self._error("words.ids names a word twice, or one that is not there")
+            raise self._error("words.ids refers to a word twice, or to a word that does not exist")
         return ids
 
     def check(self) -> None:
-        """Raise FormatError unless each id is there once, and no spare bit is set."""
+        """Raise FormatError unless each id occurs exactly once and no spare bit is set."""
         if not np.array_equal(np.asarray(self._bits), encode_list(self.all())["ids"]):
-            raise self._error("words.ids has spare bits that are set")
+            raise self._error("spare bits of words.ids are not 0")

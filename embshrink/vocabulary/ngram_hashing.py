@@ -1,8 +1,8 @@
-"""Character n-grams of words, hashed to buckets as fastText and floret do.
+"""Character n-grams of words, hashed to buckets as in fastText and floret.
 
-A word's n-grams are those of ``<word>``, counted in UTF-8 characters. fastText's hash is FNV-1a of
-32 bits over *signed* bytes, the slip that its models were trained with. floret hashes the whole
-``<word>`` too, each to one to four buckets by MurmurHash3. Sources: fastText and floret,
+The n-grams of a word are those of ``<word>``, in UTF-8 characters. fastText's hash is 32-bit FNV-1a over *signed*
+bytes, a slip with which its models were trained. floret also hashes the whole ``<word>``, and hashes each n-gram to
+one to four buckets by MurmurHash3. Sources: fastText and floret,
 ``Dictionary::computeSubwords``, ``Dictionary::hash`` and ``Dictionary::murmurhash``; A. Appleby's
 ``MurmurHash3_x64_128``.
 """
@@ -17,19 +17,21 @@ import numpy as np
 
 from embshrink.errors import FormatError
 from embshrink.storage.arrays import IntArray
+from embshrink.storage.container import DAMAGED, NEWER
+from embshrink.storage.header import HEADER
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-EOS = b"</s>"  # fastText's end of a line, a word without n-grams
+EOS = b"</s>"  # fastText's word for the end of a line; it has no n-grams
 MAX_NGRAM = 100  # characters
 MAX_BUCKETS = 2**31 - 1
-MAX_MARK = 100  # characters that floret may put before or behind a word
+MAX_MARK = 100  # characters of floret's marks before and after a word
 _ALL_BITS = 2**64 - 1
 
 
 def ngram_hash(ngram: Iterable[int]) -> int:
-    """Return fastText's hash of an n-gram's bytes, an int below 2**32.
+    """Return fastText's hash of the bytes of an n-gram, an int below 2**32.
 
     Examples
     --------
@@ -54,12 +56,12 @@ def ngrams(word: bytes, minn: int, maxn: int) -> list[bytes]:
     Returns
     -------
     list of bytes
-        In fastText's order: by their first character, then by length. Without the lone ``<`` and
-        ``>``. ``</s>`` has none.
+        In fastText's order: by first character, then by length. ``<`` and ``>`` alone are no n-grams, and ``</s>``
+        has none.
 
     Notes
     -----
-    A character is a byte with the continuation bytes behind it, whether or not that is UTF-8.
+    A character is a byte with the continuation bytes after it, even if that is not valid UTF-8.
 
     Examples
     --------
@@ -70,7 +72,7 @@ def ngrams(word: bytes, minn: int, maxn: int) -> list[bytes]:
 
 
 def _runs(marked: bytes, minn: int, maxn: int) -> list[bytes]:
-    """Return all runs of `minn` to `maxn` characters, but for a lone first or last one."""
+    """Return all runs of `minn` to `maxn` characters, except the first or the last character alone."""
     starts = [i for i, byte in enumerate(marked) if byte & 0xC0 != 0x80]
     starts.append(len(marked))
     last = len(starts) - 1
@@ -79,7 +81,7 @@ def _runs(marked: bytes, minn: int, maxn: int) -> list[bytes]:
 
 
 def bucket_ids(word: bytes, minn: int, maxn: int, bucket: int) -> list[int]:
-    """Return the bucket, 0 to `bucket` - 1, of each n-gram of a word, as fastText does; none if `bucket` is 0."""
+    """Return the bucket of each n-gram of a word in fastText, 0 to `bucket` - 1; none if `bucket` is 0."""
     return [ngram_hash(ngram) % bucket for ngram in ngrams(word, minn, maxn)] if bucket else []
 
 
@@ -98,9 +100,9 @@ def all_bucket_ids(
     Returns
     -------
     ids : numpy.ndarray, shape (total,), int32
-        What `bucket_ids` gives for each word, one after the other.
+        The result of `bucket_ids` for each word, concatenated.
     ends : numpy.ndarray, shape (n,), int64
-        Where each word's part of `ids` ends.
+        End of each word's part of `ids`.
     """
     from embshrink.kernels.subwords import count_ngrams, hash_ngrams
 
@@ -139,7 +141,7 @@ def murmurhash3(data: bytes, seed: int) -> tuple[int, int, int, int]:
         h1 = ((_rotate(h1, 27) + h2) * 5 + 0x52DCE729) & _ALL_BITS
         h2 ^= _mix_high(int.from_bytes(data[start + 8 : start + 16], "little"))
         h2 = ((_rotate(h2, 31) + h1) * 5 + 0x38495AB5) & _ALL_BITS
-    h1 ^= _mix_low(int.from_bytes(tail[:8], "little")) ^ len(data)  # no bytes are the number 0, which mixes to 0
+    h1 ^= _mix_low(int.from_bytes(tail[:8], "little")) ^ len(data)  # an empty tail is the number 0, which mixes to 0
     h2 ^= _mix_high(int.from_bytes(tail[8:], "little")) ^ len(data)
     h1 = (h1 + h2) & _ALL_BITS
     h2 = (h2 + h1) & _ALL_BITS
@@ -169,16 +171,16 @@ def _finish(value: int) -> int:
 
 @dataclass(frozen=True)
 class Floret:
-    """What floret's way of hashing has beside the sizes of n-grams.
+    """The settings of floret's hashing besides the lengths of n-grams.
 
     Parameters
     ----------
     hashes : int
-        Buckets of each n-gram, 1 to 4.
+        Number of buckets for each n-gram, 1 to 4.
     seed : int
-        Of the hash, below 2**32.
+        Seed of the hash, below 2**32.
     bow, eow : str
-        What is put before and behind a word; at most 100 characters.
+        Marks before and after a word; at most 100 characters.
     """
 
     hashes: int
@@ -189,21 +191,21 @@ class Floret:
 
 @dataclass(frozen=True)
 class Hashing:
-    """Which buckets a word's n-grams fall into.
+    """The hashing of a word's n-grams to buckets.
 
     Parameters
     ----------
     minn, maxn : int
         Characters of the shortest and the longest n-gram, 0 to 100.
     bucket : int
-        How many buckets there are, 1 to 2**31 - 1.
+        Number of buckets, 1 to 2**31 - 1.
     floret : Floret, optional
-        Hash as floret does; as fastText does if not given.
+        Settings of floret's hashing; fastText's hashing by default.
 
     Raises
     ------
     ValueError
-        Saying which number is impossible.
+        If a setting is out of range; the message states which.
 
     Examples
     --------
@@ -229,10 +231,10 @@ class Hashing:
                 raise ValueError(f"{name} must be {low} to {high}, not {value}")
 
     def ids(self, word: bytes) -> list[int]:
-        """Return the buckets whose rows a word's vector is the mean of; a bucket may occur several times.
+        """Return the buckets whose rows have the word's vector as their mean; a bucket may occur several times.
 
-        These are the buckets of the word's n-grams. With floret those of the whole word between its marks come first;
-        an n-gram that is the whole word then counts twice.
+        These are the buckets of the word's n-grams. With floret, the buckets of the whole word with its marks come
+        first; an n-gram that is the whole word then counts twice.
         """
         if self.floret is None:
             return bucket_ids(word, self.minn, self.maxn, self.bucket)
@@ -242,7 +244,7 @@ class Hashing:
                 for value in murmurhash3(part, own.seed)[: own.hashes]]
 
     def as_header(self) -> dict[str, int | str]:
-        """Return the part of a file's header that says how n-grams are hashed."""
+        """Return the keys of a file's header that describe the hashing."""
         part: dict[str, int | str] = {"minn": self.minn, "maxn": self.maxn, "bucket": self.bucket}
         if self.floret is not None:
             own = self.floret
@@ -251,33 +253,33 @@ class Hashing:
 
     @classmethod
     def from_header(cls, part: Mapping[str, object]) -> Self:
-        """Return what `as_header` was asked of; the header may hold further keys.
+        """Return the hashing that a header describes; the inverse of `as_header`. Other keys are ignored.
 
         Raises
         ------
         FormatError
-            If a value is missing, of another type, or impossible.
+            If a value is missing, has the wrong type, or is out of range.
         """
         name, floret = part.get("hash", "fnv1a"), None
         if name == "floret":
             floret = _floret_of(part)
         elif name != "fnv1a":
-            raise FormatError("n-grams are hashed in an unknown way", expected="fnv1a or floret", found=name,
-                              hint="Update embshrink: pip install -U embshrink")
+            raise FormatError("the hash of n-grams is not supported", where=HEADER, expected="fnv1a or floret",
+                              found=name, hint=NEWER)
         minn, maxn, bucket = part.get("minn"), part.get("maxn"), part.get("bucket")
         if not isinstance(minn, int) or not isinstance(maxn, int) or not isinstance(bucket, int):
-            raise FormatError("the header's subwords do not say how n-grams are hashed",
-                              expected=["bucket", "maxn", "minn"], found=part)
+            raise FormatError("the key 'subwords' is invalid", where=HEADER,
+                              expected="integers bucket, maxn and minn", found=part, hint=DAMAGED)
         try:
             return cls(minn, maxn, bucket, floret)
         except ValueError as error:
-            raise FormatError(f"the header's subwords are impossible: {error}") from error
+            raise FormatError(f"the key 'subwords' is invalid: {error}", where=HEADER, hint=DAMAGED) from error
 
 
 def _floret_of(part: Mapping[str, object]) -> Floret:
-    """Return what a header says of floret; the types of its values are checked here, their range by `Hashing`."""
+    """Return floret's settings from a header, after checking their types; `Hashing` checks their range."""
     hashes, seed, bow, eow = (part.get(key) for key in ("hashes", "seed", "bow", "eow"))
     if type(hashes) is not int or type(seed) is not int or type(bow) is not str or type(eow) is not str:
-        raise FormatError("the header's subwords do not say how floret hashes",
-                          expected=["bow", "eow", "hashes", "seed"], found=part)
+        raise FormatError("the key 'subwords' is invalid", where=HEADER,
+                          expected="integers hashes and seed, strings bow and eow", found=part, hint=DAMAGED)
     return Floret(hashes, seed, bow, eow)

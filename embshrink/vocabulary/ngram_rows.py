@@ -1,4 +1,4 @@
-"""Which n-gram buckets have a row: a bit for each, with ranks, so that a bucket's row is the rank of its bit."""
+"""The n-gram buckets that have a row: a bit for each bucket, with ranks; the rank of a bit is the bucket's row."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from embshrink.vocabulary.bitmap import encode_bits, plan_bits
 
 
 def encode_ids(ids: IntArray, bucket: int) -> dict[str, AnyArray]:
-    """Lay out which buckets have a row.
+    """Encode which buckets have a row.
 
     Parameters
     ----------
     ids : numpy.ndarray, shape (k,), int64
         The buckets that have a row, ascending.
     bucket : int
-        How many buckets there are.
+        Number of buckets.
 
     Returns
     -------
@@ -31,5 +31,5 @@ def encode_ids(ids: IntArray, bucket: int) -> dict[str, AnyArray]:
 
 
 def plan_ids(bucket: int) -> Layout:
-    """Return dtype and shape of each array `encode_ids` makes."""
+    """Return dtype and shape of each array of `encode_ids`."""
     return plan_bits(bucket, "bitmap", "ranks")

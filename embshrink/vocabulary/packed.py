@@ -1,9 +1,9 @@
-"""Words stored small, in a sixth of the bytes of `embshrink.vocabulary.words.PlainWords`, and found in place.
+"""Compressed words: a sixth of the bytes of `embshrink.vocabulary.words.PlainWords`, still searchable.
 
-Words are sorted by their bytes, front-coded in blocks and entropy-coded (`front_coding`). A word is found by a binary
-search over the blocks' heads and the decoding of one block; its *place*, its number in sorted order, then gives its
-id (`id_order`). Ids say how frequent words are, which sorting loses: the octave of each id takes a little more than
-two bits a word.
+Words are sorted by their bytes, front-coded in blocks and entropy-coded (`front_coding`). To find a word, a binary
+search over the heads of the blocks finds its block, which is then decoded; its *place*, the number in sorted order,
+gives its id (`id_order`). Ids are ordered by frequency, which sorting loses: storing the octave of each id takes a
+little more than two bits per word.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from embshrink.errors import FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
+from embshrink.storage.container import DAMAGED
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
 from embshrink.vocabulary.id_order import (
     BucketedIds,
@@ -29,39 +30,38 @@ from embshrink.vocabulary.sections import ErrorMaker, fitting
 from embshrink.vocabulary.words import Vocabulary, Word, to_bytes
 
 LONGEST = 65_535  # bytes of a word
-GROWTH = 256  # all words take at most so many times the bytes they are stored in
-MANY = 50_000  # words from which on compiled code is quicker, its loading included
+GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
+MANY = 50_000  # from this many words on, compiled code is faster, including its loading time
 
 
 def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray, dict[str, AnyArray] | None]:
-    """Lay words out for `PackedWords`.
+    """Encode words for `PackedWords`.
 
     Parameters
     ----------
     words : Vocabulary
         n distinct words.
     keep_order : bool
-        Keep every id, for ceil(log2 n) bits a word. Without, a word's id changes, but
-        floor(log2(id + 1)) does not, and the first 63 words keep theirs.
+        Keep every id, which takes ceil(log2 n) bits per word. By default the id of a word changes, but
+        floor(log2(id + 1)) does not, and the first 63 words keep their ids.
 
     Returns
     -------
     order : numpy.ndarray, shape (n,), int64
-        The id that each new id had before.
+        The old id of each new id.
     sections : dict of str to numpy.ndarray, or None
-        ``sizes`` : (3,) uint64, n, bytes of all words, bytes of the longest.
+        ``sizes`` : (3,) uint64, n, bytes of all words, bytes of the longest word.
         ``model`` : uint8, the stored `ContextModel`.
-        ``blocks`` : uint8, 32 words after 32 words, in the order of their bytes.
+        ``blocks`` : uint8, the coded blocks of 32 sorted words each.
         ``lengths`` : (ceil(n / 32),) narrowest unsigned, bytes of each block.
-        ``order``, ``ranks`` and ``first``, or ``ids`` : the id of each place, as `encode_buckets` or `encode_list`
-        has it.
+        ``order``, ``ranks`` and ``first``, or ``ids`` : the id of each place, from `encode_buckets` or `encode_list`.
 
-        None if a word is longer than 65,535 bytes, or the words take more than 256 times the bytes they would be
-        stored in: no reader accepts that.
+        None if a word is longer than 65,535 bytes, or the words take more than 256 times their stored bytes: readers
+        refuse that.
     """
     raw = words.raw
     n = len(raw)
-    ids = np.array(sorted(range(n), key=raw.__getitem__), np.int64)  # of each place
+    ids = np.array(sorted(range(n), key=raw.__getitem__), np.int64)  # id of each place
     sizes = np.array([n, sum(map(len, raw)), max(map(len, raw), default=0)], np.uint64)
     order: IntArray = np.arange(n)
     if sizes[2] > LONGEST:
@@ -79,25 +79,25 @@ def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray
 
 
 class PackedWords(Vocabulary):
-    """Words of an open file, found by decoding a few blocks.
+    """Words of an open file that are found by decoding a few blocks.
 
     Parameters
     ----------
     arrays : mapping of str to array_like
-        What `encode_packed` made, mapped or not. Only dtypes, shapes and sizes are checked here; the
-        contents are checked as they are decoded, and all of them by `check`.
+        The arrays of `encode_packed`, mapped or not. The constructor checks only dtypes, shapes and sizes; the
+        contents are checked when they are decoded, and completely by `check`.
     path : str, optional
-        The file they are from, for messages.
+        Path of the file, for messages.
 
     Raises
     ------
     FormatError
-        If an array is missing, or the arrays contradict each other. Every method raises it where it meets damage.
+        If an array is missing, or the arrays contradict each other. Every method raises it for damage.
     """
 
     def __init__(self, arrays: Mapping[str, StoredArray], path: str | None = None) -> None:
-        # Not a method: with one, these objects would hold each other, and so keep the mapped file.
-        self._error: ErrorMaker = functools.partial(FormatError, path=path)
+        # Not a method, which would make a reference cycle that keeps the mapped file open.
+        self._error: ErrorMaker = functools.partial(FormatError, path=path, hint=DAMAGED)
         self._n, self._total, self._longest = map(int, fitting(arrays, "sizes", np.uint64, 3, self._error)[:])
         self._model = fitting(arrays, "model", np.uint8, None, self._error)
         self._blocks = fitting(arrays, "blocks", np.uint8, None, self._error)
@@ -106,7 +106,7 @@ class PackedWords(Vocabulary):
             width = arrays["lengths"].dtype
         self._lengths = fitting(arrays, "lengths", width, -(-self._n // WORDS_PER_BLOCK), self._error)
         if self._longest > min(LONGEST, self._total) or self._total > GROWTH * len(self._blocks):
-            raise self._error("words.sizes has an impossible number", found=(self._n, self._total, self._longest))
+            raise self._error("a number in words.sizes is out of range", found=(self._n, self._total, self._longest))
         self._order: IdOrder = (ListedIds if "ids" in arrays else BucketedIds)(self._n, arrays, self._error)
         self._unpacked: _Unpacked | None = None
 
@@ -115,13 +115,14 @@ class PackedWords(Vocabulary):
 
     @functools.cached_property
     def _coded(self) -> FrontCodedWords:
-        """The blocks, ready to be decoded: the model takes time to read."""
+        """The decoder of the blocks, made when first needed: reading the model takes time."""
         return FrontCodedWords(self._n, self._longest, self._model, self._blocks, self._lengths, self._error)
 
     def unpack(self) -> None:
-        """Decode all words and keep them in memory, so that a word is found, or named, in a few microseconds.
+        """Decode all words and keep them in memory, so that a lookup takes a few microseconds.
 
-        Takes the bytes of the words and 12 bytes a word, 16 of more than 4 GiB; needs numba. `pack` lets go of it.
+        Takes the bytes of the words plus 12 bytes per word (16 if they are more than 4 GiB); needs numba. `pack`
+        frees the memory.
 
         Raises
         ------
@@ -132,7 +133,7 @@ class PackedWords(Vocabulary):
             self._unpacked = _Unpacked(*self._decoded(), self._order.all())
 
     def pack(self) -> None:
-        """Let go of what `unpack` keeps."""
+        """Free the memory that `unpack` uses."""
         self._unpacked = None
 
     def find(self, word: Word) -> int:
@@ -146,7 +147,7 @@ class PackedWords(Vocabulary):
     def prefix(self, text: Word) -> list[int]:
         """Return the ids of the words that begin with `text`, ascending."""
         low = to_bytes(text)
-        high = low.rstrip(b"\xff")  # its last byte plus 1 is the first thing above all words that begin with `low`
+        high = low.rstrip(b"\xff")  # with its last byte plus 1, it follows all words that begin with `low`
         start = self._coded.seek(low)[0]
         stop = self._coded.seek(high[:-1] + bytes([high[-1] + 1]))[0] if high else self._n
         if stop - start > WORDS_PER_BLOCK:
@@ -180,13 +181,13 @@ class PackedWords(Vocabulary):
         return [words[place] for place in places.tolist()]
 
     def equals(self, raw: list[bytes]) -> bool:
-        """Whether these are all words, given as bytes in order of id."""
+        """Whether `raw` are all words, as bytes in order of id."""
         if len(raw) != self._n:
             return False
         return all(raw[index] == word for index, word in zip(memoryview(self._order.all()), self._sorted()))
 
     def _sorted(self) -> Iterator[bytes]:
-        """Return all words, sorted, to be iterated over once."""
+        """Return an iterator over all words, sorted."""
         unpacked = self._unpacked
         if unpacked is not None:
             return unpacked.sorted()
@@ -203,22 +204,22 @@ class PackedWords(Vocabulary):
         return iter(words)
 
     def _decoded(self) -> tuple[bytes, IntArray]:
-        """Return all words' bytes, sorted, and where each word ends, (n,) int64."""
+        """Return the bytes of all words, sorted, and the end of each word, (n,) int64."""
         text, ends = self._coded.decode(self._total)
         self._check_total(int(ends[-1]) if self._n else 0)
         return text.tobytes(), ends
 
     def _check_total(self, total: int) -> None:
         if total != self._total:
-            raise self._error("the words do not add up to words.sizes", expected=self._total, found=total)
+            raise self._error("the bytes of all words do not match words.sizes", expected=self._total, found=total)
 
     def check(self) -> None:
-        """Check everything: all blocks, that words ascend and so are distinct, and that ids are all there once.
+        """Check all blocks, that words are sorted and distinct, and that each id occurs exactly once.
 
         Raises
         ------
         FormatError
-            Naming the first thing that is wrong.
+            At the first fault.
         """
         before, longest = None, 0
         for place, word in enumerate(self._sorted()):
@@ -226,12 +227,13 @@ class PackedWords(Vocabulary):
                 raise self._error("the words are not sorted", where=f"sorted word {place}")
             before, longest = word, max(longest, len(word))
         if longest != self._longest:
-            raise self._error("no word is as long as words.sizes says", expected=self._longest)
+            raise self._error("the longest word does not match words.sizes", expected=self._longest,
+                              found=longest)
         self._order.check()
 
 
 def _split(text: bytes, ends: AnyArray) -> Iterator[bytes]:
-    """Yield words that lie end to end."""
+    """Yield concatenated words."""
     start = 0
     for end in memoryview(np.ascontiguousarray(ends)):
         yield text[start:end]
@@ -239,7 +241,7 @@ def _split(text: bytes, ends: AnyArray) -> Iterator[bytes]:
 
 
 class _Unpacked:
-    """Sorted words in memory: their bytes end to end, where each ends, and places to ids and back."""
+    """Sorted words in memory: concatenated bytes, the end of each word, and the maps of places to ids and back."""
 
     def __init__(self, text: bytes, ends: IntArray, ids: IntArray) -> None:
         from embshrink.kernels.words import find_word
@@ -249,7 +251,7 @@ class _Unpacked:
         bounds = np.append(0, ends).astype(np.uint32 if len(text) < 2**32 else np.uint64)
         self._text = text
         self._find = functools.partial(find_word, np.frombuffer(text, np.uint8), bounds)
-        # Python reads single numbers fastest from memoryviews.
+        # Python reads single numbers fastest from a memoryview.
         self._ends: memoryview[int] = memoryview(bounds)
         self._ids: memoryview[int] = memoryview(ids.astype(np.uint32))
         self._places: memoryview[int] = memoryview(places)

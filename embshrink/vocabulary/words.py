@@ -1,7 +1,7 @@
-"""Words and ids: build an index, find a word, name an id, iterate. Knows nothing of vectors.
+"""Words and ids: build an index, find a word, get the word of an id, iterate. Independent of vectors.
 
-A word is its bytes. Bytes that are not UTF-8 are shown as text with ``surrogateescape``, which
-goes back to the same bytes, so two byte strings are always two words.
+A word is a byte string. Bytes that are not UTF-8 are shown as text with ``surrogateescape``, which can be converted
+back to the same bytes, so two different byte strings are always two words.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ import numpy as np
 from embshrink.errors import FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, Layout, StoredArray
+from embshrink.storage.container import DAMAGED
 from embshrink.storage.spans import PER_START, span_of
 
 WORDS_PER_BUCKET = 4
 
-Word: TypeAlias = str | bytes  # as a caller may give it
+Word: TypeAlias = str | bytes  # as a caller may pass it
 
 
 def to_bytes(word: Word) -> bytes:
-    """Return a word given as text or bytes as its bytes."""
+    """Return the bytes of a word that is given as text or bytes."""
     if isinstance(word, bytes):
         return word
     try:
         return word.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte, so this is a word no file shows
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: no file has this word
         return word.encode("utf-8", "surrogatepass")
 
 
 def to_text(word: bytes) -> str:
-    """Return a word's bytes as text; what is not UTF-8 becomes lone surrogates."""
+    """Return a word as text; bytes that are not UTF-8 become lone surrogates."""
     return word.decode("utf-8", "surrogateescape")
 
 
 class Vocabulary(Sequence[str]):
-    """Distinct words by id, 0 to n - 1: all that may be asked of the words of a table, however they are stored.
+    """Distinct words with ids 0 to n - 1: the interface of the words of a table, however they are stored.
 
-    As a sequence it is one of texts. What must be implemented is abstract; the rest has a default here.
+    It is a sequence of str. Subclasses implement the abstract methods; the others have a default.
     """
 
     @property
@@ -94,18 +95,18 @@ class Vocabulary(Sequence[str]):
         return self.raw == raw
 
     def unpack(self) -> None:
-        """Keep in memory what makes each lookup fast, if there is such a thing; `pack` lets go of it."""
+        """Keep decoded words in memory to speed up lookups, if the words are compressed; `pack` frees them."""
 
     def pack(self) -> None:
-        """Let go of what `unpack` keeps."""
+        """Free the memory that `unpack` uses."""
 
     def check(self) -> None:
-        """Check all that is stored; by default there is nothing to check.
+        """Check all stored data; does nothing by default.
 
         Raises
         ------
         FormatError
-            Naming the first thing that is wrong.
+            At the first fault.
         """
 
 
@@ -115,7 +116,7 @@ class Words(Vocabulary):
     Parameters
     ----------
     words : iterable of str or bytes
-        In the order of their ids; the caller has removed duplicates.
+        The words in order of id; they must be distinct.
 
     Examples
     --------
@@ -126,7 +127,7 @@ class Words(Vocabulary):
 
     def __init__(self, words: Iterable[Word]) -> None:
         self._raw = [word if type(word) is bytes else to_bytes(word) for word in words]
-        self._ids: dict[bytes, int] | None = None  # made when a word is first looked for
+        self._ids: dict[bytes, int] | None = None  # built at the first lookup
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -144,7 +145,7 @@ class Words(Vocabulary):
 
     @property
     def raw(self) -> list[bytes]:
-        """All words as bytes, in order of id: the list itself, not to be changed."""
+        """All words as bytes, in order of id; the list must not be changed."""
         return self._raw
 
     def raw_at(self, index: int) -> bytes:
@@ -159,11 +160,12 @@ class Words(Vocabulary):
 
 
 class Numerals(Vocabulary):
-    """The numbers 0 to n - 1 as words, in decimal digits: names for rows that have no words, such as n-gram rows.
+    """The numbers 0 to n - 1 as words, in decimal digits: names for rows without words, such as n-gram rows.
 
     Parameters
     ----------
     n : int
+        Number of words.
 
     Examples
     --------
@@ -197,7 +199,7 @@ class Numerals(Vocabulary):
 
 
 def encode_plain(words: Vocabulary) -> dict[str, AnyArray]:
-    """Lay words out as plain arrays that can be mapped and searched in place.
+    """Encode words as plain arrays that can be mapped and searched without decoding.
 
     Parameters
     ----------
@@ -207,16 +209,16 @@ def encode_plain(words: Vocabulary) -> dict[str, AnyArray]:
     Returns
     -------
     dict of str to numpy.ndarray
-        ``bytes`` : (total,) uint8, the words end to end in order of id.
+        ``bytes`` : (total,) uint8, the words concatenated in order of id.
         ``lengths`` : (n,) narrowest unsigned, bytes of each word.
-        ``starts`` : (ceil(n / 64),) uint64, where every 64th word begins.
+        ``starts`` : (ceil(n / 64),) uint64, the start of every 64th word in ``bytes``.
         ``buckets`` : (b + 1,) uint32, b a power of two: ``ids[buckets[h]:buckets[h + 1]]`` are the
         ids of the words whose ``crc32(word) % b`` is h.
-        ``ids`` : (n,) uint32, ascending inside a bucket.
+        ``ids`` : (n,) uint32, ascending within a bucket.
 
     Notes
     -----
-    Buckets, not open addressing: the same size, built by one sort, free of clusters, and a
+    Buckets are used instead of open addressing: they have the same size and no clusters, one sort builds them, and a
     reader can check every entry.
     """
     raw = words.raw
@@ -235,12 +237,12 @@ def encode_plain(words: Vocabulary) -> dict[str, AnyArray]:
 
 
 def plan_plain(n: int, total: int, longest: int) -> Layout:
-    """Return dtype and shape of each array `encode_plain` makes.
+    """Return dtype and shape of each array of `encode_plain`.
 
     Parameters
     ----------
     n, total, longest : int
-        How many words, the bytes of all of them, and the bytes of the longest.
+        Number of words, bytes of all words, and bytes of the longest word.
     """
     return {
         "bytes": (np.dtype(np.uint8), (total,)),
@@ -256,20 +258,20 @@ def _bucket_count(n: int) -> int:
 
 
 class PlainWords(Vocabulary):
-    """Words of an open file, found in place; nothing is decoded before it is asked for.
+    """Words of an open file that are found without decoding.
 
     Parameters
     ----------
     arrays : mapping of str to array_like
-        What `encode_plain` made, mapped or not. Only dtypes and shapes are checked here; the
-        contents are checked as they are used, and all of them by `check`.
+        The arrays of `encode_plain`, mapped or not. The constructor checks only dtypes and shapes; the contents are
+        checked when they are used, and completely by `check`.
     path : str, optional
-        The file they are from, for messages.
+        Path of the file, for messages.
 
     Raises
     ------
     FormatError
-        If an array is missing, or the arrays' dtypes or shapes contradict each other.
+        If an array is missing, or has a wrong dtype or shape.
     """
 
     def __init__(self, arrays: Mapping[str, StoredArray], path: str | None = None) -> None:
@@ -278,20 +280,21 @@ class PlainWords(Vocabulary):
             if name not in arrays:
                 raise self._error(f"section words.{name} is missing")
             if len(arrays[name].shape) != 1:
-                raise self._error(f"words.{name} has the wrong shape", expected="one axis", found=arrays[name].shape)
+                raise self._error(f"section words.{name} has the wrong dtype or shape", expected="one axis",
+                                  found=arrays[name].shape)
         n = len(arrays["lengths"])
         width = arrays["lengths"].dtype.itemsize
-        # lengths of 8 bytes could add up past 64 bits; no word is that long
+        # sums of 8-byte lengths could overflow 64 bits; no word is that long
         plan = plan_plain(n, len(arrays["bytes"]), min(256**width - 1, 2**32 - 1))
         for name, (dtype, shape) in plan.items():
             found = arrays[name]
             if found.dtype != dtype or found.shape != shape:
-                raise self._error(f"words.{name} does not fit {n} words", expected=f"{dtype} {shape}",
+                raise self._error(f"section words.{name} has the wrong dtype or shape", expected=f"{dtype} {shape}",
                                   found=f"{found.dtype} {found.shape}")
         self._bytes, self._lengths, self._starts, self._buckets, self._ids = (arrays[name] for name in plan)
 
     def _error(self, problem: str, *, expected: object = None, found: object = None) -> FormatError:
-        return FormatError(problem, path=self._path, expected=expected, found=found)
+        return FormatError(problem, path=self._path, expected=expected, found=found, hint=DAMAGED)
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -300,7 +303,7 @@ class PlainWords(Vocabulary):
         """Return the bytes of the word with id `index`, 0 to n - 1."""
         start, end = span_of(self._lengths, self._starts, index)
         if end > len(self._bytes):
-            raise self._error(f"word {index} lies past the end of words.bytes", expected=f"<= {len(self._bytes)}",
+            raise self._error(f"word {index} ends after the end of words.bytes", expected=f"<= {len(self._bytes)}",
                               found=end)
         return self._bytes[start:end].tobytes()
 
@@ -310,7 +313,7 @@ class PlainWords(Vocabulary):
         data = np.asarray(self._bytes).tobytes()
         ends = np.cumsum(np.asarray(self._lengths), dtype=np.int64).tolist()
         if ends and ends[-1] != len(data):
-            raise self._error("the words' lengths do not add up to words.bytes", expected=len(data), found=ends[-1])
+            raise self._error("words.lengths do not add up to words.bytes", expected=len(data), found=ends[-1])
         return [data[start:end] for start, end in zip([0, *ends], ends)]
 
     def find(self, word: Word) -> int:
@@ -323,23 +326,24 @@ class PlainWords(Vocabulary):
                               found=(low, high))
         for index in self._ids[low:high].tolist():
             if index >= len(self):
-                raise self._error("words.ids names a word that is not there", expected=f"< {len(self)}", found=index)
+                raise self._error("words.ids refers to a word that does not exist", expected=f"< {len(self)}",
+                                  found=index)
             if self._lengths[index : index + 1].item() == len(word) and self.raw_at(index) == word:
                 return int(index)
         return -1
 
     def check(self) -> None:
-        """Check everything: spans, buckets, and that each word is found under its own id.
+        """Check all arrays, and that words are distinct.
 
         Raises
         ------
         FormatError
-            Naming the first thing that is wrong.
+            At the first fault.
         """
         words = Words(self.raw)
         if len(set(words.raw)) != len(words):
-            raise self._error("a word is stored twice")
+            raise self._error("a word occurs twice")
         expected = encode_plain(words)
         for name, found in (("starts", self._starts), ("buckets", self._buckets), ("ids", self._ids)):
             if not np.array_equal(np.asarray(found), expected[name]):
-                raise self._error(f"words.{name} does not index the words that are stored")
+                raise self._error(f"words.{name} does not match the words")
