@@ -212,7 +212,7 @@ def word2vec_cases():
     yield warning("trailing-1", plain + b"\0", "ignored 1 byte after the last row")
     yield warning("duplicate", binary([*MANY[:-1], b"word3"], MANY_ROWS), "dropped 1 row of repeated words",
                   words=MANY[:-1], rows=MANY_ROWS[:-1])
-    yield warning("cut-allowed", plain[:-100], "all 37 were read; dropped 44 bytes of an incomplete row",
+    yield warning("cut-allowed", plain[:-100], "the file has 37; the stated number was ignored; dropped 44 bytes of",
                   words=MANY[:37], rows=MANY_ROWS[:37], allow_truncated=True)
     zero = MANY_ROWS.copy()
     zero[7] = 0
@@ -229,7 +229,7 @@ def word2vec_cases():
     yield refused("cut-in-header", plain[:4], "there is no header line", format="word2vec")
     yield refused("cut-in-header-as-text", plain[:3], "no numbers follow the word")
     yield refused("cut-in-token", plain[:-43], "the file ends in row 40")
-    yield refused("cut-in-vector", plain[:-8], "the file ends in row 40")
+    yield refused("cut-in-vector", plain[:-8], "found 39 rows and 40 bytes). The file is truncated")
     yield refused("cut-between-rows", binary(MANY[:39], MANY_ROWS[:39], count=40), "the file ends in row 40")
     yield refused("trailing-4096", plain + bytes(range(33, 97)) * 64, "bytes follow the last row")
     yield refused("trailing-rows-of-noise", plain + (b"\x01\x02 " + bytes(40) + b"\n") * 3, "the header are not rows")
@@ -241,7 +241,8 @@ def word2vec_cases():
     yield refused("zero-rows", binary(MANY, MANY_ROWS, count=0), "the number of rows is out of range")
     yield refused("10^9-dim", binary(MANY, MANY_ROWS, dim=10**9), "the dimension is out of range")
     yield refused("token-never-ends", b"2 10\n" + b"\x01x" * 100_000, "no space ends the word of row 1")
-    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:], "of rows 1 and 2")
+    yield refused("newline-missing-once", plain[:100].replace(b"\nword1", b"word1") + plain[100:],
+                  "a newline follows only one of rows 1 and 2. If words begin with a newline, use --row-newline no")
     at = plain.index(b"\nword20")
     yield refused("newline-missing-later", plain[:at] + plain[at + 1 :], "no newline follows row 20")
     plain = binary(MANY, MANY_ROWS, newline=False)

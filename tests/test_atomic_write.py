@@ -325,8 +325,8 @@ def test_a_file_size_limit(tmp_path, subprocess_env):
     assert err == b""
     *errors, done = out.decode().splitlines()
     assert done == f"[{total}]"
-    message = ("cannot write: File too large. Nothing was changed; free some space or choose another place, "
-               "and run it again.")
+    message = ("cannot write: File too large. Nothing was changed: check free space and permissions, or choose "
+               "another target.")
     assert errors == [f"TargetError {tmp_path / 'a.ems'}: {message}"] * (len(limits) - 1)
     assert is_new(tmp_path / "a.ems")
     assert temporaries(tmp_path) == []

@@ -34,7 +34,7 @@ ReadTable: TypeAlias = "tuple[list[bytes], Matrix, list[str]]"  # words, their v
 Pruned: TypeAlias = "tuple[IntArray, IntArray]"  # buckets that were kept, ascending, and the row of each, (k,) both
 
 
-# ---------------------------------------------------------------- what is read
+# ---------------------------------------------------------------- reading
 
 
 class Source(Protocol):
@@ -130,7 +130,7 @@ Reader: TypeAlias = "Callable[[Source, ReadOptions, Progress | None], ReadTable]
 ModelReader: TypeAlias = "Callable[[Source, ReadOptions, Progress | None], Model]"
 
 
-# ---------------------------------------------------------------- what is written
+# ---------------------------------------------------------------- writing
 
 
 class OutputFile(Protocol):
@@ -273,7 +273,14 @@ class FormatEntry(TypedDict):
 
 
 def list_formats() -> list[FormatEntry]:
-    """Return all formats: name, whether embshrink reads and writes it, and the file name endings that choose it."""
+    """Return all formats that can be read or written.
+
+    Returns
+    -------
+    list of dict
+        For each format ``format`` (str, its name), ``read`` and ``written`` (bool), and ``endings`` (list of str):
+        the file name endings for which it is written by default.
+    """
     return [{"format": name, "read": True, "written": one.write is not None, "endings": sorted(one.endings)}
             for name, one in FORMATS.items()]
 

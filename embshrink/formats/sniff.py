@@ -25,7 +25,7 @@ _FETCH = "Download the file itself, not the web page about it."
 _UNPACK = "Unpack it and give the path of the file inside."
 _PICKLE = "If gensim saved it and you trust it, use --from gensim; unpickling runs code from the file."
 
-# What the file begins with; what it is; what to do.
+# First bytes of a file, what the file is, and what to do.
 _MAGICS = (
     (b"PAR1", "a Parquet file", _AS_TEXT),
     (b"\x93NUMPY", "a numpy .npy array, without words", _AS_TEXT),
@@ -248,7 +248,7 @@ def _is_word2vec(head: bytes, size: int | None) -> bool:
     if len(fields) > 1 and all(map(DECIMAL.fullmatch, fields[1:])):
         return False
     if _CONTROL.search(body):
-        # Text may hold control characters in words, but not behind the first space of most lines.
+        # Text may hold control characters in words, but not after the first space of most lines.
         rows = [row for row in body.split(b"\n")[:100] if row]
         return sum(map(_ends_in_number, rows)) < len(rows) / 2
     return len(head) == size and _ends_with_rows(body, *header.groups())

@@ -265,10 +265,15 @@ def _plausible(values: FloatingArray) -> float | None:
 
 def _diagnosis(head: bytes, start: int, dim: int) -> str | None:
     """Return a hint on the number type or dimension of the rows, if they differ from the header; else None."""
+    def share(dtype: str, length: int) -> float:
+        """Return the share of plausible numbers; 0 if the words are not plausible."""
+        words, values = _walk(head, start, np.dtype(dtype), length)
+        return (_plausible(values) or 0) if len(words) >= 3 and all(map(_is_sane, words)) else 0
+
+    as_stated = share("<f4", dim)
     for kind, dtype, length in (("float64", "<f8", dim), ("float16", "<f2", dim), ("float32", "<f4", dim - 1),
                                 ("float32", "<f4", dim + 1)):
-        words, values = _walk(head, start, np.dtype(dtype), length)
-        if len(words) >= 3 and all(map(_is_sane, words)) and (_plausible(values) or 0) > 0.9:
+        if share(dtype, length) > max(0.9, as_stated):
             return (f"The rows look like {length} numbers of {kind} each: write the file again as float32, "
                     "with a header that matches.")
     return None

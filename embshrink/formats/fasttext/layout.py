@@ -15,4 +15,4 @@ SOFTMAX = 3
 WITH_SUBWORDS = 12  # the first version whose supervised models have character n-grams
 CENTROIDS = 256
 MAX_ROWS = 2**31 - 1  # fastText stores row numbers as int32
-ENTRY = np.dtype([("count", "<i8"), ("kind", "i1")])  # what follows a word and its NUL byte in the dictionary
+ENTRY = np.dtype([("count", "<i8"), ("kind", "i1")])  # follows a word and its NUL byte in the dictionary

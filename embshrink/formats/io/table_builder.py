@@ -64,7 +64,7 @@ def check_count(found: int, options: ReadOptions, path: str, where: str | None =
 
 def note_count(stated: int, found: int) -> str:
     """Return the warning for a file that does not have the number of rows that its header states."""
-    return f"the header states {plural(stated, 'row')}, but the file has {found}; all {found} were read"
+    return f"the header states {plural(stated, 'row')}, but the file has {found}; the stated number was ignored"
 
 
 def note_ngrams(count: int) -> str:

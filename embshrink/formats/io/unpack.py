@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol, cast
 from embshrink.errors import SourceError, need_extra
 from embshrink.formats.base import ReadOptions
 from embshrink.formats.io.raw import CHUNK, BinaryFile, RawFile
-from embshrink.formats.io.table_builder import DAMAGED, RIGHT_FILE, plural
+from embshrink.formats.io.table_builder import DAMAGED, INCOMPLETE, RIGHT_FILE, plural
 
 MAX_XZ_MEMORY = 512 << 20
 MAX_ZSTD_WINDOW = 128 << 20
@@ -200,7 +200,7 @@ class Unpacked:
 
     def _fail(self, problem: str, cause: Exception | None) -> NoReturn:
         raise SourceError(problem, path=self._path, where=f"byte {self._raw.done}",
-                          hint=DAMAGED) from cause
+                          hint=DAMAGED if cause else INCOMPLETE) from cause
 
 
 # ---------------------------------------------------------------- zip
