@@ -471,7 +471,7 @@ def test_bits_are_kept_where_centroids_take_many_of_them():
 
 def test_too_few_bits_are_refused_with_the_least():
     matrix = make_vectors(300, 8).matrix
-    with pytest.raises(StepError, match=r"is too small for ecq \(expected >= [\d.]+, found 3\.0") as caught:
+    with pytest.raises(StepError, match=r"ecq needs more bits per row \(expected >= [\d.]+, found 3\.0") as caught:
         coded("ecq:bits=3,centroids=1", matrix)
     least = float(caught.value.expected.removeprefix(">= "))
     assert 3 < least < 40

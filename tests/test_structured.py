@@ -108,7 +108,7 @@ def test_bits_are_not_exceeded(text, bits, table):
 @pytest.mark.parametrize(("text", "message"), [
     ("groupreduce", "keep is too small for groupreduce on this table"),
     ("blocksparse", "density is too small for blocksparse: every word stores the first block"),
-    ("tensortrain", "bits per row is too small for tensortrain"),
+    ("tensortrain", "tensortrain needs more bits per row, even for rank 1"),
     ("magnitude", "bits 3 is out of reach of this method"),
 ])
 def test_too_few_bits_are_refused(text, message, vectors, tmp_path):

@@ -108,8 +108,8 @@ def _compare_strip(typingctx: Context, codes: types.Type, row: types.Type, group
 
     codes (n, 4 * groups) int8; strips (strips, groups, STRIP, 4) uint8: the targets' codes + 128; sums (n,) int32:
     -128 times the sum of each row's codes, which compensates for the 128; offsets (strips * STRIP,), scales and
-    limits (n,) float32; out: masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is below
-    the limit of the row.
+    limits (n,) float32; out: masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is
+    below the limit of the row.
     """
     arguments = codes, row, groups, sums, strips, strip, offsets, scales, limits, masks
     signature = types.uint64(*arguments)

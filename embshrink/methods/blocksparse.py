@@ -44,14 +44,17 @@ DTYPES = ("float16", "float32")
 class BlockSparse(Codec):
     """Store fewer principal components for rare words than for frequent words.
 
-    Vectors are rotated to their principal axes, and the columns are cut into blocks. All words store the first
-    block; every further block is stored for fewer words, the most frequent ones. A number that is not stored decodes
-    as 0. Use it if frequent words matter most: they come out nearly exact, and over all words alike the error is
-    somewhat above that of `lowrank` at the same size.
+    Vectors are rotated to their principal axes, and the columns are cut into
+    blocks. All words store the first block; every further block is stored for
+    fewer words, the most frequent ones. A number that is not stored decodes as 0.
+    Use it if frequent words matter most: they come out nearly exact, and over all
+    words alike the error is somewhat above that of `lowrank` at the same size.
 
-    Rows are stored from the word with the most numbers to the word with the fewest. If the words are in another order
-    (after `kmeans`, or with `order` other than ``up``), the row map stores the order: one unsigned integer of the
-    smallest sufficient size per word, or nothing extra if a row step needs a row map anyway.
+    Rows are stored from the word with the most numbers to the word with the
+    fewest. If the words are in another order (after `kmeans`, or with `order`
+    other than ``up``), the row map stores the order: one unsigned integer of the
+    smallest sufficient size per word, or nothing extra if a row step needs a row
+    map anyway.
 
     Notes
     -----

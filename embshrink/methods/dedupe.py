@@ -19,9 +19,10 @@ from embshrink.storage.disk_rows import Matrix
 class Dedupe(RowStep):
     """Store each distinct vector once (lossless).
 
-    Use it when many words have the same vector: such words then share one stored row. Vectors are compared bit by
-    bit, so 0.0 and -0.0 differ. Rows are stored in the order of the first word of each. How many rows remain depends
-    on the values, so a plan counts all rows.
+    Use it when many words have the same vector: such words then share one stored
+    row. Vectors are compared bit by bit, so 0.0 and -0.0 differ. Rows are stored
+    in the order of the first word of each. How many rows remain depends on the
+    values, so a plan counts all rows.
     """
 
     owned: ClassVar[bool] = True

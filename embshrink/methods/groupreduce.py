@@ -52,22 +52,27 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 
 @dataclass(frozen=True)
 class GroupReduce(Codec):
-    """Low-rank approximation per block of words, of higher rank for frequent ones.
+    """Low-rank approximation by word blocks; frequent words get higher rank.
 
-    Words are sorted by frequency and cut into blocks of equal size. A block of n_p rows is stored as n_p x r_p
-    coordinates on r_p axes, which have the least squared error weighted by frequency. The rank r_p grows with the
-    mean frequency f_p of the block as f_p ** `alpha`; all blocks together stay within `keep`. A block whose
-    coordinates and axes would take as much space as its vectors is stored unchanged. Use it if a program meets
-    frequent words most of the time; counted over all words alike, `pq` and `ecq` lose far less.
+    Words are sorted by frequency and cut into blocks of equal size. A block of n_p
+    rows is stored as n_p x r_p coordinates on r_p axes, which have the least
+    squared error weighted by frequency. The rank r_p grows with the mean frequency
+    f_p of the block as f_p ** `alpha`; all blocks together stay within `keep`. A
+    block whose coordinates and axes would take as much space as its vectors is
+    stored unchanged. Use it if a program meets frequent words most of the time;
+    counted over all words alike, `pq` and `ecq` lose far less.
 
-    `refine` moves words to the block whose axes fit them best, in each round a tenth of those that would gain, and
-    fits the axes again. The block number of each word is then stored (about 9 bits per word). It gains little.
+    `refine` moves words to the block whose axes fit them best, in each round a
+    tenth of those that would gain, and fits the axes again. The block number of
+    each word is then stored (about 9 bits per word). It gains little.
 
-    With ``dtype=int8`` each column of coordinates and each axis is stored as 256 evenly spaced values between its
-    minimum and maximum. This is the paper's combination with quantization, four times smaller than float32.
+    With ``dtype=int8`` each column of coordinates and each axis is stored as 256
+    evenly spaced values between its minimum and maximum. This is the paper's
+    combination with quantization, four times smaller than float32.
 
-    The size depends on the frequencies, so a plan is an upper bound. Rows are stored in order of frequency; if the
-    words are in another order (after `kmeans`), the row map stores the order.
+    The size depends on the frequencies, so a plan is an upper bound. Rows are
+    stored in order of frequency; if the words are in another order (after
+    `kmeans`), the row map stores the order.
 
     Notes
     -----

@@ -45,14 +45,17 @@ from embshrink.storage.disk_rows import Matrix
 class IIQ(Codec):
     """Store one bit per direction, for comparing words by cosine similarity.
 
-    Vectors are centred, and their `remove` strongest principal components are removed, because they reflect how
-    frequent a word is rather than its meaning. The next `bits` components are rotated towards the corners of a cube
-    (ITQ), and the sign along each direction is stored. Use it to compare words only: codes take 1/32 of the size of
-    float32 or less, and the cosine of two decoded vectors is 1 - 2 * hamming / bits. Lengths, the mean and the values
-    of single numbers are lost.
+    Vectors are centred, and their `remove` strongest principal components are
+    removed, because they reflect how frequent a word is rather than its meaning.
+    The next `bits` components are rotated towards the corners of a cube (ITQ), and
+    the sign along each direction is stored. Use it to compare words only: codes
+    take 1/32 of the size of float32 or less, and the cosine of two decoded vectors
+    is 1 - 2 * hamming / bits. Lengths, the mean and the values of single numbers
+    are lost.
 
-    The alias `itq` stands for ``iiq:remove=0``, and `sign` for ``iiq:remove=0,center=false,rotate=none``, which
-    stores the signs of the original numbers.
+    The alias `itq` stands for ``iiq:remove=0``, and `sign` for
+    ``iiq:remove=0,center=false,rotate=none``, which stores the signs of the
+    original numbers.
 
     Notes
     -----
@@ -79,7 +82,7 @@ class IIQ(Codec):
 
     def resolve(self, n: int, d: int) -> IIQ:
         if self.bits is not None and self.ratio is not None:
-            raise StepError("iiq takes one of bits and ratio, not both", hint="Keep one of them.")
+            raise StepError("iiq takes one of bits and ratio, not both", hint="Give one of them.")
         bits = d if self.bits is None else self.bits
         if self.ratio is not None:
             bits = max(1, round(32 * d / self.ratio))
@@ -97,7 +100,7 @@ class IIQ(Codec):
 
     def with_bits(self, bits: float, c: int) -> IIQ:
         if bits < 1:
-            raise StepError("bits per row is too small for iiq", expected=">= 1", found=bits, hint="Raise bits.")
+            raise StepError("iiq needs more bits per row", expected=">= 1", found=bits, hint="Raise bits.")
         return replace(self, bits=min(c, int(bits)), ratio=None)
 
     def plan(self, n: int, c: int) -> Layout:

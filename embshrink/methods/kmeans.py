@@ -25,9 +25,10 @@ from embshrink.storage.disk_rows import Matrix
 class KMeans(RowStep):
     """Replace every vector by the centroid of its cluster.
 
-    The words of a cluster share one stored row. At the same number of rows, kmeans has the lowest mean error of all
-    row methods. No word keeps its exact vector, and frequent words lose more than with `prune`. With `norms` every
-    word keeps its own length and takes only the direction from the centroid.
+    The words of a cluster share one stored row. At the same number of rows, kmeans
+    has the lowest mean error of all row methods. No word keeps its exact vector,
+    and frequent words lose more than with `prune`. With `norms` every word keeps
+    its own length and takes only the direction from the centroid.
 
     Notes
     -----

@@ -23,14 +23,16 @@ from embshrink.storage.disk_rows import Matrix
 class LowRank(ColumnStep):
     """Project vectors to fewer dimensions: principal components or truncated SVD.
 
-    Each vector is stored as its coordinates along `dims` axes. With `center` the axes are the principal components;
-    without it the result is the truncated singular value decomposition, whose n x dims and dims x d factors are the
-    two small layers of Acharya et al. No other choice of `dims` axes has a smaller squared error. Use it before a
-    bits step, if the last dimensions hold little variance. Alone it loses much, because word vectors have a flat
-    spectrum.
+    Each vector is stored as its coordinates along `dims` axes. With `center` the
+    axes are the principal components; without it the result is the truncated
+    singular value decomposition, whose n x dims and dims x d factors are the two
+    small layers of Acharya et al. No other choice of `dims` axes has a smaller
+    squared error. Use it before a bits step, if the last dimensions hold little
+    variance. Alone it loses much, because word vectors have a flat spectrum.
 
-    Give one of `dims`, `keep` and `energy`. How many dimensions `energy` needs depends on the values: a plan counts
-    all columns, and the stored step names the number found as `dims`.
+    Give one of `dims`, `keep` and `energy`. How many dimensions `energy` needs
+    depends on the values: a plan counts all columns, and the stored step names the
+    number found as `dims`.
 
     Notes
     -----
@@ -59,7 +61,7 @@ class LowRank(ColumnStep):
         given = [name for name, value in choices.items() if value is not None]
         if len(given) > 1:
             raise StepError(f"lowrank takes one of dims, keep and energy, not {' and '.join(given)}",
-                            hint="Keep one of them.")
+                            hint="Give one of them.")
         if self.dims is not None and self.dims > d:
             raise StepError("lowrank cannot keep more dimensions than the vectors have", expected=f"dims <= {d}",
                             found=self.dims, hint="Lower dims.")

@@ -30,13 +30,15 @@ DTYPES: dict[str, np.dtype[np.generic]] = {"int8": np.dtype(np.int8), "float16":
 class Magnitude(Codec):
     """Keep the numbers of largest magnitude; all others decode as 0.
 
-    A bitmap marks the kept numbers: every number costs 1 bit, and a kept number 8 or 16 bits more. With
-    ``scope=row`` all vectors keep the same number of values. With ``scope=global`` the largest numbers of the whole
-    table are kept, so long vectors keep more. With ``dtype=int8`` a kept number is rounded to a multiple, -127 to
-    127, of 1/127 of the largest magnitude in its column. At the same size it loses more than `pq` or `ecq`.
+    A bitmap marks the kept numbers: every number costs 1 bit, and a kept number 8
+    or 16 bits more. With ``scope=row`` all vectors keep the same number of values.
+    With ``scope=global`` the largest numbers of the whole table are kept, so long
+    vectors keep more. With ``dtype=int8`` a kept number is rounded to a multiple,
+    -127 to 127, of 1/127 of the largest magnitude in its column. At the same size
+    it loses more than `pq` or `ecq`.
 
-    Exactly the share `sparsity` of the numbers becomes 0: of numbers of equal magnitude, those of the lowest row and
-    column are kept.
+    The share `sparsity` is met exactly, up to rounding: of numbers of equal
+    magnitude, those of the lowest row and column are kept.
 
     Notes
     -----
@@ -63,7 +65,7 @@ class Magnitude(Codec):
         fixed = 8 * -(-c // 8) + (self.scope == "global")  # the bitmap; 64 bits for every 64th row's start
         kept = min(c, int(bits - fixed) // (8 * DTYPES[self.dtype].itemsize))
         if kept < 1:
-            raise StepError("bits per row is too small for magnitude",
+            raise StepError("magnitude needs more bits per row",
                             expected=f">= {fixed + 8 * DTYPES[self.dtype].itemsize}", found=bits,
                             hint="Raise bits, or use pq or rq.")
         return replace(self, sparsity=1 - kept / c)

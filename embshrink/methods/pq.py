@@ -55,15 +55,19 @@ CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]
 class PQ(Codec):
     """Product quantization: store the nearest centroid of each subspace.
 
-    Each vector is cut into `subspaces` parts. A part is stored as a code, the number of the nearest of `centroids`
-    centroids. Use it for fast lookups and search: decoding only looks up centroids. `ecq` loses less at the same
-    size, and `rq` below one bit per number.
+    Each vector is cut into `subspaces` parts. A part is stored as a code, the
+    number of the nearest of `centroids` centroids. Use it for fast lookups and
+    search: decoding only looks up centroids. `ecq` loses less at the same size,
+    and `rq` below one bit per number.
 
-    ``rotate`` balances the variance of the subspaces, which lowers the error: ``pca`` takes principal axes, ``opq``
-    also fits the rotation to the codebooks and takes longer to compress. With ``normalize=columns`` every column is
-    divided by its root mean square before clustering, so all columns count alike; the scales are stored.
+    `rotate` balances the variance of the subspaces, which lowers the error:
+    ``rotate=pca`` takes principal axes, ``rotate=opq`` also fits the rotation to
+    the codebooks and takes longer to compress. With ``normalize=columns`` every
+    column is divided by its root mean square before clustering, so all columns
+    count alike; the scales are stored.
 
-    The number of columns need not be a multiple of `subspaces`: the first parts may be longer by one.
+    The number of columns need not be a multiple of `subspaces`: the first parts
+    may be longer by one.
 
     Notes
     -----
@@ -101,7 +105,7 @@ class PQ(Codec):
         width = self._code_bits()
         subspaces = min(c, int(bits // width))
         if subspaces < 1:
-            raise StepError("bits per row is too small for pq", expected=f">= {width}", found=bits,
+            raise StepError("pq needs more bits per row", expected=f">= {width}", found=bits,
                             hint="Raise bits, or use fewer centroids.")
         return replace(self, subspaces=subspaces)
 

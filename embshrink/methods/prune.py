@@ -26,16 +26,19 @@ LEAST_KEPT = 20_000
 class Prune(RowStep):
     """Keep the vectors of some words; other words use the nearest kept one.
 
-    Use it when frequent words must stay exact. Kept words lose nothing. A removed word gets the kept vector of
-    highest cosine similarity (exact search, lowest id on a tie), so the vocabulary stays complete; with
-    `min_similarity` a removed word is dropped if this cosine is too low. With `norms` a removed word keeps the
-    length of its own vector.
+    Use it when frequent words must stay exact. Kept words lose nothing. A removed
+    word gets the kept vector of highest cosine similarity (exact search, lowest id
+    on a tie), so the vocabulary stays complete; with `min_similarity` a removed
+    word is dropped if this cosine is too low. With `norms` a removed word keeps
+    the length of its own vector.
 
-    ``select=frequency`` keeps the most frequent words. ``select=facility`` keeps words that represent the whole
-    vocabulary: it raises the sum, over all words, of the cosine similarity to the nearest kept word. Every word
-    counts the same, or with `weighted` by its frequency.
+    ``select=frequency`` keeps the most frequent words. ``select=facility`` keeps
+    words that represent the whole vocabulary: it raises the sum, over all words,
+    of the cosine similarity to the nearest kept word. Every word counts the same,
+    or with `weighted` by its frequency.
 
-    A removed zero vector gets a kept zero vector: if necessary, a zero vector takes the place of the last kept word.
+    A removed zero vector gets a kept zero vector: if necessary, a zero vector
+    takes the place of the last kept word.
 
     Notes
     -----
@@ -54,7 +57,7 @@ class Prune(RowStep):
     select: str = param("frequency", "words to keep: the most frequent, or the most representative",
                         choices=("frequency", "facility"))
     weighted: bool = param(False, "with facility: weight each word by its frequency")
-    neighbours: int = param(32, "with facility: nearest neighbours listed for each word", low=1, high=1000)
+    neighbours: int = param(32, "with facility: nearest neighbours considered for each word", low=1, high=1000)
     polish: int = param(3, "with facility: rounds that move kept words to the medoids of their clusters", low=0,
                         high=100)
     norms: bool = param(False, "store each word's length relative to the kept vector's (2 bytes per word)")

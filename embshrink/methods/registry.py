@@ -297,7 +297,7 @@ def make(name: str, **values: object) -> Step:
         if key not in known:
             listed, question = _closest_first(key, known)
             raise StepError(f"{name} has no parameter {key!r}", expected=listed if known else "no parameters",
-                            hint=f"{question} {_see(name)}".strip())
+                            hint=f"{question} {_see(name)}".strip() if known else f"Leave out {key}.")
         try:
             checked[key] = known[key].check(value)
         except (ValueError, TypeError) as error:
@@ -308,7 +308,7 @@ def make(name: str, **values: object) -> Step:
 
 def _see(name: str) -> str:
     """Return the hint that tells where a method's parameters are described."""
-    return f"Show its parameters with: embshrink methods {name}"
+    return f"Show the parameters of {name} with: embshrink methods {name}"
 
 
 def parse(text: str) -> Step:
@@ -412,10 +412,11 @@ def as_steps(steps: Steps) -> list[Step]:
         made.append(step)
     for before, after in zip(made, made[1:]):
         if AXES.index(before.axis) > AXES.index(after.axis):
-            raise StepError(f"{name_of(after)} ({after.axis}) comes after {name_of(before)} ({before.axis})",
+            first, last = name_of(before), name_of(after)
+            raise StepError(f"{last}, a {after.axis} step, comes after {first}, a {before.axis} step",
                             expected="rows steps, then columns steps, then at most one bits step",
-                            hint=f"Put {name_of(after)} before {name_of(before)}.")
+                            hint=f"Put {last} before {first}.")
     bits = [name_of(step) for step in made if step.axis == "bits"]
     if len(bits) > 1:
-        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Keep one of them.")
+        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Give one of them.")
     return made

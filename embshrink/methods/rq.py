@@ -39,8 +39,9 @@ CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
 class RQ(Codec):
     """Residual quantization: a vector is the sum of one centroid per codebook.
 
-    Each codebook refines the residual that the previous ones leave. Use it below one bit per number, where it loses
-    less than the other methods. It is slower to compress than `pq` and as fast to decode.
+    Each codebook refines the residual that the previous ones leave. Use it below
+    one bit per number, where it loses less than the other methods. It is slower to
+    compress than `pq` and as fast to decode.
 
     Notes
     -----
@@ -69,7 +70,7 @@ class RQ(Codec):
     def with_bits(self, bits: float, c: int) -> RQ:
         width = 8 if self.centroids <= 256 else 16
         if bits < width:
-            raise StepError("bits per row is too small for rq", expected=f">= {width}", found=bits,
+            raise StepError("rq needs more bits per row", expected=f">= {width}", found=bits,
                             hint="Raise bits.")
         return replace(self, codebooks=min(256, int(bits // width)))
 

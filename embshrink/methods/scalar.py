@@ -30,10 +30,11 @@ SEARCHES = 24  # each shortens the interval by 0.618: to a hundred-thousandth of
 class Scalar(Codec):
     """Round every number to one of ``2 ** bits`` evenly spaced values.
 
-    Use it when other code must read the numbers as integers, or for fast decoding; `pq` and `ecq` lose less at the
-    same size. Every column, or with ``per=matrix`` the whole table, has a range of values, and numbers outside the
-    range are clipped to its ends. The range has the least squared error on a sample of rows. The alias `int8` stands
-    for ``scalar:bits=8``.
+    Use it when other code must read the numbers as integers, or for fast decoding;
+    `pq` and `ecq` lose less at the same size. Every column, or with ``per=matrix``
+    the whole table, has a range of values, and numbers outside the range are
+    clipped to its ends. The range has the least squared error on a sample of rows.
+    The alias `int8` stands for ``scalar:bits=8``.
 
     Notes
     -----
@@ -55,7 +56,7 @@ class Scalar(Codec):
 
     def with_bits(self, bits: float, c: int) -> Scalar:
         if bits < c:
-            raise StepError("bits per row is too small for scalar", expected=f">= {c}", found=bits,
+            raise StepError("scalar needs more bits per row", expected=f">= {c}", found=bits,
                             hint="Raise bits, or use rq or pq.")
         return replace(self, bits=min(8, int(bits // c)))
 

@@ -55,17 +55,22 @@ DTYPES = ("float16", "float32")
 class TensorTrain(Codec):
     """Store the table as a tensor train: a chain of small cores.
 
-    Row numbers are written as digits in mixed radix I_1 x ... x I_k, column numbers in J_1 x ... x J_k, the most
-    significant digit first, as in numpy.reshape. Radices are as equal as possible; rows are padded with zeros,
-    columns need no padding. Row i is the product of the slices ``core_1[i_1] . core_2[i_2] ...`` of shape (r, J, r'),
-    with ranks r up to `rank`. At full rank nothing is lost. Use it to compare with the literature: without retraining
-    it loses less than a low-rank approximation of the same size, and far more than `pq`.
+    Row numbers are written as digits in mixed radix I_1 x ... x I_k, column
+    numbers in J_1 x ... x J_k, the most significant digit first, as in
+    numpy.reshape. Radices are as equal as possible; rows are padded with zeros,
+    columns need no padding. Row i is the product of the slices ``core_1[i_1] .
+    core_2[i_2] ...`` of shape (r, J, r'), with ranks r up to `rank`. At full rank
+    nothing is lost. Use it to compare with the literature: without retraining it
+    loses less than a low-rank approximation of the same size, and far more than
+    `pq`.
 
-    A tensor train finds structure only between rows with similar numbers. ``order=cluster`` therefore sorts rows by a
-    tree that halves them along their principal axis again and again, and rotates columns to principal axes.
-    ``order=frequency`` does neither and loses far more. The row map stores the order: one unsigned integer of the
-    smallest sufficient size per word, which is a large part of a small file, or nothing extra if a row step needs a
-    row map anyway.
+    A tensor train finds structure only between rows with similar numbers.
+    ``order=cluster`` therefore sorts rows by a tree that halves them along their
+    principal axis again and again, and rotates columns to principal axes.
+    ``order=frequency`` does neither and loses far more. The row map stores the
+    order: one unsigned integer of the smallest sufficient size per word, which is
+    a large part of a small file, or nothing extra if a row step needs a row map
+    anyway.
 
     Notes
     -----
@@ -91,10 +96,10 @@ class TensorTrain(Codec):
         if self.bits is None:
             return self if self.rank else replace(self, rank=RANK)
         if self.rank is not None:
-            raise StepError("tensortrain takes one of rank and bits, not both", hint="Keep one of them.")
+            raise StepError("tensortrain takes one of rank and bits, not both", hint="Give one of them.")
         rank = self._highest_rank(n, d, self.bits - 8 * narrowest_uint(n - 1).itemsize * self.reorders)
         if rank == 0:
-            raise StepError("bits per row is too small for tensortrain: rank 1 takes more", found=self.bits,
+            raise StepError("tensortrain needs more bits per row, even for rank 1", found=self.bits,
                             hint="Raise bits, put prune before it, or use more factors.")
         return replace(self, rank=rank, bits=None)
 

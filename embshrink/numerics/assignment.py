@@ -108,7 +108,7 @@ class _Tiles:
 
 
 class _Rounded:
-    """A matcher that rules out most targets by products of bytes with known errors; the rest is compared in float32."""
+    """A matcher that rules out most targets by products of bytes with known errors, and compares the rest exactly."""
 
     def __init__(self, targets: FloatArray, offsets: FloatArray) -> None:
         from embshrink.kernels import nearest as kernels

@@ -31,15 +31,18 @@ BITS_PER_NUMBER = 2
 class ECQ(SteppedCodec):
     """Entropy-coded quantization with one step size; the default method.
 
-    The mean of a row's frequency rank and its nearest centroid are subtracted. The rest is rotated to principal axes,
-    quantized with one step size, and entropy-coded. Use it at about one bit per number and above, where it loses less
-    than any other method here at the same size. Rows are coded in blocks of `block` rows, and a lookup decodes only
-    its own block.
+    The mean of the rows of similar frequency rank and the nearest centroid are
+    subtracted from each row. The residual is rotated to principal axes, quantized
+    with one step size, and entropy-coded. Use it at about one bit per number and
+    above, where it loses less than any other method here at the same size. Rows
+    are coded in blocks of `block` rows, and a lookup decodes only its own block.
 
-    `bits` sets the bits per row, all tables included. `step` sets the step size instead, in the unit of the vectors:
-    a larger step makes a smaller file and a larger error. If both are given, `bits` is used. All axes have the same
-    step size (reverse water-filling). The encoder chooses among the values near a number by squared error plus a
-    price per bit; with a trellis it chooses the values of a row together.
+    `bits` sets the bits per row, all tables included. `step` sets the step size
+    instead, in the unit of the vectors: a larger step makes a smaller file and a
+    larger error. If both are given, `bits` is used. All axes have the same step
+    size (reverse water-filling). The encoder chooses among the values near a
+    number by squared error plus a price per bit; with a trellis it chooses the
+    values of a row together.
 
     Notes
     -----

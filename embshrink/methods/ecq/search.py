@@ -77,7 +77,7 @@ def find_step(candidate: Candidate, bits: float, step: float, statistics: Statis
         if log > math.log(1e3 * candidate.reach):
             break
     if high is None:
-        raise StepError("bits per row is too small for ecq", expected=f">= {total_bits(candidate, trial):.4g}",
+        raise StepError("ecq needs more bits per row", expected=f">= {total_bits(candidate, trial):.4g}",
                         found=bits, hint="Raise bits, use rq or pq, or for a table of few rows set centroids=1.")
     return math.exp(high.log), statistics
 
