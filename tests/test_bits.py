@@ -82,10 +82,10 @@ def test_iiq_stores_what_it_says(vectors, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("iiq:bits=11", r"more bits than there are columns \(expected <= 10, found 11\)"),
-    ("iiq:remove=10", r"cannot remove every direction \(expected < 10, found 10\)"),
-    ("iiq:bits=3,ratio=32", "iiq got both bits and ratio"),
-    ("sign:bits=5", "without a rotation takes one bit a column"),
+    ("iiq:bits=11", r"more bits than the vectors have columns \(expected bits <= 10, found 11\)"),
+    ("iiq:remove=10", r"cannot remove all directions \(expected remove < 10, found 10\)"),
+    ("iiq:bits=3,ratio=32", "iiq takes one of bits and ratio, not both"),
+    ("sign:bits=5", r"rotate=none stores exactly one bit per column \(expected bits = 10, found 5\)"),
 ])
 def test_iiq_refuses(text, message, vectors):
     with pytest.raises(StepError, match=message):
@@ -145,7 +145,7 @@ def test_constant_columns_are_exact(tmp_path):
 def test_int8_is_an_alias():
     assert registry.parse("int8") == registry.parse("scalar:bits=8")
     assert registry.parse("int8:per=matrix").per == "matrix"
-    with pytest.raises(StepError, match="bits is given twice"):
+    with pytest.raises(StepError, match="bits is given twice.* int8 stands for scalar:bits=8: use scalar"):
         registry.parse("int8:bits=4")
 
 

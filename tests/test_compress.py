@@ -250,6 +250,10 @@ def test_the_calls_behind_prune_and_quantize(vectors, tmp_path):
         assert report.steps == ["pq:subspaces=2,rotate=opq,sample=400"]
     with pytest.raises(StepError, match="cannot read '' in step"):
         embshrink.quantize(vectors, tmp_path / "c.ems", parameters=[""])
+    with pytest.raises(StepError, match=r"unknown bits method 'opq' \(expected one of pq, ecq, (?!.*prune)"):
+        embshrink.quantize(vectors, tmp_path / "c.ems", method="opq")
+    with pytest.raises(StepError, match=r"'itq' is an alias.* Use iiq with remove=0"):
+        embshrink.quantize(vectors, tmp_path / "c.ems", method="itq")
     with pytest.raises(TargetError, match="no name to make one of"):
         embshrink.quantize(vectors)
     write_vectors(vectors.words, [vectors.matrix], tmp_path / "v.vec", "word2vec-text")

@@ -471,7 +471,7 @@ def test_bits_are_kept_where_centroids_take_many_of_them():
 
 def test_too_few_bits_are_refused_with_the_least():
     matrix = make_vectors(300, 8).matrix
-    with pytest.raises(StepError, match=r"cannot spend so few bits a row \(expected >= [\d.]+, found 3\.0") as caught:
+    with pytest.raises(StepError, match=r"ecq needs more bits per row \(expected >= [\d.]+, found 3\.0") as caught:
         coded("ecq:bits=3,centroids=1", matrix)
     least = float(caught.value.expected.removeprefix(">= "))
     assert 3 < least < 40
@@ -614,8 +614,8 @@ def test_sizes_follow_one_another():
 
 @pytest.mark.parametrize("text, message", [
     ("ecq:trellis=5", "ecq cannot take trellis=5"),
-    ("ecq:weights=zipf:3", r"ecq cannot weigh by 'zipf:3' \(expected none, zipf:A or counts:A"),
-    ("ecq:weights=rank", "ecq cannot weigh by 'rank'"),
+    ("ecq:weights=zipf:3", r"ecq cannot take weights=zipf:3 \(expected none, zipf:A or counts:A"),
+    ("ecq:weights=rank", "ecq cannot take weights=rank"),
     ("ecq:bits=inf", "ecq cannot take bits=inf"),
     ("ecq:step=inf", "ecq cannot take step=inf"),
     ("ecq:centroids=5000", "ecq cannot take centroids=5000"),

@@ -106,9 +106,9 @@ def test_bits_are_not_exceeded(text, bits, table):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("groupreduce", "groupreduce cannot keep so little of this table"),
-    ("blocksparse", "blocksparse cannot be so sparse: every word has the first block"),
-    ("tensortrain", "tensortrain cannot spend so few bits a row"),
+    ("groupreduce", "keep is too small for groupreduce on this table"),
+    ("blocksparse", "density is too small for blocksparse: every word stores the first block"),
+    ("tensortrain", "tensortrain needs more bits per row, even for rank 1"),
     ("magnitude", "bits 3 is out of reach of this method"),
 ])
 def test_too_few_bits_are_refused(text, message, vectors, tmp_path):
@@ -182,7 +182,7 @@ def test_lowrank_fills_in_its_dims():
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("lowrank:dims=11", r"more numbers than a vector has \(expected dims <= 10, found 11\)"),
+    ("lowrank:dims=11", r"more dimensions than the vectors have \(expected dims <= 10, found 11\)"),
     ("lowrank:dims=3,energy=0.5", "lowrank takes one of dims, keep and energy, not dims and energy"),
 ])
 def test_lowrank_refuses(text, message):
@@ -304,7 +304,7 @@ def test_groupreduce_int8_is_four_times_smaller_and_near(table):
 
 
 def test_groupreduce_refuses_a_budget_that_no_rank_fits():
-    with pytest.raises(StepError, match=r"expected keep >= 0\.1[\d]+, found 0\.05\)\. Use fewer blocks"):
+    with pytest.raises(StepError, match=r"expected keep >= 0\.1[\d]+, found 0\.05\)\. Raise keep"):
         registry.parse("groupreduce:keep=0.05,blocks=1").resolve(1500, 10)
     with pytest.raises(StepError, match="or a smaller min_rank"):
         registry.parse("groupreduce:keep=0.5,min_rank=9").resolve(1500, 10)
@@ -384,7 +384,7 @@ def test_blocksparse_order_up_beats_random_beats_down_where_frequency_counts(tab
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("blocksparse:density=0.1,blocks=5", r"expected density >= 0.2 \(1 / blocks\), found 0.1\)\. Use more blocks"),
+    ("blocksparse:density=0.1,blocks=5", r"expected density >= 0.2 \(1 / blocks\), found 0.1\)\. Raise density, or"),
     ("blocksparse:density=0.5,blocks=1", r"expected density >= 1 \(1 / blocks\), found 0.5"),
 ])
 def test_blocksparse_refuses(text, message):

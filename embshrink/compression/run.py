@@ -158,7 +158,7 @@ def quantize(
         As `compress`; StepError also if the method is not a bits method.
     """
     name = method or "ecq"
-    if registry.method(name).axis != "bits":
+    if registry.method(name, axis="bits").axis != "bits":
         given = source if isinstance(source, str) else "SOURCE"
         raise StepError(f"{name} is not a bits method", hint=f"Use: embshrink compress {given} TARGET {name}")
     pairs = _pairs(parameters)

@@ -1,8 +1,10 @@
-"""All numba code, one self-contained file per family.
+"""All numba code, in self-contained files.
 
-No jitted function calls one of another file: numba's on-disk cache would not notice that the
-other file changed. Kernels take C-contiguous arrays of fixed dtypes and write into arrays that the
-caller passes; they check nothing. They release the GIL, so threads run them in parallel.
+No compiled function calls one in another file, because numba's on-disk cache would not notice a change of the
+other file. Kernels take C-contiguous arrays of fixed dtypes, write into arrays that the caller passes, and check
+nothing. They release the GIL, so threads can run them in parallel.
+
+In the docstrings, "out:" begins the list of arrays that a kernel writes.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-# Without nnan and ninf, which let the compiler delete isnan checks. reassoc is what allows SIMD sums.
+# Without nnan and ninf, which would let the compiler remove isnan checks. reassoc allows SIMD sums.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -24,24 +26,24 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]: ...
 def kernel(*, fastmath: bool | set[str]) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 def kernel(function: Callable[..., R] | None = None, *, fastmath: bool | set[str] = False,
            ) -> Callable[..., R] | Callable[[Callable[..., R]], Callable[..., R]]:
-    """Compile `function` with numba when it is first called; cache the result on disk where that is possible.
+    """Compile `function` with numba at its first call; cache the result on disk if possible.
 
     Parameters
     ----------
     function : callable, optional
-        Without it, a decorator is returned.
+        The function to compile; without it, a decorator is returned.
     fastmath : bool or set of str
         LLVM's fast-math flags, such as `FAST`.
 
     Returns
     -------
     callable
-        It takes arrays of any dtype and is compiled for each combination, so only its result is typed.
+        Takes arrays of any dtypes and is compiled for each combination of them, so only its result is typed.
 
     Notes
     -----
-    A read-only install without a home folder has no place for a cache, and numba raises RuntimeError then. Compiling
-    again in each process is slower but not wrong.
+    A read-only installation without a home folder has no place for a cache; numba raises RuntimeError then. The
+    function is compiled again in each process in that case, which is slower but gives the same results.
     """
     if function is None:
         return lambda function: _compiled(function, fastmath)
@@ -60,7 +62,7 @@ def _compiled(function: Callable[..., R], fastmath: bool | set[str]) -> Callable
 
 
 def compiled_for(feature: str) -> bool:
-    """Return whether numba compiles here, for a processor with `feature` (LLVM's name of it) that numba may use."""
+    """Return whether numba compiles, and may use a feature of this processor, given by its name in LLVM."""
     from numba.core import config
     from numba.core.codegen import get_host_cpu_features
 

@@ -11,18 +11,18 @@ from embshrink.kernels import FAST, kernel
 if TYPE_CHECKING:
     from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
 
-TWO = np.float32(2)  # a plain 2 would make everything float64
-RUN = 32  # sums skipped at once if none of them is among the best
+TWO = np.float32(2)  # a plain 2 would convert everything to float64
+RUN = 32  # number of sums skipped together if none of them is among the best
 
 
 @kernel(fastmath=FAST)
 def encode_beam(products: FloatArray, cross: FloatArray, norms: FloatArray, beam: int, codes: IntArray) -> None:
     """Choose one centroid of each codebook for every row, keeping the `beam` best prefixes.
 
-    products (n, m * k) float32, dot products of rows and centroids; cross (m * k, m * k) float32, dot products of
-    centroids; norms (m, k) float32, squared lengths of centroids; out: codes (n, m) int64. The squared error of
+    products (n, m * k) float32: dot products of rows and centroids; cross (m * k, m * k) float32: dot products of
+    centroids; norms (m, k) float32: squared lengths of centroids; out: codes (n, m) int64. The squared error of
     a sum of centroids, less the squared length of the row, is the sum of ``|c|^2 - 2 x . c`` over its centroids
-    plus that of ``2 c . c'`` over their pairs.
+    plus the sum of ``2 c . c'`` over their pairs.
     """
     stages, k = norms.shape
     kept = np.zeros((beam, stages), np.int64)

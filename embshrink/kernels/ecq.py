@@ -1,11 +1,11 @@
 """Entropy-coded quantization: choose the sizes of coefficients, write them, read them.
 
 `embshrink.methods.ecq` has the formulas. Arrays that belong together are passed as one NamedTuple. The classes are in
-this file because the compiled code on disk depends on the order of their fields, and is only made anew when this file
-changes.
+this file because the compiled code on disk depends on the order of their fields, and is only compiled again if this
+file changes.
 
-In the comments a *size* is the absolute value of a quantized coefficient, its *bin* the column of the tables that it
-falls into, and a *symbol* a bin with a sign: 0, +1, -1, +2, -2, ..., and the escape last.
+In the comments, a *size* is the absolute value of a quantized coefficient, its *bin* is its column in the tables, and
+a *symbol* is a bin with a sign: 0, +1, -1, +2, -2, ..., and the escape last.
 """
 
 from __future__ import annotations
@@ -19,76 +19,76 @@ from embshrink.kernels import kernel
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# As in storage/rans.py, which is above this package: here they are constants that numba compiles in.
+# As in storage/rans.py, which this package must not import; numba compiles them in as constants.
 PROBABILITY_BITS = 12
 TOTAL = 1 << PROBABILITY_BITS
 LOWEST = 1 << 14
 
 # As in methods/ecq/model.py.
-UNIT = 64  # a step has so many
-SHIFTED = 3  # the bins 1 to 3 have values of their own
+UNIT = 64  # units of a value per step
+SHIFTED = 3  # the bins 1 to 3 have shifted values
 LARGEST = 1 << 13  # sizes from here on are escaped
 LARGEST_ESCAPED = (1 << 15) - 1
 
-NO_PATH = 1e300  # cost of a state of the trellis that no path leads to
-NOT_IN_TABLE = 1e5  # bits from which on a bin has no symbol in a table: its sizes are escaped
+NO_PATH = 1e300  # cost of a trellis state that no path reaches
+NOT_IN_TABLE = 1e5  # bits; from here on a bin has no symbol in a table, and its sizes are escaped
 
 
 class Contexts(NamedTuple):
-    """How a row's level and state move, and so which row of the tables (the context) each coefficient has."""
+    """How level and state change along a row; they select the context, the row of the tables, of a coefficient."""
 
-    axis_levels: npt.NDArray[np.int64]  # (m,), in 1/256: what each axis adds to the level of a row
-    gains: npt.NDArray[np.int64]  # (m,), in 1/4096: how far a coefficient's score moves the level
-    level_count: int  # contexts of one quantizer
-    moves: npt.NDArray[np.int64]  # (states, 2): the state after an even and an odd size; (1, 2) without a trellis
-    fixed: bool  # of centroids: the state stays 0
+    axis_levels: npt.NDArray[np.int64]  # (m,), in 1/256: added to the level of a row for each axis
+    gains: npt.NDArray[np.int64]  # (m,), in 1/4096: how much a coefficient's score moves the level
+    level_count: int  # number of contexts per quantizer
+    moves: npt.NDArray[np.int64]  # (states, 2): next state after an even and an odd size; (1, 2) without a trellis
+    fixed: bool  # true for centroids: the state stays 0
 
 
 class Prices(NamedTuple):
-    """What a coder chooses sizes by."""
+    """The costs by which the coder chooses sizes."""
 
-    bits: npt.NDArray[np.float64]  # (contexts, bins + 1): of a size with its sign; of the escape last
-    values: npt.NDArray[np.float64]  # (contexts, bins + 1), in 1/64 steps, above 0; read for the bins up to 3 alone
+    bits: npt.NDArray[np.float64]  # (contexts, bins + 1): bits of a size with its sign; the escape is last
+    values: npt.NDArray[np.float64]  # (contexts, bins + 1), in 1/64 steps, unsigned; used only for bins up to 3
     scores: npt.NDArray[np.int64]  # (contexts, bins + 1)
     bin_of_size: npt.NDArray[np.int64]  # (8193,)
-    spacing: float  # of a quantizer's values, in 1/64 steps
-    offset: float  # how far the second quantizer's values are moved towards 0
+    spacing: float  # distance of two values of a quantizer, in 1/64 steps
+    offset: float  # how much lower the second quantizer's values are, in 1/64 steps
 
 
 class Symbols(NamedTuple):
-    """What writing and reading need of each symbol."""
+    """The data of symbols that writing and reading need."""
 
     frequencies: npt.NDArray[np.integer]  # (contexts, symbols), of 4096
-    starts: npt.NDArray[np.integer]  # (contexts, symbols): sum of the frequencies before
+    starts: npt.NDArray[np.integer]  # (contexts, symbols): sum of the frequencies of the symbols before
     scores: npt.NDArray[np.integer]  # (contexts, symbols)
-    first_sizes: npt.NDArray[np.int64]  # (symbols,): the smallest size of a symbol's bin
+    first_sizes: npt.NDArray[np.int64]  # (symbols,): smallest size of the symbol's bin
     raw_bits: npt.NDArray[np.int64]  # (symbols,): the bin has 2**raw_bits sizes
 
 
 class Lookup(NamedTuple):
-    """What only reading needs of the symbols."""
+    """The data of symbols that only reading needs."""
 
     slots: npt.NDArray[np.uint8]  # (contexts, 4096): the symbol of each slot
-    values: npt.NDArray[np.integer]  # (contexts, symbols), in 1/64 steps: of the first size of a bin
+    values: npt.NDArray[np.integer]  # (contexts, symbols), in 1/64 steps: value of the first size of a bin
 
 
 class LabelTables(NamedTuple):
-    """How the numbers of rows' centroids are coded: head, then plain bits; arrays are empty without centroids."""
+    """The code of centroid numbers: a head, then plain bits. The arrays are empty without centroids."""
 
     frequencies: npt.NDArray[np.int64]  # (heads,), of 4096
     starts: npt.NDArray[np.int64]  # (heads,)
-    slots: npt.NDArray[np.int64]  # (4096,): the head of each slot; read alone
+    slots: npt.NDArray[np.int64]  # (4096,): the head of each slot; used only for reading
     tail_bits: int
 
 
 class Stream(NamedTuple):
-    """How rows lie in blocks, and where their levels begin."""
+    """The arrangement of rows in blocks, and their initial levels."""
 
-    rows: int  # in all
-    block: int  # rows of a block
+    rows: int  # number of all rows
+    block: int  # rows per block
     bucket_levels: npt.NDArray[np.int64]  # (buckets,), in 1/256
     centroid_levels: npt.NDArray[np.int64]  # (centroids,), in 1/256
-    unit: int  # 0 for rows; for centroids what sizes are multiplied by, and there are no labels
+    unit: int  # 0 for rows; for centroids, which have no labels, the value of size 1 in 1/64 steps
 
 
 # ---------------------------------------------------------------- one coefficient
@@ -96,13 +96,13 @@ class Stream(NamedTuple):
 
 @kernel
 def _context(level: int, state: int, level_count: int) -> int:
-    """Return the context of a level, in 1/256, and a state: odd states use the second quantizer."""
+    """Return the context for a level, in 1/256, and a state; odd states use the second quantizer."""
     return (state & 1) * level_count + min(max(level >> 8, 0), level_count - 1)
 
 
 @kernel
 def _value(prices: Prices, context: int, bin_: int, size: int, quantizer: int) -> float:
-    """Return the value, in 1/64 steps, of a size that is in a bin, or escaped if that is the last one."""
+    """Return the value, in 1/64 steps, of a size in a bin; the last bin is the escape."""
     if bin_ <= SHIFTED and bin_ < prices.values.shape[1] - 1:
         return prices.values[context, bin_]
     return prices.spacing * size - (prices.offset * quantizer if size > 0 else 0.0)
@@ -113,11 +113,11 @@ def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], 
            prices: Prices, sizes: npt.NDArray[np.int32]) -> None:
     """Choose a size and sign for each coefficient of each row, by the Viterbi algorithm.
 
-    The least sum of ``(target - value)**2 + slope * bits`` over a row, where the bits depend on the path: each state
-    keeps the level of the best path to it. With one state this is rounding that knows what each value costs.
+    It minimizes the sum of ``(target - value)**2 + slope * bits`` over a row. The bits depend on the path, so each
+    state keeps the level of the best path to it. With one state, this is rounding that takes the cost into account.
 
-    targets (n, m), in 1/64 steps; row_levels (n,), in 1/256, what rows' levels begin with; slope: what a bit is worth
-    in squares of 1/64 steps; out: sizes (n, m), signed.
+    targets (n, m), in 1/64 steps; row_levels (n,): initial level of each row, in 1/256; slope: error that one bit is
+    worth, in squares of 1/64 steps; out: sizes (n, m), signed.
     """
     n, m = targets.shape
     axis_levels, gains, moves = contexts.axis_levels, contexts.gains, contexts.moves
@@ -125,7 +125,7 @@ def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], 
     states = 1 if contexts.fixed else len(moves)
     escape = bits.shape[1] - 1
     costs, levels = np.empty((2, states)), np.empty((2, states), np.int64)
-    links = np.empty((m, states), np.int64)  # of the best path to each state: 8 * size + the state before
+    links = np.empty((m, states), np.int64)  # last step of the best path to each state: 8 * size + previous state
     cost, cost_after, level, level_after = costs[0], costs[1], levels[0], levels[1]
     for i in range(n):
         for state in range(states):
@@ -176,10 +176,10 @@ def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], 
 def count(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], targets: npt.NDArray[np.float64],
           contexts: Contexts, prices: Prices, counts: npt.NDArray[np.int64], sums: npt.NDArray[np.float64],
           rebuilt: npt.NDArray[np.float64]) -> None:
-    """Count how often each bin occurs in each context, and add up the targets that the smallest sizes stand for.
+    """Count the bins in each context, and add up the targets of the sizes 1 to 3.
 
-    Parameters as for `choose`; out: counts (contexts, bins + 1); sums (contexts, 3), of the absolute targets in 1/64
-    steps, for the sizes 1 to 3; rebuilt (n, m), the values.
+    Parameters as for `choose`; out: counts (contexts, bins + 1); sums (contexts, 3): sum of the absolute targets of
+    the sizes 1 to 3, in 1/64 steps; rebuilt (n, m): the values, in 1/64 steps.
     """
     n, m = sizes.shape
     escape = counts.shape[1] - 1
@@ -205,7 +205,7 @@ def count(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], targe
 
 @kernel
 def _encode(intervals: npt.NDArray[np.int64], used: int, out: npt.NDArray[np.uint8]) -> int:
-    """Code the first `used` intervals by rANS, last to first, into the end of `out`; return how many bytes."""
+    """Code the first `used` intervals by rANS, last to first, into the end of `out`; return the number of bytes."""
     x = LOWEST
     place = len(out)
     for k in range(used - 1, -1, -1):
@@ -227,10 +227,14 @@ def _encode(intervals: npt.NDArray[np.int64], used: int, out: npt.NDArray[np.uin
 def write(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], labels: npt.NDArray[np.int64],
           label_tables: LabelTables, contexts: Contexts, symbols: Symbols, bin_of_size: npt.NDArray[np.int64],
           block: int, out: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> None:
-    """Code rows in blocks, each block by itself.
+    """Code rows in blocks, each block independently of the others.
 
-    sizes (n, m), signed; row_levels (n,), in 1/256; labels (n,), rows' centroids; out: out (blocks, room), filled
-    from the end of each row; lengths (blocks,).
+    sizes (n, m), signed; row_levels (n,), in 1/256; labels (n,): centroid of each row; out: out (blocks, room): the
+    bytes of each block, at the end of its row; lengths (blocks,): number of bytes.
+
+    The symbols of a block are listed from first to last, each as an interval: its start and its frequency, of 4096.
+    b plain bits are an interval of frequency 4096 / 2**b. Then `_encode` codes the list backwards, because rANS
+    decodes symbols in the reverse order of encoding.
     """
     n, m = sizes.shape
     frequencies, starts, raw_bits = symbols.frequencies, symbols.starts, symbols.raw_bits
@@ -238,7 +242,7 @@ def write(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], label
     escape_bin = (escape + 1) // 2
     tail_bits = label_tables.tail_bits
     plain = PROBABILITY_BITS - tail_bits
-    intervals = np.empty((min(block, n) * (3 * m + 2), 2), np.int64)  # start and frequency of all that a block says
+    intervals = np.empty((min(block, n) * (3 * m + 2), 2), np.int64)  # start and frequency of each symbol of a block
     for number in range(len(lengths)):
         used = 0
         for i in range(number * block, min((number + 1) * block, n)):
@@ -287,7 +291,7 @@ def write(sizes: npt.NDArray[np.int32], row_levels: npt.NDArray[np.int64], label
 
 @kernel
 def _refill(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the state, at least `LOWEST` if there are bytes for that, and the place of the next byte."""
+    """Read bytes until the state is at least `LOWEST`, or none is left; return state and place of the next byte."""
     while x < LOWEST and place < end:
         x = x << 8 | np.int64(data[place])
         place += 1
@@ -296,14 +300,14 @@ def _refill(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple[
 
 @kernel
 def _plain(x: int, bits: int) -> tuple[int, int]:
-    """Return so many plain bits, and the state behind them, to be refilled."""
+    """Return `bits` plain bits and the state after them, which must be refilled."""
     kept = PROBABILITY_BITS - bits
     return (x & (TOTAL - 1)) >> kept, (x >> PROBABILITY_BITS << kept) + (x & ((1 << kept) - 1))
 
 
 @kernel
 def _escaped(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Return twice a size, plus 1 for minus, and the state and place behind it."""
+    """Read an escaped size; return twice the size, plus 1 if negative, and the state and place after it."""
     high, x = _plain(x, 8)
     x, place = _refill(x, place, end, data)
     low, x = _plain(x, 8)
@@ -313,7 +317,7 @@ def _escaped(x: int, place: int, end: int, data: npt.NDArray[np.uint8]) -> tuple
 
 @kernel
 def _bucket(row: int) -> int:
-    """Return the rank bucket of a row: 0 for the first 255, then one an octave."""
+    """Return the rank bucket of a row: 0 for the first 255, then one bucket per octave."""
     above = (row + 1) >> 8
     bucket = 0
     while above:
@@ -326,11 +330,11 @@ def _bucket(row: int) -> int:
 def read(data: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64],
          numbers: npt.NDArray[np.int64], tables: tuple[tuple[object, ...], ...], labels: npt.NDArray[np.int64],
          out: npt.NDArray[np.int32]) -> int:
-    """Read blocks of rows back; return the place of the first block that is damaged, or -1.
+    """Read blocks of rows; return the index of the first damaged block, or -1.
 
-    begins, ends (k,): where in `data` blocks lie; numbers (k,): which blocks they are; tables: a `Stream`,
-    `LabelTables`, `Contexts`, `Symbols` and a `Lookup`, as plain tuples, which numba takes apart in less time: that
-    counts where one row is looked up; out: labels (k, block), rows' centroids; out (k, block, m), in 1/64 steps.
+    begins, ends (k,): start and end of the blocks in `data`; numbers (k,): their block numbers; tables: a `Stream`,
+    `LabelTables`, `Contexts`, `Symbols` and a `Lookup`, as plain tuples, because numba unpacks these faster, which
+    matters if one row is looked up; out: labels (k, block): centroid of each row; out (k, block, m), in 1/64 steps.
     """
     stream, label_tables, contexts = Stream(*tables[0]), LabelTables(*tables[1]), Contexts(*tables[2])
     symbols, lookup = Symbols(*tables[3]), Lookup(*tables[4])
@@ -398,10 +402,10 @@ def read(data: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], ends: npt.N
 def combine(values: npt.NDArray[np.int32], weights: npt.NDArray[np.float64], means: npt.NDArray[np.float64],
             centroids: npt.NDArray[np.float64], buckets: npt.NDArray[np.int64], labels: npt.NDArray[np.int64],
             out: npt.NDArray[np.float64]) -> None:
-    """Add the means of rows' buckets and their centroids to their own values: all integers, in 1/4096 steps.
+    """Add the bucket mean and the centroid of each row to its values; all are integers, in 1/4096 steps.
 
     values (k, m), in 1/64 steps; weights (buckets,), in 1/64; means (buckets, m) and centroids (count, m), in 1/4096
-    steps; buckets, labels (k,); out (k, m).
+    steps; buckets, labels (k,): bucket and centroid of each row; out: out (k, m).
     """
     for i in range(len(values)):
         weight, mean, value, row = weights[buckets[i]], means[buckets[i]], values[i], out[i]

@@ -19,7 +19,7 @@ def reverse_graph(targets: IntArray, scores: FloatArray, starts: IntArray, sourc
 
     targets (n, k) int64, the neighbours of each node, -1 for none; scores (n, k) float32; out: starts (n + 1,) int64,
     sources (edges,) int64 and reversed_scores (edges,) float32. The nodes that have j as a neighbour are
-    ``sources[starts[j]:starts[j + 1]]``, ascending.
+    ``sources[starts[j]:starts[j + 1]]``, in ascending order.
     """
     n, k = targets.shape
     starts[:] = 0
@@ -42,8 +42,8 @@ def reverse_graph(targets: IntArray, scores: FloatArray, starts: IntArray, sourc
 @kernel
 def _gain(j: int, starts: IntArray, sources: IntArray, scores: FloatArray, weights: DoubleArray,
           served: DoubleArray) -> float:
-    """Return by how much choosing j would raise the weighted sum of the best score of each node."""
-    gain = weights[j] * max(1.0 - served[j], 0.0)  # j serves itself perfectly
+    """Return the increase of the weighted sum of the best scores of all nodes if j is chosen."""
+    gain = weights[j] * max(1.0 - served[j], 0.0)  # the score of j for itself is 1
     for e in range(starts[j], starts[j + 1]):
         i = sources[e]
         better = scores[e] - served[i]
@@ -54,7 +54,7 @@ def _gain(j: int, starts: IntArray, sources: IntArray, scores: FloatArray, weigh
 
 @kernel
 def _sift_down(heap: IntArray, bounds: DoubleArray, size: int, place: int) -> None:
-    """Restore the order of the heap below `place`: the highest bound on top, the lower id first on a tie."""
+    """Restore the heap order below `place`: highest bound on top, lower id first on a tie."""
     moved = heap[place]
     while True:
         child = 2 * place + 1
@@ -76,11 +76,12 @@ def _sift_down(heap: IntArray, bounds: DoubleArray, size: int, place: int) -> No
 @kernel
 def choose_greedily(starts: IntArray, sources: IntArray, scores: FloatArray, weights: DoubleArray,
                     served: DoubleArray, taken: BoolArray, chosen: IntArray) -> None:
-    """Fill `chosen` with the candidates that raise the weighted sum most, one after the other (Minoux 1978).
+    """Fill `chosen` greedily with the candidates that raise the weighted sum most (lazy greedy, Minoux 1978).
 
     starts, sources and scores come from `reverse_graph`; weights (n,) float64; served (n,) float64 is the best score
-    of each node so far, and is updated; taken (n,) bool marks those already chosen. A gain only falls as others are
-    chosen, so an old gain is an upper bound, and most gains are not computed again.
+    of each node so far, and is updated; taken (n,) bool marks nodes that are already chosen. The gain of a node can
+    only fall when other nodes are chosen. An old gain is therefore an upper bound, and most gains are not computed
+    again.
     """
     n = len(weights)
     bounds = np.empty(n, np.float64)

@@ -1,8 +1,8 @@
 """k-means in few dimensions: exact Lloyd iterations with most centroids ruled out per group of points.
 
-The points are put once into leaves of neighbouring points. A centroid that is farther from every point of a leaf's
-bounding box than another centroid is ruled out for the leaf; in two dimensions about seven of 256 remain (Pelleg and
-Moore, KDD 1999). Those that remain are compared with all points of the leaf at once (SIMD over points).
+The points are grouped once into leaves of neighbouring points. A centroid is ruled out for a leaf if another centroid
+is nearer to every point of the leaf's bounding box; in two dimensions about seven of 256 remain (Pelleg and Moore,
+KDD 1999). The remaining centroids are compared with all points of the leaf at once (SIMD over points).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
 LEAF = 128  # points in a leaf
-BRANCH = 8  # leaves for which centroids are ruled out together first
-RUN = 128  # points whose k-means++ weights are added up first
-ROUNDING = np.float32(1e-5)  # relative error of a distance: it must not rule out the nearest centroid
+BRANCH = 8  # leaves in a branch, for which centroids are first ruled out together
+RUN = 128  # points in a partial sum of k-means++ weights
+ROUNDING = np.float32(1e-5)  # relative error of a distance, so that rounding does not rule out the nearest centroid
 
 
 @kernel
@@ -65,10 +65,10 @@ def sort_along_curve(columns: FloatArray, order: IntArray) -> None:
 @kernel(fastmath=FAST)
 def fill_leaves(columns: FloatArray, order: IntArray, points: FloatArray, lows: FloatArray,
                 highs: FloatArray) -> None:
-    """Put points, columns (d, n) float32, into leaves in the order given, and leaves into branches.
+    """Group points, columns (d, n) float32, into leaves in the given order, and leaves into branches.
 
-    out: points (e, n) float32, e >= d, in this order; lows and highs (e, leaves + branches) float32, the bounding
-    boxes. All come filled with zeros.
+    out: points (e, n) float32, e >= d, in this order; lows and highs (e, leaves + branches) float32: the bounding
+    boxes. All must be filled with zeros before.
     """
     d, n = columns.shape
     leaves = -(-n // LEAF)
@@ -96,7 +96,7 @@ def fill_leaves(columns: FloatArray, order: IntArray, points: FloatArray, lows: 
 @kernel(fastmath=FAST)
 def move_points(points: FloatArray, lows: FloatArray, highs: FloatArray, centroids: FloatArray, labels: AnyArray,
                 distances: FloatArray, sums: DoubleArray, counts: IntArray) -> int:
-    """Find the nearest centroid of every point, the lowest index on a tie; return how many labels changed.
+    """Find the nearest centroid of each point, the lowest index on a tie; return how many labels changed.
 
     points, lows and highs come from `fill_leaves`, with an even number of rows; centroids (e, k) float32; labels
     (n,) int32, -1 at first, are updated, and so are the sum and the number of the points of each centroid: sums
@@ -145,11 +145,11 @@ def move_points(points: FloatArray, lows: FloatArray, highs: FloatArray, centroi
 @kernel(fastmath=FAST)
 def _rule_out(lows: FloatArray, highs: FloatArray, box: int, centroids: FloatArray, names: AnyArray, k: int,
               near: FloatArray, few: FloatArray, ids: AnyArray) -> int:
-    """Copy those of the first k centroids that may be the nearest to a point of a box; return how many.
+    """Copy those of the first k centroids that may be the nearest one to a point of a box; return their number.
 
-    A centroid is ruled out if it is farther from every point of the box than the rival, which is the centroid nearest
-    to the middle of the box. It suffices to look at the corner that lies farthest in the direction from the rival to
-    the centroid: if that corner is nearer to the rival, so are all points of the box.
+    A centroid is ruled out if it is farther from every point of the box than the rival, the centroid nearest to the
+    middle of the box. It is enough to check the corner that is farthest in the direction from the rival to the
+    centroid: if this corner is nearer to the rival, so are all points of the box.
 
     centroids (e, >= k) float32; names (>= k,) int32, their indices; near (>= k,) float32, a buffer; out: few
     (e, >= k) float32 and ids (>= k,) int32, the centroids that remain and their indices.
@@ -229,8 +229,8 @@ def _compare(points: FloatArray, start: int, stop: int, centroids: FloatArray, i
 def choose_plus_plus(columns: FloatArray, uniforms: DoubleArray, chosen: IntArray) -> None:
     """Choose points of columns (d, n) float32 by k-means++ (Arthur and Vassilvitskii, SODA 2007).
 
-    uniforms (k,) float64 in [0, 1) are the random draws; out: chosen (k,) int64. If all points are equal to chosen
-    ones, the next points in order are chosen.
+    uniforms (k,) float64: random numbers in [0, 1); out: chosen (k,) int64. If every point equals a chosen one,
+    centroid c is point c.
     """
     d, n = columns.shape
     gaps = np.empty(n, np.float32)
@@ -277,7 +277,7 @@ def choose_plus_plus(columns: FloatArray, uniforms: DoubleArray, chosen: IntArra
 def list_members(labels: IntArray, places: IntArray, members: IntArray) -> None:
     """List the rows of each cluster, ascending; out: members (n,) int64.
 
-    places (k,) int64 say where in `members` each cluster begins; they are changed.
+    places (k,) int64: start of each cluster in `members`; they are changed.
     """
     for i in range(len(labels)):
         members[places[labels[i]]] = i
@@ -287,9 +287,9 @@ def list_members(labels: IntArray, places: IntArray, members: IntArray) -> None:
 @kernel
 def sum_clusters(matrix: FloatArray, members: IntArray, starts: IntArray, first: int, last: int,
                  sums: DoubleArray) -> None:
-    """Sum the rows of each cluster in order, for the clusters from `first` to `last`; out: sums (k, d) float64.
+    """Sum the rows of the clusters from `first` to `last`, in order; out: sums (k, d) float64.
 
-    members (n,) int64 holds the rows of each cluster, starts (k + 1,) int64 where each cluster begins in it.
+    members (n,) int64: the rows of each cluster; starts (k + 1,) int64: start of each cluster in `members`.
     """
     for c in range(first, last):
         sums[c] = 0

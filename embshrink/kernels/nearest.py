@@ -1,9 +1,9 @@
-"""The best target of each row: over tiles of a score matrix, or by products of bytes that rule most targets out.
+"""The best target of each row, over tiles of a score matrix or by products of bytes that rule most targets out.
 
-A processor that multiplies bytes (VNNI) needs a quarter of the time that float32 takes. So rows and targets are
-rounded to bytes with known errors, and only targets that may be the best are compared in float32. The instruction is
-called through an intrinsic, as numba does not use it by itself. Where the processor lacks it, or nothing is compiled,
-`numerics/assignment` uses the tiles.
+A processor that multiplies bytes (VNNI) needs a quarter of the time that float32 takes. Therefore rows and targets
+are rounded to bytes with known errors, and only targets that may be the best are compared in float32. The instruction
+is called through an intrinsic, because numba does not use it by itself. If the processor lacks it, or numba does not
+compile, `numerics/assignment` uses the tiles.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
     Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
 
-RUN = 128  # columns skipped at once if none of them is better
-GROUP = 4  # bytes whose products one lane of a vector adds up
-ROWS = 6  # rows at once: their sums and operands fill the processor's registers
+RUN = 128  # number of columns skipped together if none of them is better
+GROUP = 4  # number of bytes whose products one lane of a vector adds up
+ROWS = 6  # rows processed together: their sums and operands fill the registers of the processor
 _LANES, _VECTORS = (16, 4) if compiled_for("avx512vnni") else (8, 2)
-STRIP = _LANES * _VECTORS  # targets compared at once
+STRIP = _LANES * _VECTORS  # number of targets compared together
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _MASK = ir.IntType(64)
 LEAST = np.float32(1e-30)  # smaller scales have no inverse in float32
-LARGEST = np.float32(1e30)  # with larger squares the errors are not known, and no target is ruled out
+LARGEST = np.float32(1e30)  # for larger squares the errors are unknown, and no target is ruled out
 SPARE = np.float32(1.00001)  # covers the rounding of the sums that lengths are computed from
 TINY = np.float32(1e-16)  # covers squares that are too small for float32
 
 
 class RoundedTargets(NamedTuple):
-    """Targets (k, d) in strips of STRIP, and what they become as bytes.
+    """Targets (k, d) in strips of STRIP targets, and their codes in bytes.
 
-    A target less the centre is ``scale * code`` plus an error. `moved`, `scales`, `longest` and `losses` are made by
-    `round_targets`, and so is `strips`, which comes filled with 128.
+    A target less the centre is ``scale * code`` plus an error. `round_targets` fills `moved`, `scales`, `longest`,
+    `losses` and `strips`; before, `strips` must be filled with 128.
     """
 
     targets: FloatArray  # (k, d) float32
@@ -60,10 +60,10 @@ class RoundedTargets(NamedTuple):
 
 
 class RoundedRows(NamedTuple):
-    """Rows (n, d) as bytes: a row less the centre is ``scale * code`` plus an error."""
+    """Rows (n, d) and their codes in bytes: a row less the centre is ``scale * code`` plus an error."""
 
     rows: FloatArray  # (n, d) float32
-    codes: AnyArray  # (m, w) int8, w >= d, m the next multiple of ROWS; comes filled with zeros
+    codes: AnyArray  # (m, w) int8, w >= d, m the next multiple of ROWS; must be filled with zeros before
     scales: FloatArray  # (n,) float32
     losses: FloatArray  # (n,) float32: length of the error
     distances: FloatArray  # (n,) float32: length of the row less the centre
@@ -72,7 +72,7 @@ class RoundedRows(NamedTuple):
 
 
 def multiplies_bytes() -> bool:
-    """Return whether numba compiles here, for a processor that has the instruction."""
+    """Return whether numba compiles for a processor that has the instruction."""
     return compiled_for("avx512vnni") or compiled_for("avxvnni")
 
 
@@ -80,9 +80,9 @@ def multiplies_bytes() -> bool:
 def update_best(scores: FloatArray, offsets: FloatArray, first: int, best: FloatArray, ids: IntArray) -> None:
     """Update the best target of each row by a tile of scores.
 
-    scores (r, c) and offsets (c,) float32 belong to the targets from number `first` on. Where scores + offsets exceed
-    best (r,) float32, they replace it, and ids (r,) int64 get the target. On a tie the old one stays, so tiles in
-    ascending order give the lowest id.
+    scores (r, c) and offsets (c,) float32 belong to the targets from number `first` on. If scores + offsets exceed
+    best (r,) float32, they replace it, and ids (r,) int64 is set to the target. On a tie the old target stays, so
+    tiles in ascending order give the lowest id.
     """
     for i in range(scores.shape[0]):
         limit = best[i]
@@ -104,12 +104,12 @@ def update_best(scores: FloatArray, offsets: FloatArray, first: int, best: Float
 def _compare_strip(typingctx: Context, codes: types.Type, row: types.Type, groups: types.Type, sums: types.Type,
                    strips: types.Type, strip: types.Type, offsets: types.Type, scales: types.Type, limits: types.Type,
                    masks: types.Type) -> tuple[Signature, Codegen]:
-    """Find the targets of a strip that reach the limit, for ROWS rows from `row` on; return 0 if there are none.
+    """Find the targets of a strip that reach the limit, for ROWS rows from `row` on; return 0 if none does.
 
-    codes (n, 4 * groups) int8; strips (strips, groups, STRIP, 4) uint8, the targets' codes + 128; sums (n,) int32,
-    -128 times the sum of each row's codes, which makes up for the 128; offsets (strips * STRIP,), scales and limits
-    (n,) float32; out: masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is below
-    the limit of the row.
+    codes (n, 4 * groups) int8; strips (strips, groups, STRIP, 4) uint8: the targets' codes + 128; sums (n,) int32:
+    -128 times the sum of each row's codes, which compensates for the 128; offsets (strips * STRIP,), scales and
+    limits (n,) float32; out: masks (ROWS,) uint64. A target's bit is set unless ``scale * (code . code) + offset`` is
+    below the limit of the row.
     """
     arguments = codes, row, groups, sums, strips, strip, offsets, scales, limits, masks
     signature = types.uint64(*arguments)
@@ -169,7 +169,7 @@ def _compare_strip(typingctx: Context, codes: types.Type, row: types.Type, group
 
 @intrinsic
 def _lowest_bit(typingctx: Context, mask: types.Type) -> tuple[Signature, Codegen]:
-    """Return the number of the lowest bit that is set in a mask that is not 0."""
+    """Return the number of the lowest bit set in a mask, which must not be 0."""
 
     def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
                 args: Sequence[ir.Value]) -> ir.Value:
@@ -230,7 +230,7 @@ def round_rows(centre: FloatArray, rounded: RoundedRows) -> None:
             base += row[t] * centre[t]
             square += row[t] * row[t]
         top = np.int32(0)
-        for t in range(d):  # floats without their sign are ordered like their bits, whose maximum is SIMD
+        for t in range(d):  # the bits of unsigned floats have the same order, and their maximum is computed by SIMD
             top = max(top, bits[t] & np.int32(0x7FFFFFFF))
         largest[0] = top
         scale = largest.view(np.float32)[0] / np.float32(127)
@@ -254,16 +254,16 @@ def round_rows(centre: FloatArray, rounded: RoundedRows) -> None:
 def match_rows(rounded: RoundedRows, against: RoundedTargets, best: FloatArray, ids: IntArray) -> None:
     """Find the best target of each row: the largest ``row . target + offset``, in float32, the lowest id on a tie.
 
-    ids (n,) int64 come with guesses and get the best targets; the better the guesses, the sooner it is done. best
-    (n,) float32 gets the scores.
+    ids (n,) int64 contains guesses and is set to the best targets; better guesses make it faster. best (n,) float32
+    is set to the scores.
 
-    With c the centre, x - c = s a + e for a row and t - c = s' b + e' for a target, a and b codes::
+    Let c be the centre, x - c = s a + e for a row and t - c = s' b + e' for a target, with codes a and b::
 
         x . t = x . c + c . (t - c) + (x - c) . (t - c)
         (x - c) . (t - c) = s s' a . b + e . s' b + (x - c) . e'
 
-    The last two terms are at most ``|e| |s' b| + |x - c| |e'|``, so a target whose ``s s' a . b + c . (t - c) +
-    offset`` is below the best score so far, less x . c and this bound, cannot be the best.
+    The last two terms are at most ``|e| |s' b| + |x - c| |e'|``. A target whose ``s s' a . b + c . (t - c) + offset``
+    is below the best score so far, less x . c and this bound, can therefore not be the best.
     """
     rows, codes, targets, offsets = rounded.rows, rounded.codes, against.targets, against.offsets
     n, k = len(rows), len(targets)

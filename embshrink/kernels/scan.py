@@ -1,8 +1,8 @@
-"""Rows as 8-bit numbers with known errors, and a scan of them that finds the rows that may be best.
+"""Rows rounded to 8-bit numbers with known errors, and a scan that finds the rows that may be the best.
 
-Rows lie in blocks, with two columns of all rows of a block together: an instruction of AVX2 multiplies both by two
-numbers of a query and adds the products. It is called through an intrinsic, as numba does not use it by itself. Where
-the processor lacks it, or nothing is compiled, a plain loop does the same.
+Rows are stored in blocks, with two columns of all rows of a block together: an instruction of AVX2 multiplies both by
+two numbers of a query and adds the products. It is called through an intrinsic, because numba does not use it by
+itself. If the processor lacks it, or numba does not compile, a plain loop does the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
 
-ROWS = 64  # in a block: their sums fit into registers
+ROWS = 64  # rows in a block: their sums fit into registers
 _LANES = 16 if compiled_for("avx512bw") else 8
 _WHOLE = ir.VectorType(ir.IntType(32), _LANES)
 _SHORT = ir.VectorType(ir.IntType(16), 2 * _LANES)
@@ -40,10 +40,10 @@ def encode_rows(rows: FloatArray, first: int, shortest: float, longest: float, m
                 scales: FloatArray, bounds: FloatArray) -> None:
     """Scale rows (n, d) float32 to length 1 and round them to ``scale * code``.
 
-    They are the rows from number `first` on. out, at the places of these rows: codes (blocks, pairs, ROWS, 2) int8
-    with 2 * pairs >= d, which come filled with zeros; scales (all rows,) float32; bounds (all rows,) float32, the
-    length of the rounding error plus `margin`. A zero row has scale and bound 0. A row whose length is not from
-    `shortest` to `longest` has an infinite bound.
+    They are the rows from number `first` on. out, at the positions of these rows: codes (blocks, pairs, ROWS, 2) int8
+    with 2 * pairs >= d, which must be filled with zeros before; scales (all rows,) float32; bounds (all rows,)
+    float32: length of the rounding error plus `margin`. A zero row has scale and bound 0. A row whose length is
+    outside `shortest` to `longest` has an infinite bound.
     """
     for i in range(rows.shape[0]):
         row, place = rows[i], first + i
@@ -74,9 +74,9 @@ def encode_rows(rows: FloatArray, first: int, shortest: float, longest: float, m
 @intrinsic
 def _multiply_quickly(typingctx: Context, codes: types.Type, block: types.Type, pairs: types.Type,
                       queries: types.Type, number: types.Type, products: types.Type) -> tuple[Signature, Codegen]:
-    """Fill products (ROWS,) int32 with the dot products of a block's rows and one of the queries.
+    """Fill products (ROWS,) int32 with the dot products of the rows of a block with one of the queries.
 
-    codes (...,) int8 and queries (...,) int16 are those of `scan_rows`, flat.
+    codes (...,) int8 and queries (...,) int16 are those of `scan_rows`, flattened.
     """
     signature = types.void(codes, block, pairs, queries, number, products)
 
@@ -118,7 +118,7 @@ def _multiply_quickly(typingctx: Context, codes: types.Type, block: types.Type, 
 @kernel
 def _multiply_plainly(codes: AnyArray, block: int, pairs: int, queries: AnyArray, number: int,
                       products: AnyArray) -> None:
-    """Do as `_multiply_quickly`."""
+    """Do the same as `_multiply_quickly`, without the intrinsic."""
     products[:] = 0
     for pair in range(pairs):
         first, second = queries[2 * (number * pairs + pair)], queries[2 * (number * pairs + pair) + 1]
@@ -134,16 +134,16 @@ _multiply = _multiply_quickly if compiled_for("avx2") else _multiply_plainly
 def scan_rows(codes: AnyArray, scales: FloatArray, bounds: FloatArray, start: int, stop: int, eligible: BoolArray,
               queries: AnyArray, factors: FloatArray, best: FloatArray, rows: IntArray, uppers: FloatArray,
               found: IntArray) -> None:
-    """Find the rows from `start` to `stop` that may be among the k of highest cosine to each of some queries.
+    """Find the rows from `start` to `stop` that may be among the k rows of highest cosine to each query.
 
     codes (blocks, pairs, ROWS, 2) int8, scales and bounds (n,) float32 come from `encode_rows`. eligible (n,) bool
-    says which rows to look at; empty for all. queries (q, 2 * pairs) int16; factors (q, 3) float32 hold (factor,
-    reach, error) of each query: a row's cosine is ``factor * scale * (code . query)``, give or take ``bound * reach +
-    error``. best (q, k) float32 comes sorted, largest first, and gets the k largest of what it had and of the lower
-    bounds of the rows' cosines. out, in their first places: rows (q, m) int64, the rows found, ascending; uppers
-    (q, m) float32, upper bounds of their cosines. found (q,) int64 gets how many there are.
+    selects the rows to check; empty for all rows. queries (q, 2 * pairs) int16; factors (q, 3) float32 holds (factor,
+    reach, error) of each query: the cosine of a row is ``factor * scale * (code . query)``, plus or minus ``bound *
+    reach + error``. best (q, k) float32 is sorted in descending order, and is updated to the k largest of its values
+    and of the lower bounds of the rows' cosines. out: rows (q, m) int64: the rows found, ascending, in the first
+    places; uppers (q, m) float32: upper bounds of their cosines; found (q,) int64: number of rows found.
 
-    The arrays are not grouped: unpacking a named tuple costs a call from Python about a microsecond.
+    The arrays are passed one by one, because unpacking a named tuple adds about a microsecond to a call from Python.
     """
     k = best.shape[1]
     pairs = codes.shape[1]
@@ -185,7 +185,7 @@ def scan_rows(codes: AnyArray, scales: FloatArray, bounds: FloatArray, start: in
                                 place -= 1
                             top[place] = lower
                 found[q] = count
-    for q in range(len(queries)):  # drop what was found before the limit rose
+    for q in range(len(queries)):  # drop rows that were found before the limit rose
         kept = 0
         for i in range(found[q]):
             if uppers[q, i] >= best[q, k - 1]:

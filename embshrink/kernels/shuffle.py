@@ -1,11 +1,11 @@
-"""A scan of rows of small codes that adds up table entries by shuffling bytes, and finds the rows that may be best.
+"""A scan of rows of small codes that sums table entries by byte shuffles, and finds the rows that may be the best.
 
 A shuffle instruction looks up 32 or 64 codes of 4 bits in a table of 16 bytes at once (Andre, Kermarrec and Le
-Scouarnec, "Quicker ADC", TPAMI 43, 2021; faiss calls it fast scan). One of AVX-512 VBMI looks up 64 codes of 7 bits
-in 128 bytes; two of these look up codes of 8 bits. The instructions are called through intrinsics, as numba does not
-use them by itself. Where the processor lacks them, or nothing is compiled, `embeddings/index` uses another index.
-Table entries have so few bits that those of two bytes of codes are added up in 8 bits, before sums take 16: the bound
-is coarser and lets through a few more rows, and it takes less time.
+Scouarnec, "Quicker ADC", TPAMI 43, 2021; faiss calls it fast scan). An instruction of AVX-512 VBMI looks up 64 codes
+of 7 bits in 128 bytes; two of them look up codes of 8 bits. The instructions are called through intrinsics, because
+numba does not use them by itself. If the processor lacks them, or numba does not compile, `embeddings/index` uses
+another index. We deviate from the paper: table entries are small enough that the entries of two bytes of codes add up
+within 8 bits, before sums need 16 bits. The bound is coarser and admits a few more rows, but takes less time.
 
 A byte holds two codes of 4 bits or one of 8 bits. Tables have the shape (bytes, codes in a byte, 16 or 256).
 """
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
     Codegen = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value | None]
 
-UNKNOWN = 65_535  # the length of a row that is very long, or zero
-GROUP = 2  # bytes of codes whose entries are added up in 8 bits
-LARGEST = 255  # sum of a group
-LARGE = 1e30  # with larger sums float32 may overflow
+UNKNOWN = 65_535  # stored length of very long rows and of zero rows
+GROUP = 2  # number of bytes of codes whose entries are added up in 8 bits
+LARGEST = 255  # maximum sum of a group
+LARGE = 1e30  # for larger sums float32 may overflow
 UNIT = 2.0**-24  # relative error of rounding to float32
-CACHED = 1 << 11  # bytes for each row of a block: all queries scan that much before the next part is read
-SAMPLED = 256  # one of this many blocks is scanned beforehand
-VECTOR = 64  # rows whose codes are looked up together
+CACHED = 1 << 11  # bytes per row of a block that all queries scan before the next part is read
+SAMPLED = 256  # one block in this many is scanned beforehand
+VECTOR = 64  # number of rows whose codes are looked up together
 HALF = VECTOR // 2
-ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # in a block: their sums fit into registers
+ROWS = 2 * VECTOR if compiled_for("avx512bw") else VECTOR  # rows in a block: their sums fit into registers
 WIDE = compiled_for("avx512vbmi")  # whether codes of 8 bits can be looked up
 _VECTORS = ROWS // VECTOR
 _BYTES = ir.VectorType(ir.IntType(8), VECTOR)
@@ -65,14 +65,14 @@ def _part(builder: ir.IRBuilder, vector: ir.Value, start: int, count: int) -> ir
 
 
 def _shuffle(builder: ir.IRBuilder, entries: ir.Value, labels: ir.Value) -> ir.Value:
-    """Return the entries (16 bytes) whose numbers are the low halves of labels (64 bytes)."""
+    """Look up the low 4 bits of each label (64 bytes) in `entries` (16 bytes)."""
 
     def call(name: str, kind: ir.Type, *arguments: ir.Value) -> ir.Value:
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
         return builder.call(function, arguments)
 
-    # This one looks up 64 entries by 6 bits and ignores the others. The table is four times the same 16 entries, so
-    # that no mask is needed.
+    # This instruction looks up 64 entries by 6 bits and ignores the other bits. The table repeats the same 16 entries
+    # four times, so no mask is needed.
     if compiled_for("avx512vbmi"):
         return call("llvm.x86.avx512.permvar.qi.512", _BYTES, _part(builder, entries, 0, VECTOR), labels)
     labels = builder.and_(labels, _all(_BYTES, 15))
@@ -85,7 +85,7 @@ def _shuffle(builder: ir.IRBuilder, entries: ir.Value, labels: ir.Value) -> ir.V
 
 
 def _shuffle_wide(builder: ir.IRBuilder, tables: Sequence[ir.Value], labels: ir.Value) -> ir.Value:
-    """Return the entries of tables (four of 64 bytes) whose numbers are labels (64 bytes)."""
+    """Look up labels (64 bytes) in four tables of 64 bytes each."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_BYTES, [_BYTES, _BYTES, _BYTES]), "llvm.x86.avx512.vpermi2var.qi.512")
     low, high = (builder.call(function, [first, labels, second]) for first, second in (tables[:2], tables[2:]))
@@ -102,7 +102,7 @@ def _sum_entries(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, tables
                  entries: ir.Value) -> list[ir.Value]:
     """Return the sums of the entries of a block's rows, as vectors of 16-bit numbers.
 
-    start points to the block's codes; the other arguments are those of `_compare_block`.
+    `start` points to the codes of the block; the other arguments are those of `_compare_block`.
     """
 
     def number(value: int) -> ir.Constant:
@@ -129,8 +129,8 @@ def _sum_entries(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, tables
         parts = [_load(builder, _BYTES, builder.gep(own, [number(quarter)])) for quarter in range(0, 256, VECTOR)]
         return [_shuffle_wide(builder, parts, labels) for labels in rows_of(place)]
 
-    # Rows lie in pairs of bytes. One sum of 16 bits is that of the pairs as they are, 256 * second + first; another
-    # is that of the second bytes alone. The sum of the first bytes is computed from both, modulo 2**16.
+    # Two rows share a 16-bit number, a byte each. One 16-bit sum adds these numbers as they are, 256 * second +
+    # first; another adds the second bytes alone. The sum of the first bytes follows from both, modulo 2**16.
     both = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
     second = [cgutils.alloca_once_value(builder, _all(_WORDS, 0)) for _ in range(_VECTORS)]
 
@@ -166,12 +166,12 @@ def _sum_entries(builder: ir.IRBuilder, start: ir.Value, count: ir.Value, tables
 def _compare_block(typingctx: Context, codes: types.Type, lengths: types.Type, block: types.Type, count: types.Type,
                    tables: types.Type, entries: types.Type, slope: types.Type, above: types.Type, below: types.Type,
                    masks: types.Type) -> tuple[Signature, Codegen]:
-    """Return whether any row of a block may be among the best, and set those rows' bits: masks (ROWS / 32,) uint32.
+    """Return whether a row of a block may be among the best; set the bits of such rows in masks (ROWS / 32,) uint32.
 
-    codes and tables (...,) uint8 and lengths (...,) uint16 are those of `scan_codes`, flat; count is the bytes of a
-    row, entries the entries of a table. Of a byte of two codes the low one is looked up in the first 16 bytes of a
-    pair of tables, the high one in the others. A row's bit is set if ``sum + above >= slope * length / 65536 +
-    below``; slope, above and below are uint16, and the left side fits 16 bits.
+    codes and tables (...,) uint8 and lengths (...,) uint16 are those of `scan_codes`, flattened; count is the number
+    of bytes per row, entries the number of entries per table. If a byte holds two codes, the low one is looked up in
+    the first 16 bytes of a pair of tables, the high one in the other 16. A row's bit is set if ``sum + above >=
+    slope * length / 65536 + below``; slope, above and below are uint16, and the left side fits 16 bits.
     """
     signature = types.boolean(codes, lengths, block, count, tables, entries, slope, above, below, masks)
 
@@ -202,7 +202,7 @@ def _compare_block(typingctx: Context, codes: types.Type, lengths: types.Type, b
 
 @intrinsic
 def _lowest(typingctx: Context, mask: types.Type) -> tuple[Signature, Codegen]:
-    """Return the number of the lowest bit that is set."""
+    """Return the number of the lowest bit set."""
 
     def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature,
                 args: Sequence[ir.Value]) -> ir.Value:
@@ -220,10 +220,10 @@ def _place(row: int) -> int:
 
 @kernel
 def lay_out(labels: ByteArray, first: int, per: int, codes: ByteArray) -> None:
-    """Put the codes of rows from number `first` on, labels (n, m) uint8, in the order that `scan_codes` needs.
+    """Arrange the codes of rows from number `first` on, labels (n, m) uint8, as `scan_codes` needs them.
 
-    out: codes (blocks, bytes, ROWS) uint8 with `per` codes in a byte, which come filled with zeros. Of two
-    neighbouring bytes the first belongs to a row in the first half of 64 rows, the second to one in the second half.
+    out: codes (blocks, bytes, ROWS) uint8 with `per` codes in a byte, which must be filled with zeros before. Of two
+    neighbouring bytes, the first belongs to a row in the first half of 64 rows, the second to one in the second half.
     """
     for i in range(labels.shape[0]):
         row = first + i
@@ -238,7 +238,7 @@ def lay_out(labels: ByteArray, first: int, per: int, codes: ByteArray) -> None:
 def decode_rows(codes: ByteArray, rows: IntArray, book: FloatArray, starts: IntArray, out: FloatArray) -> None:
     """Decode rows (k,) int64 into out (k, c) float32.
 
-    codes come from `lay_out`; book (16 or 256, c) float32 holds the numbers of each code; starts are those of
+    codes come from `lay_out`; book (16 or 256, c) float32: the numbers that each code stands for; starts as for
     `make_tables`.
     """
     per = 2 if len(book) == 16 else 1
@@ -251,20 +251,20 @@ def decode_rows(codes: ByteArray, rows: IntArray, book: FloatArray, starts: IntA
 
 
 class RowCodes(NamedTuple):
-    """The codes of all rows, and their lengths.
+    """The codes of all rows, and the lengths of the rows.
 
-    A length from ``c * unit`` to ``(c + 1) * unit`` is stored as c; that of longer rows and zero rows is UNKNOWN.
+    A length from ``c * unit`` to ``(c + 1) * unit`` is stored as c; for longer rows and zero rows it is UNKNOWN.
     """
 
-    codes: ByteArray  # (blocks, bytes, ROWS) uint8, as `lay_out` puts them
+    codes: ByteArray  # (blocks, bytes, ROWS) uint8, as `lay_out` arranges them
     lengths: AnyArray  # (ROWS * blocks,) uint16
     unit: float
 
 
 class Query(NamedTuple):
-    """What a query's dot product with a row is computed from.
+    """The data of a query from which its dot product with a row is computed.
 
-    The dot product is ``sum of exact``, give or take `error`, and at most ``step * sum of tables + base``.
+    The dot product is ``sum of exact``, plus or minus `error`, and at most ``step * sum of tables + base``.
     """
 
     tables: ByteArray  # (bytes, 2, 16) or (bytes, 1, 256) uint8; the entries of two bytes add up to 255 at most
@@ -272,11 +272,11 @@ class Query(NamedTuple):
     base: float
     exact: DoubleArray  # of the same shape, float64
     error: float
-    margin: float  # by which a cosine may differ from what is computed here
+    margin: float  # maximum error of a cosine computed here
 
 
 class Candidates(NamedTuple):
-    """The rows found for a query. Of `rows` and `uppers`, the first places are filled."""
+    """The rows found for a query, in the first places of `rows` and `uppers`."""
 
     best: FloatArray  # (k,) float32, descending: the k largest lower bounds of cosines
     rows: IntArray  # (n,) int64, ascending
@@ -288,11 +288,11 @@ def make_tables(book: DoubleArray, starts: IntArray, query: DoubleArray, exact: 
                 tables: ByteArray) -> tuple[float, float, float]:
     """Fill a query's tables for `scan_codes`; return (step, base, size).
 
-    book (c, 16 or 256) float64 holds the number that each code stands for in each column; starts (parts + 1,) int64,
-    where the columns of each part begin; query (c,) float64. out: exact (bytes, per, 16 or 256) float64, what each
-    code adds to the dot product; tables, of that shape, uint8, the same less the least entry of each part and rounded
-    to multiples of step. Both come filled with zeros. No sum of exact entries is above ``step * sum of tables +
-    base``, and no partial sum of it is larger than size.
+    book (c, 16 or 256) float64: the number that each code stands for in each column; starts (parts + 1,) int64: first
+    column of each part; query (c,) float64; out: exact (bytes, per, 16 or 256) float64: the contribution of each code
+    to the dot product; tables, of the same shape, uint8: the contribution less the smallest one of the part, rounded
+    to multiples of step. Both must be filled with zeros before. A sum of exact entries is at most ``step * sum of
+    tables + base``, and none of its partial sums is larger than size.
     """
     parts, per = len(starts) - 1, exact.shape[1]
     group, lowest = GROUP * per, np.empty(parts)
@@ -310,7 +310,7 @@ def make_tables(book: DoubleArray, starts: IntArray, query: DoubleArray, exact: 
         size += abs(low)
         width = high - low + (width if m % group else 0.0)
         widest = max(widest, width)
-    step = max(widest / (LARGEST - group / 2), 1e-30)  # each entry of a group may be rounded up by half a step
+    step = max(widest / (LARGEST - group / 2), 1e-30)  # rounding may raise each entry of a group by half a step
     base = least
     for m in range(parts):
         own = exact[m // per, m % per]
@@ -325,11 +325,11 @@ def make_tables(book: DoubleArray, starts: IntArray, query: DoubleArray, exact: 
 
 @kernel
 def _thresholds(limit: float, unit: float, query: Query) -> tuple[np.uint16, np.uint16, np.uint16]:
-    """Return (slope, above, below) for `_compare_block`: a row whose cosine reaches `limit` passes.
+    """Return (slope, above, below) for `_compare_block`, such that every row whose cosine reaches `limit` passes.
 
-    The sum of such a row's entries is at least ``(limit - margin) * length / step - base / step``. This is turned
-    into whole numbers that are never too large. Where all rows may be among the best, or the numbers do not fit 16
-    bits, all three are 0, and every row passes.
+    The sum of the entries of such a row is at least ``(limit - margin) * length / step - base / step``. This is
+    converted to whole numbers, which are rounded such that no such row is lost. If all rows may be among the best, or
+    the numbers do not fit 16 bits, all three are 0, and every row passes.
     """
     away = np.floor(-query.base / query.step) - 1
     if not (limit > query.margin and away > (len(query.exact) + GROUP - 1) // GROUP * LARGEST - 65535):
@@ -343,10 +343,10 @@ def scan_codes(stride: int, floor: np.float32, stored: RowCodes, start: int, sto
                query: Query, found: Candidates) -> int:
     """Find the rows from `start` to `stop` that may be among the k of highest cosine to a query; return how many.
 
-    Only one of `stride` blocks is looked at, and rows whose cosine is below `floor` are skipped. eligible (rows,)
-    bool says which rows to look at; empty for all. ``found.best`` comes sorted, largest first, and gets the k largest
-    of what it had and of the lower bounds of the rows' cosines. Of ``found.rows`` and ``found.uppers`` as many places
-    are filled as is returned.
+    Only one block in `stride` is scanned, and rows whose cosine is below `floor` are skipped. eligible (rows,) bool
+    selects the rows to check; empty for all rows. ``found.best`` is sorted in descending order, and is updated to the
+    k largest of its values and of the lower bounds of the rows' cosines. The rows found are in the first places of
+    ``found.rows`` and ``found.uppers``.
     """
     codes, lengths, unit = stored.codes, stored.lengths, stored.unit
     exact, error, margin, best = query.exact, query.error, query.margin, found.best
@@ -400,13 +400,13 @@ def scan_codes(stride: int, floor: np.float32, stored: RowCodes, start: int, sto
 def search_codes(codes: ByteArray, lengths: AnyArray, unit: float, start: int, stop: int, eligible: BoolArray,
                  book: DoubleArray, starts: IntArray, queries: DoubleArray, error: float, margin: float,
                  best: FloatArray, rows: IntArray, uppers: FloatArray, found: IntArray) -> None:
-    """Do as `scan_codes` for each of some queries (q, c) float64, by tables made of book and starts.
+    """Do as `scan_codes` for several queries (q, c) float64, with tables computed from book and starts.
 
     codes, lengths and unit as in `RowCodes`; book (c, 16 or 256) float64 and starts as for `make_tables`; error and
-    margin as in `Query`; best (q, k), rows and uppers (q, n) as in `Candidates`. found (q,) int64 gets the number of
-    rows, or -1 where a query's numbers are too large.
+    margin as in `Query`; best (q, k), rows and uppers (q, n) as in `Candidates`; out: found (q,) int64: the number of
+    rows found, or -1 if the numbers of a query are too large.
 
-    The arrays are not grouped: unpacking a named tuple costs a call from Python about a microsecond.
+    The arrays are passed one by one, because unpacking a named tuple adds about a microsecond to a call from Python.
     """
     stored = RowCodes(codes, lengths, unit)
     shape = len(queries), codes.shape[1], 2 if book.shape[1] == 16 else 1, book.shape[1]
@@ -416,7 +416,7 @@ def search_codes(codes: ByteArray, lengths: AnyArray, unit: float, start: int, s
         steps[q], base, size = make_tables(book, starts, queries[q], exact[q], tables[q])
         bases[q] = base + error + 8 * UNIT * size
         found[q] = 0 if size < LARGE else -1
-        if found[q] == 0:  # scan a few blocks first, to begin with a limit that few rows reach
+        if found[q] == 0:  # scan a few blocks first, to start with a limit that few rows reach
             ahead = best[q].copy()
             scan_codes(SAMPLED, ahead[-1], stored, start, stop, eligible,
                        Query(tables[q], steps[q], bases[q], exact[q], error, margin),
@@ -430,7 +430,7 @@ def search_codes(codes: ByteArray, lengths: AnyArray, unit: float, start: int, s
                 found[q] += scan_codes(1, floors[q], stored, first, last, eligible,
                                        Query(tables[q], steps[q], bases[q], exact[q], error, margin),
                                        Candidates(best[q], rows[q, found[q] :], uppers[q, found[q] :]))
-    for q in range(len(queries)):  # drop what was found before the limit rose
+    for q in range(len(queries)):  # drop rows that were found before the limit rose
         kept = 0
         for i in range(found[q]):
             if uppers[q, i] >= best[q, -1]:

@@ -1,4 +1,4 @@
-"""Character n-grams of many words at once, and sums of table rows by them."""
+"""Character n-grams of many words at once, and sums of their rows in a table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def count_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, out: IntArray) -> None:
     """Count the n-grams of each word.
 
-    blob : (bytes,) uint8, the words as ``<word>``, end to end; an empty word has no n-grams
-    stops : (n,) int64, where each word ends
+    blob : (bytes,) uint8, the words as ``<word>``, one after the other; an empty word has no n-grams
+    stops : (n,) int64, end of each word in `blob`
     out : (n,) int64
     """
     start = 0
@@ -36,7 +36,7 @@ def count_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, out: In
 
 @kernel
 def hash_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, bucket: int, out: AnyArray) -> None:
-    """Write the bucket of each n-gram, word by word; `count_ngrams` tells how many there are.
+    """Write the bucket of each n-gram, word by word; `count_ngrams` gives their number.
 
     blob, stops : as for `count_ngrams`
     out : (total,) int32
@@ -53,7 +53,7 @@ def hash_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, bucket: 
             for n in range(1, maxn + 1):
                 if i == stop:
                     break
-                while True:  # one character: a byte and the continuation bytes behind it
+                while True:  # one character: a byte and its continuation bytes
                     byte = np.int64(blob[i])
                     if byte > 127:
                         byte |= 0xFFFFFF00
@@ -71,9 +71,9 @@ def hash_ngrams(blob: ByteArray, stops: IntArray, minn: int, maxn: int, bucket: 
 def add_rows(table: FloatArray, ids: IntArray, ends: IntArray, out: FloatArray) -> None:
     """Add rows of `table` to each row of `out`, one after the other, in float32.
 
-    table : (m, d) float32; `out` may be a part of it if no row in `ids` is in that part
-    ids : (total,) int64, rows of `table` to add, for one row of `out` after the other
-    ends : (n,) int64, where in `ids` the rows for each row of `out` end
+    table : (m, d) float32; `out` may be a part of it that contains no row in `ids`
+    ids : (total,) int64, the rows of `table` to add, for one row of `out` after the other
+    ends : (n,) int64, end in `ids` of the rows for each row of `out`
     out : (n, d) float32
     """
     k = 0

@@ -1,9 +1,9 @@
-"""Rows of numbers in text as float32, with the same bits as Python's ``float`` and a cast give.
+"""Parsing of rows of numbers in text to float32, with the same bits as Python's ``float`` and a cast.
 
 Numbers are read by Clinger's fast path (W. D. Clinger, "How to read floating point numbers
 accurately", PLDI 1990), else by the algorithm of Eisel and Lemire (D. Lemire, "Number parsing at a
-gigabyte per second", 2021, section 5). The few rows that neither can decide, and all rows with anything
-unusual in them, are marked and left to the caller.
+gigabyte per second", 2021, section 5). The few rows that neither algorithm can decide, and all rows with unusual
+content, are marked and left to the caller.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from embshrink.kernels import kernel
 if TYPE_CHECKING:
     from embshrink.storage.arrays import AnyArray, ByteArray, FloatArray, IntArray
 
-ODD = 1  # the row was not read; the caller has to
-LONG = 2  # the word contains a space, and what follows its last space is a number
+ODD = 1  # the row was not read; the caller must read it
+LONG = 2  # the word contains a space, and its part after the last space is a number
 TRAILING = 4  # a space follows the last number
 
-# Below 10**-46 everything is 0 in float32, from 10**39 on everything overflows; a mantissa has up to 19 digits.
+# In float32, numbers below 10**-46 are 0 and numbers from 10**39 on overflow; a mantissa has up to 19 digits.
 _MIN_POWER, _MAX_POWER = -65, 38
 _MAX_DIGITS = 19
 # The least float64 that is rounded to infinity in float32: halfway from the largest float32 to 2**128.
@@ -31,7 +31,7 @@ _MAX_EXPONENT = 1_000_000_000
 
 
 def _powers_of_five() -> AnyArray:
-    """Return the 128 most significant bits of 5**q for every q, rounded as Lemire's proof needs them."""
+    """Return the 128 most significant bits of 5**q for every q, rounded as Lemire's proof requires."""
     table = []
     for q in range(_MIN_POWER, _MAX_POWER + 1):
         if q >= 0:
@@ -67,7 +67,7 @@ def _multiply(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 @kernel
 def _eisel_lemire(mantissa: np.uint64, power: int) -> float:
-    """Return the float64 nearest to mantissa * 10**power, or -1 where the algorithm cannot tell."""
+    """Return the float64 nearest to mantissa * 10**power, or -1 if the algorithm cannot decide."""
     zeros = 0
     while mantissa >> np.uint64(63) == _ZERO:
         mantissa <<= _ONE
@@ -87,14 +87,14 @@ def _eisel_lemire(mantissa: np.uint64, power: int) -> float:
     bits = high >> shift
     exponent = ((217706 * power) >> 16) + 63 + upper - zeros - 52
     if low <= _ONE and -4 <= power <= 23 and bits & _THREE == _ONE and bits << shift == high:
-        bits -= _ONE  # exactly halfway: to even, which is down here
+        bits -= _ONE  # exactly halfway: round to even, which is down here
     bits = (bits + (bits & _ONE)) >> _ONE
     return math.ldexp(float(np.int64(bits)), int(exponent))
 
 
 @kernel
 def _number(data: ByteArray, i: int) -> tuple[float, int, bool]:
-    """Read the decimal number at i: its value, where it ends, and whether it was read."""
+    """Read the decimal number at i; return its value, its end, and whether it was read."""
     negative = data[i] == 45
     if negative or data[i] == 43:
         i += 1
@@ -157,7 +157,7 @@ def _number(data: ByteArray, i: int) -> tuple[float, int, bool]:
         return 0.0, i, False
     else:
         value = _eisel_lemire(mantissa, power)
-        # The exact mantissa lies between this one and the next: if both give the same number, that is the result.
+        # The exact mantissa lies between this one and the next: if both give the same number, it is the result.
         if value < 0 or (cut and _eisel_lemire(mantissa + _ONE, power) != value):
             return 0.0, i, False
     if value >= _OVERFLOW:
@@ -169,14 +169,14 @@ def _number(data: ByteArray, i: int) -> tuple[float, int, bool]:
 
 @kernel
 def _numbers(data: ByteArray, i: int, out: FloatArray, row: int) -> int:
-    """Read a row of numbers with single spaces between them; return where they end, or -1."""
+    """Read a row of numbers separated by single spaces; return its end, or -1 if it cannot be read."""
     for j in range(out.shape[1]):
         if j > 0:
             if data[i] != 32:
                 return -1
             i += 1
-        # Nearly every number has few digits, a point and no exponent. One division is exact then.
-        # numba tests whether an index is negative unless it is unsigned, and this loop is faster without the test.
+        # Nearly every number has few digits, a point and no exponent; then one division is exact.
+        # numba tests whether an index is negative unless it is unsigned; this loop is faster without the test.
         start = i
         negative = data[i] == 45
         if negative:
@@ -220,13 +220,13 @@ def count_lines(data: ByteArray, start: int, stop: int) -> int:
 @kernel
 def parse_rows(data: ByteArray, start: int, carriage: bool, out: FloatArray, starts: IntArray, word_ends: IntArray,
                ends: IntArray, status: ByteArray) -> None:
-    """Read rows: a word, a space, numbers with single spaces between them, a newline.
+    """Read rows: a word, a space, numbers separated by single spaces, a newline.
 
     data : (bytes,) uint8; every row, the last too, ends in a newline
-    start : where the first row begins
-    carriage : whether a carriage return before the newline is part of the line's end
+    start : start of the first row
+    carriage : whether a carriage return before the newline belongs to the end of the line
     out : (rows, d) float32
-    starts, word_ends, ends : (rows,) int64; where row, word and (without its newline) line begin and end
+    starts, word_ends, ends : (rows,) int64; start of each row, end of its word, end of its line without the newline
     status : (rows,) uint8; flags ODD, LONG, TRAILING
     """
     rows, dim = out.shape

@@ -1,4 +1,4 @@
-"""The best k columns for each query, over tiles of products."""
+"""The k best columns for each query, over tiles of products."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from embshrink.kernels import FAST, kernel
 if TYPE_CHECKING:
     from embshrink.storage.arrays import FloatArray, IntArray
 
-_RUN = 64  # columns skipped at once if none of them is good enough
+_RUN = 64  # number of columns skipped together if none of them is good enough
 
 
 @kernel(fastmath=FAST)
 def keep_top(products: FloatArray, terms: IntArray, signs: FloatArray, first: int, top_scores: FloatArray,
              top_ids: IntArray) -> None:
-    """Update the best k columns of each query by a tile; on a tie the old ones come first, then the lower column.
+    """Update the k best columns of each query by a tile; on a tie, old columns come first, then lower columns.
 
-    products (w, c) float32 holds the scores of w words for c columns. terms (q, t) int64 are the words of each query,
-    signs (t,) float32 their signs: query i scores ``sum(signs[t] * products[terms[i, t]])``. top_scores (q, k)
-    float32 and top_ids (q, k) int64, ``first + column``, are sorted, best first; empty places hold a score below any
-    other.
+    products (w, c) float32: scores of w words for c columns; terms (q, t) int64: the words of each query; signs (t,)
+    float32: their signs. The score of query i is ``sum(signs[t] * products[terms[i, t]])``. top_scores (q, k) float32
+    and top_ids (q, k) int64, ``first + column``, are sorted, best first; empty places hold a score below any other.
     """
     columns = products.shape[1]
     k = top_scores.shape[1]
     row = np.empty(columns, np.float32)
     for i in range(terms.shape[0]):
-        if terms.shape[1] == 3:  # analogies: in one loop, so that sums stay in registers
+        if terms.shape[1] == 3:  # analogies: one loop, so that sums stay in registers
             first_sign, second_sign, third_sign = signs[0], signs[1], signs[2]
             one, two, three = products[terms[i, 0]], products[terms[i, 1]], products[terms[i, 2]]
             for j in range(columns):
@@ -46,7 +45,7 @@ def keep_top(products: FloatArray, terms: IntArray, signs: FloatArray, first: in
             run = row[start : start + _RUN]
             limit = best[k - 1]
             some = False
-            for j in range(len(run)):  # a maximum would not be SIMD
+            for j in range(len(run)):  # a maximum would not be compiled to SIMD
                 some |= run[j] > limit
             if not some:
                 continue

@@ -1,4 +1,4 @@
-"""Rows of word2vec's binary format, found one after the other."""
+"""Reading of rows of the word2vec binary format."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool,
     """Read rows: a word, a space, the bytes of its numbers, and a newline if `newline` is true.
 
     data : (bytes,) uint8; the rows are in ``data[start:stop]``
-    last : whether nothing follows, so that the newline of the last row may be missing
+    last : whether no more data follows, so that the newline of the last row may be missing
     refuse : whether to stop at a word that begins with a newline
-    longest : most bytes of a word
+    longest : maximum bytes of a word
     out : (rows, width) uint8, the bytes of the numbers
-    starts : (rows,) int64, where each row begins
+    starts : (rows,) int64, start of each row
     words : (stop - start,) uint8, the words, each followed by a space
-    Returns the number of rows read, the bytes of `words` used, where the next row begins, and why it was not read.
+    Returns the number of rows read, the number of bytes used in `words`, the start of the next row, and the reason
+    why it was not read.
     """
     rows, width = out.shape
     i = start
@@ -47,7 +48,7 @@ def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool,
         for j in range(i, space + 1):
             words[written] = data[j]
             written += 1
-        numbers = data[space + 1 : end]  # indexes of a slice are known not to be negative, which allows SIMD
+        numbers = data[space + 1 : end]  # indices into a slice are known not to be negative, which allows SIMD
         for j in range(width):
             out[row, j] = numbers[j]
         i = end + 1 if newline and end < stop else end

@@ -1,7 +1,7 @@
-"""Sorted words as symbols to be coded, and the decoding of all words from their blocks.
+"""Conversion of sorted words to symbols for coding, and decoding of all words from their blocks.
 
 Constants of vocabulary/context_model.py and storage/rans.py are repeated here: a key or symbol has 9 bits,
-frequencies add up to 4096, and the least state is 2**14.
+frequencies add up to 4096, and the lowest state is 2**14.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FULL = 255  # a shared length of 255 or more is coded as 255s and a rest below 2
 
 @kernel
 def share(data: ByteArray, starts: IntArray, lengths: IntArray, size: int, shared: IntArray) -> None:
-    """Compute the length of the prefix that each sorted word shares with the word before; 0 at the head of a block.
+    """Compute the length of the prefix that each sorted word shares with the previous one; 0 at the start of a block.
 
-    data (total,) uint8 holds word i at starts[i]; starts and lengths (n,) int64; size is the number of words in a
+    data (total,) uint8: the words, word i at starts[i]; starts and lengths (n,) int64; size: number of words in a
     block; out: shared (n,) int64.
     """
     for i in range(len(starts)):
@@ -80,10 +80,10 @@ def list_symbols(data: ByteArray, starts: IntArray, lengths: IntArray, shared: I
 
 @kernel
 def _find_context(codes: IntArray, packed: int) -> int:
-    """Return the number of the longest context of a symbol that the model has.
+    """Return the index of the longest context of a symbol that the model contains.
 
-    codes (contexts - 3,) int64, ascending, hold the parent and key of each context but the three roots; packed is the
-    kind and three keys.
+    codes (contexts - 3,) int64, ascending: parent and key of each context except the three roots; packed: the kind of
+    the symbol and three keys.
     """
     node = packed >> 27
     for shift in (18, 9, 0):
@@ -104,10 +104,10 @@ def _find_context(codes: IntArray, packed: int) -> int:
 @kernel
 def decode_words(data: ByteArray, bounds: IntArray, size: int, longest: int, codes: IntArray, firsts: IntArray,
                  counts: IntArray, symbols: IntArray, starts: IntArray, text: ByteArray, lengths: IntArray) -> int:
-    """Decode all blocks; return -1, or the number of the first block that is damaged.
+    """Decode all blocks; return -1, or the number of the first damaged block.
 
-    data (total,) uint8; bounds (b + 1,) int64, where blocks begin; size is the number of words in a block; longest
-    the most bytes of a word; codes, firsts, counts, symbols and starts are the arrays of the context model; out: text
+    data (total,) uint8; bounds (b + 1,) int64: start of each block; size: number of words in a block; longest:
+    maximum bytes of a word; codes, firsts, counts, symbols and starts: the arrays of the context model; out: text
     (bytes of all words,) uint8 and lengths (n,) int64.
     """
     end = 0
@@ -140,7 +140,7 @@ def decode_words(data: ByteArray, bounds: IntArray, size: int, longest: int, cod
                     return block
                 slot = x & 4095
                 above = np.int64(4096)
-                while high - low > 1:  # the last symbol that begins at or before the slot
+                while high - low > 1:  # find the last symbol that starts at or before the slot
                     middle = (low + high) // 2
                     if starts[middle] <= slot:
                         low = middle

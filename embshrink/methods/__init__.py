@@ -1,1 +1,1 @@
-"""The compression methods, one file each. `embshrink.methods.registry` names them."""
+"""The compression methods, one file each; `embshrink.methods.registry` lists them by name."""

@@ -1,12 +1,12 @@
-"""What a method is: a frozen dataclass of parameters, derived from the class of its axis.
+"""The base classes of methods. A method is a frozen dataclass of parameters, derived from the class of its axis.
 
-A table of vectors takes about rows x columns x bits. A `RowStep` stores fewer rows, a `ColumnStep` fewer numbers a
-row, a `Codec` fewer bits a number. Parameters are fields made by `param`, so that the registry can parse, print,
+A table of vectors takes about rows x columns x bits. A `RowStep` stores fewer rows, a `ColumnStep` fewer numbers per
+row, a `Codec` fewer bits per number. Parameters are fields made by `param`, so that the registry can parse, print,
 check and document them without knowing the method.
 
-The classes below declare all that a method may be asked for. What must be implemented is abstract; the rest has a
-default here, and a method that can do more overrides it. Callers ask for what is declared here, and never look
-whether an attribute is there. What a method has beside this is private.
+The classes below declare the whole interface of a method. Abstract members must be implemented; the others have a
+default here, which a method may override. Callers use only members declared here and never test for attributes.
+Everything else in a method is private.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from embshrink.methods.row_map import RowMap
     from embshrink.storage.disk_rows import Matrix
 
-State: TypeAlias = Mapping[str, AnyArray]  # small arrays that decoding needs: codebooks, a basis, scales
-Codes: TypeAlias = Mapping[str, StoredArray]  # what is stored of each row
+State: TypeAlias = Mapping[str, AnyArray]  # small arrays shared by all rows: codebooks, a basis, scales
+Codes: TypeAlias = Mapping[str, StoredArray]  # the stored codes of the rows
 T = TypeVar("T")
 
 
@@ -45,13 +45,13 @@ def param(
     Parameters
     ----------
     default : object
-        None means: chosen from the table's shape when the step is resolved.
+        None: the default is chosen from the table's shape when the step is resolved.
     help : str
-        One line; printed by ``embshrink methods``.
+        One line, printed by ``embshrink methods``.
     choices : tuple, optional
-        The values allowed.
+        The allowed values.
     low, high : number, optional
-        The range allowed, ends included.
+        The allowed range, ends included.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high}
     field: T = dataclasses.field(default=default, metadata=metadata)
@@ -64,7 +64,7 @@ def resolved(value: T | None) -> T:
     Raises
     ------
     StepError
-        If it is None: the step was not resolved.
+        If the value is None, because the step was not resolved.
     """
     if value is None:
         raise StepError("a step must be resolved before it is used", hint="Call resolve(rows, columns) first.")
@@ -73,22 +73,22 @@ def resolved(value: T | None) -> T:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Context:
-    """What a step may use beside the matrix.
+    """The information that a step may use besides the matrix.
 
     Parameters
     ----------
     weights : numpy.ndarray, shape (n,), float64
-        Relative frequency of each row, summing to 1: the sum over all words that share the row.
+        Relative frequency of each row: the sum over all words that share the row. The weights sum to 1.
     rng : numpy.random.Generator
-        This step's own, so that a step's result does not depend on the steps beside it.
+        A generator for this step alone, so that its result does not depend on the other steps.
     leading : numpy.ndarray, shape (n,), float64, or None
-        Relative frequency of each row's most frequent word; None where that is `weights`.
+        Relative frequency of each row's most frequent word; None if it equals `weights`.
     protected : numpy.ndarray of int64
-        Rows that a row step must keep as they are.
+        Rows that a row step must keep unchanged.
     progress : callable
-        ``progress(stage, done, total)``.
+        Called as ``progress(stage, done, total)``.
     notes : dict of str to float
-        A step adds what it found; it is shown in the report.
+        A step adds what it measured; the report shows it.
     """
 
     weights: DoubleArray
@@ -99,7 +99,7 @@ class Context:
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def by_frequency(self, rarest_first: bool = False) -> IntArray:
-        """Return the rows, (n,) int64, sorted by their most frequent word; rows that tie keep their order."""
+        """Return the row numbers, (n,) int64, sorted by the most frequent word of each row; ties keep their order."""
         frequency = self.weights if self.leading is None else self.leading
         return np.argsort(frequency if rarest_first else -frequency, kind="stable")
 
@@ -119,25 +119,26 @@ def inverse_of(order: IntArray) -> IntArray:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class SmallCodes:
-    """Rows that are sums over codes of 4 or 8 bits, for an index that searches in the codes.
+    """Codes of 4 or 8 bits per part of a row, for an index that searches in the codes.
 
-    A row's codes pick one row of the codebook for each part; in the columns of that part they say what the row's
-    numbers are. So the row is ``x[j] = codebook[codes[part of j], j]``, and its dot product with a query is a sum of
-    one table look-up for each part. Where there is a `transform` T, the decoded row is ``x @ T``.
+    For each part, a row's code selects a row of the codebook, which gives the numbers in the columns of the part. The
+    row is ``x[j] = codebook[codes[part of j], j]``, and its dot product with a query is a sum of one table look-up
+    per part. With a `transform` T, the decoded row is ``x @ T``.
 
     Parameters
     ----------
     codes : callable
-        A slice of rows -> (k, parts) uint8, the codes.
+        Maps a slice of rows to their codes, (k, parts) uint8.
     starts : numpy.ndarray, shape (parts,), int64
-        The column with which each part begins, ascending.
+        The first column of each part, ascending.
     codebook : numpy.ndarray, shape (16 or 256, c), float32
-        What each code stands for, in the columns of its part.
+        The numbers that each code stands for, in the columns of its part.
     transform : numpy.ndarray, shape (c, d), float64, or None
-        A row's c numbers are multiplied by it to make the decoded row, with a rounding error of float32. None where
-        they are the decoded row, to the last bit.
+        A row's c numbers times this matrix are the decoded row, up to the rounding error of float32. None if the c
+        numbers are the decoded row, bit by bit.
     finish : callable, or None
-        Rows' numbers, (k, c) float32 -> the decoded rows, (k, d) float32, to the last bit; None where `transform` is.
+        Maps the numbers of rows, (k, c) float32, to the decoded rows, (k, d) float32, bit by bit; None if `transform`
+        is None.
     """
 
     codes: Callable[[slice], ByteArray]
@@ -148,25 +149,25 @@ class SmallCodes:
 
     @property
     def bits(self) -> int:
-        """Bits of a code."""
+        """Bits per code."""
         return 4 if len(self.codebook) == 16 else 8
 
     @property
     def bytes_per_row(self) -> int:
-        """Bytes of a row's codes."""
+        """Bytes per row of codes."""
         return -(-len(self.starts) * self.bits // 8)
 
 
 def unpack_pairs(packed: ByteArray, parts: int) -> ByteArray:
-    """Unpack 4-bit codes, two neighbours in a byte, the first one low.
+    """Unpack 4-bit codes; a byte holds two neighbouring codes, the first one in the low bits.
 
-    `embshrink.methods.pq.unpack_nibbles` is for another layout.
+    `embshrink.methods.pq.unpack_nibbles` unpacks another layout.
 
     Parameters
     ----------
     packed : numpy.ndarray, shape (n, ceil(parts / 2)), uint8
     parts : int
-        Codes of a row.
+        Codes per row.
 
     Returns
     -------
@@ -176,14 +177,14 @@ def unpack_pairs(packed: ByteArray, parts: int) -> ByteArray:
 
 
 class Step(ABC):
-    """What every method has. Derive from `RowStep`, `ColumnStep` or `Codec`, not from this.
+    """Base class of all methods. Derive from `RowStep`, `ColumnStep` or `Codec`, not from this class.
 
     Attributes
     ----------
     axis : {"rows", "columns", "bits"}
-        What there will be less of.
+        What the method reduces.
     source : str
-        Where the method is described.
+        The literature or software that the method follows.
     """
 
     axis: ClassVar[str]
@@ -191,23 +192,23 @@ class Step(ABC):
 
     @property
     def by_blocks(self) -> bool:
-        """Whether the step takes a matrix on disk (`embshrink.storage.disk_rows.Rows`).
+        """Whether the step accepts a matrix on disk (`embshrink.storage.disk_rows.Rows`).
 
-        Then it indexes rows by slices and arrays of ids only, and asks for ``shape`` and ``take``. False, the
-        default: the caller brings the matrix into memory first.
+        If so, it indexes rows only by slices and arrays of row numbers, and uses only ``shape`` and ``take``. By
+        default (False) the caller reads the matrix into memory first.
         """
         return False
 
     @property
     def weighs(self) -> bool:
-        """Whether the result depends on how frequent words are; by default it does not."""
+        """Whether the result depends on the frequencies of words; False by default."""
         return False
 
     @abstractmethod
     def resolve(self, n: int, d: int) -> Self:
-        """Return this step with every None filled in that follows from the shape, for n rows and d columns.
+        """Return this step with the defaults that depend on the shape filled in, for n rows and d columns.
 
-        To resolve a resolved step again changes nothing, for the same shape.
+        Resolving a resolved step again for the same shape changes nothing.
 
         Raises
         ------
@@ -219,12 +220,13 @@ class Step(ABC):
 class RowStep(Step):
     """A method that stores fewer rows.
 
-    Its life: `resolve`, then `reduce`. Reading a file needs nothing of it: what it did is in the row map.
+    Calls, in order: `resolve`, then `reduce`. Reading a file does not need the step, because the row map stores its
+    result.
 
     Attributes
     ----------
     owned : bool
-        Whether each stored row is some word's own vector.
+        Whether each stored row is the vector of a word.
     """
 
     axis: ClassVar[str] = "rows"
@@ -232,207 +234,209 @@ class RowStep(Step):
 
     @abstractmethod
     def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
-        """Return the map from the rows of `matrix`, (n, d) float32, to those that are stored, (count, d) float32."""
+        """Return the map from the rows of `matrix`, (n, d) float32, to stored rows, and these, (count, d) float32."""
 
     @abstractmethod
     def plan(self, n: int, d: int) -> tuple[int, set[str]]:
-        """Return how many rows stay at most, and which of ``scale`` and ``owners`` the map will hold."""
+        """Return the maximum number of stored rows, and which of ``scale`` and ``owners`` the row map will hold."""
 
 
 class ColumnStep(Step):
-    """A method that stores fewer numbers a row.
+    """A method that stores fewer numbers per row.
 
-    Its life: `resolve`, `fit`, `fitted`, `apply`; and, when rows are decoded, `invert`.
+    Calls, in order: `resolve`, `fit`, `fitted`, `apply`; and `invert` when rows are decoded.
     """
 
     axis: ClassVar[str] = "columns"
 
     @abstractmethod
     def fit(self, matrix: Matrix, context: Context) -> State:
-        """Return the small arrays that `apply` and `invert` need, named as `plan` names them."""
+        """Return the small arrays that `apply` and `invert` need, with the names that `plan` gives."""
 
     def fitted(self, state: State) -> Self:
-        """Return the step that the file names: this one, by default.
+        """Return the step that the file stores; by default this step.
 
-        A method whose `fit` decides what `resolve` could not, overrides this to fill that in. `plan` of the step as
-        it was gives the most that may be stored; that of the fitted step is exact.
+        A method overrides this if `fit` finds values that `resolve` cannot know, and fills them in. Before, `plan`
+        gives an upper bound; `plan` of the fitted step is exact.
         """
         return self
 
     @abstractmethod
     def apply(self, matrix: Matrix, state: State) -> Matrix:
-        """Map (n, d) to (n, c) float32."""
+        """Map rows (n, d) to (n, c) float32."""
 
     @abstractmethod
     def invert(self, matrix: FloatArray, state: State) -> FloatArray:
-        """Map (k, c) back to (k, d) float32, with numpy alone; a row's bits do not depend on the rows beside it."""
+        """Map rows (k, c) back to (k, d) float32 with numpy alone; the bits of a row do not depend on other rows."""
 
     @abstractmethod
     def plan(self, n: int, d: int) -> tuple[int, Layout]:
-        """Return c and the state's sections, by name."""
+        """Return c, and the dtype and shape of each array of the state, by name."""
 
 
 class Codec(Step):
-    """A method that stores fewer bits a number. The last step of every file; `cast` where none is asked for.
+    """A method that stores fewer bits per number. It is the last step of every file; `cast` if no other is given.
 
-    Its life, in order. To write:
+    Calls, in order, when a file is written:
 
-    1. `with_bits` sets it to a budget, where one is given.
-    2. `resolve` fills in what follows from the shape of the table. `plan` can now say what will be stored.
-    3. `arrange` may ask for another order of the rows; `fit` and `encode` get them in it.
-    4. `fit` makes the state: small arrays that are shared by all rows.
-    5. `fitted` is the codec as the file names it, with what `fit` decided.
-    6. `encode` makes the codes: what is stored of each row. It may be called with some of the rows at a time if the
-       first axis of every array of codes, in `plan`, is the rows.
+    1. `with_bits` sets a budget, if one is given.
+    2. `resolve` fills in the defaults that depend on the shape. From then on `plan` tells what will be stored.
+    3. `arrange` may ask for another order of the rows, in which `fit` and `encode` get them.
+    4. `fit` computes the state: small arrays shared by all rows.
+    5. `fitted` returns the codec as the file stores it, with the values that `fit` found.
+    6. `encode` computes the codes of the rows. It may be called for a part of the rows at a time if the first axis of
+       every array of codes in `plan` is the rows.
 
-    To read, on a codec made from the file's string, which was resolved and fitted:
+    Calls when a file is read, on a codec made from the file's step string, which is resolved and fitted:
 
-    7. `check`, once, at open: whether shapes, dtypes and the state fit. `check_codes` only if all is to be verified.
-    8. `decoder`, once, and then its result for each lookup. `decode` is the same for a single use.
-    9. `scores` and `small_codes` serve search without decoding, where the codec can do that.
+    7. `check`, once, at open: whether shapes, dtypes and the state are consistent. `check_codes` only for a full
+       verification.
+    8. `decoder`, once, and then its result for each lookup. `decode` does the same for a single use.
+    9. `scores` and `small_codes` serve search without decoding, if the codec supports it.
 
-    What is read comes from a file that anybody may have made. After `check`, decoding must not crash the interpreter
-    or loop for ever; it may raise IndexError or FormatError.
+    A file may come from an untrusted source. After `check`, decoding must not crash the interpreter or run forever;
+    it may raise IndexError or FormatError.
     """
 
     axis: ClassVar[str] = "bits"
     @property
     def reorders(self) -> bool:
-        """Whether `arrange` may change an order by frequency, so that a plan counts the row map; no by default."""
+        """Whether `arrange` may change an order by frequency, so that a plan counts a row map; False by default."""
         return False
 
     def arrange(self, matrix: Matrix, context: Context) -> IntArray | None:
-        """Return the order in which `fit` and `encode` are given the rows, (n,) int64.
+        """Return the order in which `fit` and `encode` get the rows, (n,) int64; None, the default, for no change.
 
-        None, the default: as they are. The row map undoes it, so a codec stores no order of its own.
+        The row map undoes the order, so the codec does not store it.
         """
         return None
 
     @abstractmethod
     def fit(self, matrix: Matrix, context: Context) -> State:
-        """Return the small arrays that coding needs: codebooks, scales, a basis."""
+        """Return the small arrays that encoding and decoding need: codebooks, scales, a basis."""
 
     def fitted(self, state: State) -> Self:
-        """Return the step that the file names: this one, by default; see `ColumnStep.fitted`."""
+        """Return the step that the file stores; by default this step. See `ColumnStep.fitted`."""
         return self
 
     @abstractmethod
     def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
-        """Return what is stored of each row, for a matrix (n, c)."""
+        """Return the codes of the rows of a matrix (n, c)."""
 
     @abstractmethod
     def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
-        """Return rows (k,) as (k, c) float32; with numpy alone where k is small.
+        """Decode rows (k,) to (k, c) float32, with numpy alone if k is small.
 
-        A row's bits do not depend on the rows beside it.
+        The bits of a row do not depend on the other rows.
 
         Raises
         ------
         IndexError
             If a code points outside its table.
         FormatError
-            If codes do not fit each other.
+            If codes contradict each other.
         """
 
     def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
         """Return a function that decodes rows as `decode` does.
 
-        By default `decode` with the first arguments filled in. A codec whose tables take time to make overrides this,
-        to make them once. Threads may call the function side by side.
+        By default this is `decode` with the first arguments filled in. A codec whose tables take time to build
+        overrides it, to build them once. Several threads may call the function at the same time.
         """
         return functools.partial(self.decode, codes, state)
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray | None:
-        """Return the dot product of a vector (c,) with every row, (n,) float32, from the codes alone.
+        """Return the dot product of a vector (c,) with every row, (n,) float32, without decoding the rows.
 
-        None, the default: that would be no faster than decoding.
+        None, the default, if this is not faster than decoding.
         """
         return None
 
     def small_codes(self, codes: Codes, state: State) -> SmallCodes | None:
-        """Return the codes as `SmallCodes`; None, the default: they are none, or not with these parameters."""
+        """Return the codes as `SmallCodes`; None, the default, if they have another form."""
         return None
 
     @abstractmethod
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
-        """Raise FormatError unless arrays from a file fit each other and n rows of c columns.
+        """Raise FormatError unless arrays from a file are consistent and fit n rows of c columns.
 
-        Called at open with the codes unread: their shapes and dtypes only, and the state's values.
+        Called at open: it checks shapes, dtypes and the values of the state, and does not read the codes.
         """
 
     def check_codes(self, codes: Codes, state: State) -> None:  # noqa: B027
-        """Raise FormatError if a stored code is out of range, where decoding all rows would not say so.
+        """Raise FormatError for invalid codes that decoding all rows would not detect.
 
-        Where each row has codes of its own, it may be called with those of some rows at a time. By default every
-        code is valid.
+        If every array of codes has one entry per row, it may be called for a part of the rows at a time. By default
+        every code is valid.
         """
 
     @abstractmethod
     def plan(self, n: int, c: int) -> Layout:
-        """Return dtype and shape of every array of state and codes, named ``state.x``, ``codes.x``.
+        """Return dtype and shape of every array of state and codes, by section name: ``state.x``, ``codes.x``.
 
-        Where they depend on the values, the most that may be stored.
+        If a shape depends on the values, it is the largest possible one.
         """
 
     @abstractmethod
     def with_bits(self, bits: float, c: int) -> Self:
-        """Return this codec set to spend at most `bits` a row of c columns.
+        """Return this codec with parameters for at most `bits` bits per row of c columns.
 
         Raises
         ------
         StepError
-            If it cannot spend so few.
+            If `bits` is too small for this codec.
         """
 
 
 class SteppedCodec(Codec):
-    """A codec of one quantization step, which `fit` finds where it is told how many bits to spend.
+    """A codec with one quantization step size, which `fit` finds if the number of bits is given.
 
-    What it takes is known only after encoding: bits, bytes or a quality are met by trying steps.
+    The size is known only after encoding. To meet a number of bits or bytes or a quality, step sizes are tried.
     """
 
     @property
     @abstractmethod
     def step(self) -> float | None:
-        """Distance of two values, in the vectors' own unit; None where `fit` is to find it."""
+        """Quantization step size, in the unit of the vectors; None if `fit` has to find it."""
 
     @abstractmethod
     def with_step(self, step: float) -> Self:
-        """Return this codec with this step, whatever bits that takes."""
+        """Return this codec with this step size and no limit on the bits."""
 
 
 def rows_at_once(c: int) -> int:
-    """Return how many rows of c columns to encode at a time: a multiple of what any method takes together."""
+    """Return how many rows of c columns to encode at a time: a multiple of the block size of every method."""
     return BLOCK_ROWS * max(1, (1 << 22) // (BLOCK_ROWS * c))
 
 
 def check_range(largest: float, dtype: npt.DTypeLike, hint: str = "Use dtype=float32.") -> None:
-    """Raise ShapeError if a number of magnitude `largest` is too large for a dtype, which can only be float16."""
+    """Raise ShapeError if magnitude `largest` does not fit a dtype; in practice, only float16 is too small."""
     limit = float(np.finfo(dtype).max)
     if largest > limit:
-        raise ShapeError("a value is too large for float16", expected=f"<= {limit:g}", found=largest, hint=hint)
+        raise ShapeError("a value is too large for float16", expected=f"magnitude <= {limit:g}", found=largest,
+                         hint=hint)
 
 
 def expect(
     name: str, array: StoredArray | None, dtype: npt.DTypeLike, shape: tuple[int | None, ...]
 ) -> None:
-    """Check a section's dtype and shape; its numbers are not read.
+    """Check dtype and shape of a section without reading its values.
 
     Parameters
     ----------
     name : str
-        The section's, for messages.
+        Name of the section, for messages.
     array : array_like or None
-        None where the file has no such section.
+        None if the file has no such section.
     dtype : dtype
-        In any byte order.
+        The expected dtype; any byte order is accepted.
     shape : tuple of int or None
-        None allows any length.
+        The expected shape; None accepts any length.
 
     Raises
     ------
     FormatError
-        If the section is missing, or another.
+        If the section is missing, or has another dtype or shape.
     """
     if array is None:
         raise FormatError(f"section {name} is missing")
@@ -450,7 +454,7 @@ def expect_finite(name: str, array: AnyArray) -> None:
 
 
 def expect_planned(planned: Layout, codes: Codes, state: State) -> None:
-    """Raise FormatError unless a file's arrays have the types and shapes of `Codec.plan`, and its state is finite."""
+    """Raise FormatError unless arrays have the dtypes and shapes of `Codec.plan` and the state is finite."""
     given: dict[str, StoredArray] = {
         **{f"codes.{name}": part for name, part in codes.items()},
         **{f"state.{name}": part for name, part in state.items()},

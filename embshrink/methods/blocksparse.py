@@ -1,10 +1,9 @@
-"""blocksparse: predefined sparseness. Frequent words have all numbers, rare words only the first few.
+"""blocksparse: predefined sparseness. Frequent words store all numbers, rare words only the first few.
 
-Fit: the eigenvectors A, (c, c), of the sum of x x^T over all rows, those of the largest eigenvalues first. The
-columns of y = x A are cut into blocks, and block b is stored for the ``lengths[b]`` first rows only, where rows are
-in the order of their frequency (`geometry`). So rows come in runs, the *segments*, that have the same columns; a
-segment is stored as a matrix, row by row, and the segments end to end. Decode: x' = y A^T, where a number that is not
-stored is 0.
+Fit: the eigenvectors A, (c, c), of the sum of x x^T over all rows, in descending order of eigenvalue. The columns of
+y = x A are cut into blocks, and block b is stored only for the first ``lengths[b]`` rows in order of frequency
+(`geometry`). Rows therefore form runs, the *segments*, that store the same columns. A segment is stored as a matrix,
+row by row, and the segments follow each other. Decode: x' = y A^T, where numbers that are not stored are 0.
 
 Demeester, Deleu, Godin and Develder 2018.
 """
@@ -43,30 +42,34 @@ DTYPES = ("float16", "float32")
 
 @dataclass(frozen=True)
 class BlockSparse(Codec):
-    """Turn vectors to their principal axes and store the last axes for the most frequent words only.
+    """Store fewer principal components for rare words than for frequent words.
 
-    The axes are cut into blocks of columns, and `geometry` says for how many words each block is
-    stored; a number that is not stored decodes as 0. For a prefix of any length the first principal
-    axes are the best, so that the first columns serve all words. Frequent words come out nearly exact; over all
-    words alike the error is somewhat above that of `lowrank` at equal size.
+    Vectors are rotated to their principal axes, and the columns are cut into
+    blocks. All words store the first block; every further block is stored for
+    fewer words, the most frequent ones. A number that is not stored decodes as 0.
+    Use it if frequent words matter most: they come out nearly exact, and over all
+    words alike the error is somewhat above that of `lowrank` at the same size.
 
-    Rows are stored from the word that has most numbers to the one that has least. Where that is not their order
-    already (after `kmeans`, or with `order` other than ``up``), the row map holds it: the narrowest unsigned
-    integer a word, or nothing extra if a row step needs a row map anyway.
+    Rows are stored from the word with the most numbers to the word with the
+    fewest. If the words are in another order (after `kmeans`, or with `order`
+    other than ``up``), the row map stores the order: one unsigned integer of the
+    smallest sufficient size per word, or nothing extra if a row step needs a row
+    map anyway.
 
     Notes
     -----
     Demeester, Deleu, Godin and Develder, "Predefined Sparseness in Recurrent Sequence Models"
-    (CoNLL 2018), who train embeddings of this shape. ``order="up"`` is theirs; ``down`` and ``rand`` are their
-    controls, and worse.
+    (CoNLL 2018), who train embeddings of this shape. We deviate: the vectors are trained already, so their columns
+    are principal components, whose first k are the best k columns for any k. ``order="up"`` is the order of the
+    paper; ``down`` and ``rand`` are its controls, and worse. `geometry` computes how many words store each block.
     """
 
     source: ClassVar[str] = "Demeester et al. 2018 (predefined sparseness)"
 
-    density: float | None = param(None, "share of the numbers that is stored; 0.25 by default", low=0.0, high=1.0)
-    blocks: int | None = param(None, "blocks the columns are cut into; 20, or 1 / density, by default", low=1,
+    density: float | None = param(None, "share of the numbers to store; 0.25 by default", low=0.0, high=1.0)
+    blocks: int | None = param(None, "number of column blocks; 20, or 1 / density if that is more, by default", low=1,
                                high=1024)
-    order: str = param("up", "who has most numbers: frequent words, rare words, or words at random",
+    order: str = param("up", "words that store most numbers: frequent, rare, or random words",
                        choices=("up", "down", "rand"))
     dtype: str = param("float16", "type of the stored numbers", choices=DTYPES)
 
@@ -86,9 +89,9 @@ class BlockSparse(Codec):
         if density is None:
             density = 1.0 if blocks == 1 else max(DENSITY, 1 / blocks)
         if density < 1 / blocks:
-            raise StepError("blocksparse cannot be so sparse: every word has the first block",
+            raise StepError("density is too small for blocksparse: every word stores the first block",
                             expected=f"density >= {1 / blocks:g} (1 / blocks)", found=density,
-                            hint=f"Use more blocks, up to the {d} columns.")
+                            hint=f"Raise density, or use more blocks (at most {d}, the number of columns).")
         return replace(self, density=density, blocks=blocks)
 
     def with_bits(self, bits: float, c: int) -> BlockSparse:
@@ -165,10 +168,10 @@ class BlockSparse(Codec):
 
 
 def geometry(n: int, d: int, density: float, blocks: int) -> tuple[list[int], list[int]]:
-    """Return for which words each block of columns is stored, words counted from the least frequent.
+    """Compute for which words each block of columns is stored; words are counted from the least frequent.
 
-    Each block is stored for about the same share of the words for which the one before it is, and
-    this share is chosen anew at each block so that the whole has the density.
+    The ratio of the words of a block to those of the block before is about constant. It is computed again at every
+    block, so that the table as a whole has the density.
 
     Parameters
     ----------
@@ -182,14 +185,14 @@ def geometry(n: int, d: int, density: float, blocks: int) -> tuple[list[int], li
     Returns
     -------
     starts : list of int
-        Block b is stored for the n - starts[b] most frequent words. The last start is what remains,
-        and may lie a few words before the one before it.
+        Block b is stored for the n - starts[b] most frequent words. The last start follows from the numbers that
+        remain to be stored; it may be a few words below the start before it.
     widths : list of int
-        Columns of each block: the last one has what remains.
+        Columns of each block; the last block has the remaining columns.
 
     Notes
     -----
-    ``calc_sparse_geometry`` of the authors' SparseSeqModels, number by number.
+    Gives the same numbers as ``calc_sparse_geometry`` of the authors' SparseSeqModels.
     """
     widths = _widths(d, blocks)
     width = widths[0]
@@ -215,7 +218,7 @@ def geometry(n: int, d: int, density: float, blocks: int) -> tuple[list[int], li
 
 
 def _widths(d: int, blocks: int) -> list[int]:
-    """Return the columns of each block."""
+    """Return the number of columns of each block."""
     width = d // blocks
     return [width] * (blocks - 1) + [d - width * (blocks - 1)]
 
@@ -227,7 +230,7 @@ def _decay(density: float, blocks: int) -> float:
     if density <= 1 / blocks:
         return 0.0
     low, step = 0.0, 1.0
-    while step >= 1e-6:  # as scipy.optimize.bisect does it, so that the geometry is the authors' to the word
+    while step >= 1e-6:  # as scipy.optimize.bisect does, so that the numbers of words equal the authors'
         step /= 2
         middle = low + step
         excess = (1 - middle**blocks) / (1 - middle) / blocks - density
@@ -239,16 +242,16 @@ def _decay(density: float, blocks: int) -> float:
 
 
 class _Segment(NamedTuple):
-    """A run of rows that have the same columns."""
+    """A run of rows that store the same columns."""
 
     start: int
     stop: int
-    offset: int  # where their values begin
+    offset: int  # position of their first value
     columns: IntArray
 
 
 def _segments(lengths: AnyArray, c: int) -> list[_Segment]:
-    """Return the runs of rows that have the same columns; `lengths` says how many rows each block is stored for."""
+    """Return the runs of rows that store the same columns; ``lengths[b]`` rows store block b."""
     rows = np.asarray(lengths, np.int64)
     owner = np.repeat(np.arange(len(rows)), _widths(c, len(rows)))
     stops = np.unique(rows)

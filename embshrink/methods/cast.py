@@ -1,6 +1,6 @@
 """cast: numbers as float32 (lossless) or float16.
 
-A number x is stored as the nearest float16, IEEE 754 binary16, ties to even; decoding widens it to float32.
+A number x is stored as the nearest float16 (IEEE 754 binary16, ties to even); decoding converts it to float32.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ from embshrink.storage.disk_rows import Matrix, on_blocks
 
 @dataclass(frozen=True)
 class Cast(Codec):
-    """Store every number as float16, or as float32 as it is.
+    """Store every number as float16, or unchanged as float32.
 
-    float16 keeps 11 bits of each number: a relative error near 1e-8, invisible to cosines.
+    Use it when vectors must stay as they are. float32 is lossless. float16 halves
+    the size and keeps 11 significant bits: rounding changes a number by at most 1
+    part in 2,048 (0.05 %), or by at most 3e-8 if its magnitude is below 6e-5. The
+    relative error of a whole table, |X - X'|^2 / |X - mean|^2, is far smaller,
+    4.7e-8 for GloVe 6B 50d, and cosine similarities hardly change. A magnitude
+    above 65,504 does not fit float16 and is an error.
     """
 
     by_blocks: ClassVar[bool] = True
@@ -34,8 +39,8 @@ class Cast(Codec):
 
     def with_bits(self, bits: float, c: int) -> Cast:
         if bits < 16 * c:
-            raise StepError("cast cannot spend so few bits a word", expected=f">= {16 * c}", found=bits,
-                            hint="Use pq.")
+            raise StepError("cast needs more bits per row", expected=f">= {16 * c}", found=bits,
+                            hint="Raise bits, or use ecq or pq.")
         return Cast("float32" if bits >= 32 * c else "float16")
 
     def plan(self, n: int, c: int) -> Layout:

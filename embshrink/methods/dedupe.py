@@ -1,6 +1,6 @@
-"""dedupe: words whose vectors are equal to the last bit share one row.
+"""dedupe: words whose vectors are equal bit by bit share one row.
 
-Rows are sorted as strings of bytes; the first of each run of equal ones is kept.
+Rows are sorted as byte strings; the first row of each run of equal rows is kept.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from embshrink.storage.disk_rows import Matrix
 
 @dataclass(frozen=True)
 class Dedupe(RowStep):
-    """Store each distinct vector once. Nothing is lost.
+    """Store each distinct vector once (lossless).
 
-    Rows keep the order of their first words. Vectors are compared by their bits, so 0.0 and
-    -0.0 differ.
+    Use it when many words have the same vector: such words then share one stored
+    row. Vectors are compared bit by bit, so 0.0 and -0.0 differ. Rows are stored
+    in the order of the first word of each. How many rows remain depends on the
+    values, so a plan counts all rows.
     """
 
     owned: ClassVar[bool] = True
-    source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors, in frequency order"
+    source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors"
 
     def resolve(self, n: int, d: int) -> Dedupe:
         return self

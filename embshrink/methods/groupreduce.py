@@ -1,18 +1,18 @@
-"""groupreduce: a low rank of its own for each block of words, higher for frequent words.
+"""groupreduce: low-rank approximation per block of words, with higher ranks for frequent words.
 
-The notation of Chen, Si, Li, Chelba and Hsieh (NeurIPS 2018, section 3). Rows are sorted by frequency and cut into
-even blocks. Block p, of n_p rows X_p with frequencies q, is approximated as U_p V_p^T, where
+The notation is that of Chen, Si, Li, Chelba and Hsieh (NeurIPS 2018, section 3). Rows are sorted by frequency and cut
+into blocks of equal size. Block p, of n_p rows X_p with frequencies q, is approximated as U_p V_p^T, where
 
 - V_p, (c, r_p), the *axes*, are the first eigenvectors of ``sum_i q_i x_i x_i^T`` over the rows of the block: they
   minimize ``sum_i q_i |x_i - x_i V V^T|^2``.
-- U_p = X_p pinv(V_p)^T, (n_p, r_p), the *factors*, for V_p as it is stored, rounded.
-- r_p = round(s f_p^alpha), clipped to min_rank .. c, for the mean frequency f_p of the block and the largest s for
-  which all numbers, n_p r_p + c r_p a block, are at most `keep` n c. Where that is no less than n_p c the block is
-  *dense*: r_p = c, there are no axes, and the factors are the rows.
+- U_p = X_p pinv(V_p)^T, (n_p, r_p), the *factors*, computed for V_p as it is stored (rounded).
+- r_p = round(s f_p^alpha), clipped to min_rank .. c, where f_p is the mean frequency of the block, and s is the
+  largest value for which the numbers of all blocks, n_p r_p + c r_p each, are at most `keep` n c in total. If a block
+  would take n_p c numbers or more, it is *dense*: r_p = c, there are no axes, and the factors are the rows.
 
-`refine` (Algorithm 1): a row x moves to the block that leaves least of it, |x|^2 - |x V_p|^2, and axes are fitted
-anew. Then ``state.block`` names each row's block, and ``state.before`` counts rows by block before each 256th row, so
-that the place of a row in its block is found without reading all of ``state.block``.
+`refine` (Algorithm 1): a row x moves to the block of least residual |x|^2 - |x V_p|^2, and the axes are fitted again.
+Then ``state.block`` stores the block of each row, and ``state.before`` counts the rows of each block before every
+256th row, so that the position of a row in its block is found without reading all of ``state.block``.
 """
 
 from __future__ import annotations
@@ -52,27 +52,33 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 
 @dataclass(frozen=True)
 class GroupReduce(Codec):
-    """Cut words, sorted by frequency, into even blocks and give each block axes of its own.
+    """Low-rank approximation by word blocks; frequent words get higher rank.
 
-    A block of n_p rows is stored as n_p x r_p coordinates on r_p axes: those that leave the
-    least squared error weighted by frequency. Ranks grow with a block's mean frequency f_p as f_p ** `alpha`,
-    as far as `keep` allows, which is never exceeded. Where coordinates and axes would take as
-    much as the vectors, the block is stored as it is.
+    Words are sorted by frequency and cut into blocks of equal size. A block of n_p
+    rows is stored as n_p x r_p coordinates on r_p axes, which have the least
+    squared error weighted by frequency. The rank r_p grows with the mean frequency
+    f_p of the block as f_p ** `alpha`; all blocks together stay within `keep`. A
+    block whose coordinates and axes would take as much space as its vectors is
+    stored unchanged. Use it if a program meets frequent words most of the time;
+    counted over all words alike, `pq` and `ecq` lose far less.
 
-    `refine` moves words to the block whose axes fit them best, a tenth of those that would gain in each
-    round, and fits the axes anew; then a block number is stored for each word (9 bits or so). It gains little.
+    `refine` moves words to the block whose axes fit them best, in each round a
+    tenth of those that would gain, and fits the axes again. The block number of
+    each word is then stored (about 9 bits per word). It gains little.
 
-    With ``dtype="int8"`` each column of coordinates and each axis is stored in 256 even levels between its least
-    and largest value: the paper's combination with quantization, four times smaller than float32.
+    With ``dtype=int8`` each column of coordinates and each axis is stored as 256
+    evenly spaced values between its minimum and maximum. This is the paper's
+    combination with quantization, four times smaller than float32.
 
-    The size depends on the frequencies, so a plan is an upper bound. Rows are stored in order of frequency; where
-    they are not in it already (after `kmeans`), the row map holds it.
+    The size depends on the frequencies, so a plan is an upper bound. Rows are
+    stored in order of frequency; if the words are in another order (after
+    `kmeans`), the row map stores the order.
 
     Notes
     -----
     Chen, Si, Li, Chelba and Hsieh, "GroupReduce: Block-Wise Low-Rank Approximation for Neural
-    Language Model Shrinking" (NeurIPS 2018), whose ranks are those of ``alpha=1``. That suits
-    frequencies of a text; for similarity of words, rare ones among them, 0.25 to 0.5 is better.
+    Language Model Shrinking" (NeurIPS 2018). Their ranks are those of ``alpha=1``, which suits the frequencies of a
+    text. We deviate in the default: for word similarity, rare words included, 0.25 to 0.5 is better.
     """
 
     source: ClassVar[str] = "Chen et al. 2018 (GroupReduce)"
@@ -80,9 +86,9 @@ class GroupReduce(Codec):
 
     keep: float | None = param(None, "share of the numbers to store, axes included; 0.25 by default", low=0.0,
                                high=1.0)
-    blocks: int | None = param(None, "blocks of words; 10, or fewer for small tables, by default", low=1, high=256)
-    alpha: float = param(0.5, "how ranks grow with frequency: 0 alike, 1 in proportion", low=0.0, high=4.0)
-    min_rank: int = param(1, "the least rank of a block", low=1, high=65_536)
+    blocks: int | None = param(None, "number of blocks; 10, or fewer for small tables, by default", low=1, high=256)
+    alpha: float = param(0.5, "exponent of frequency in the ranks: 0 equal ranks, 1 proportional", low=0.0, high=4.0)
+    min_rank: int = param(1, "minimum rank of a block", low=1, high=65_536)
     refine: int = param(0, "rounds in which words may change blocks", low=0, high=1000)
     dtype: str = param("float16", "type of the stored numbers", choices=tuple(DTYPES))
 
@@ -95,8 +101,8 @@ class GroupReduce(Codec):
         least = math.nextafter(numbers / (n * d), 2.0) if numbers < n * d else 1.0
         keep = max(KEEP, least) if self.keep is None else self.keep
         if keep < least:
-            raise StepError("groupreduce cannot keep so little of this table", expected=f"keep >= {least:.4g}",
-                            found=keep, hint="Use fewer blocks, or a smaller min_rank.")
+            raise StepError("keep is too small for groupreduce on this table", expected=f"keep >= {least:.4g}",
+                            found=keep, hint="Raise keep, or use fewer blocks or a smaller min_rank.")
         return replace(self, keep=keep, blocks=blocks)
 
     def with_bits(self, bits: float, c: int) -> GroupReduce:
@@ -105,7 +111,7 @@ class GroupReduce(Codec):
         return replace(self, keep=min(1.0, max(0.0, bits / (8 * DTYPES[self.dtype].itemsize * c))))
 
     def _budget(self, numbers: int) -> int:
-        """Return how many numbers may be stored in place of so many."""
+        """Return how many numbers may be stored for a table of `numbers` numbers."""
         return int(resolved(self.keep) * numbers)
 
     def plan(self, n: int, c: int) -> Layout:
@@ -145,7 +151,7 @@ class GroupReduce(Codec):
         return self._state(block, ranks, np.concatenate([np.zeros((0, c), np.float32), *axes.values()]))
 
     def _state(self, block: IntArray, ranks: IntArray, axes: FloatArray) -> State:
-        """Return what is stored of the blocks: `block` says which one each row is in, `axes` are those of all."""
+        """Return the state, given the block of each row, the rank of each block, and the axes of all blocks."""
         sizes = np.bincount(block, minlength=len(ranks))
         stored, levels = self._store(axes.T)
         state: dict[str, AnyArray] = {"blocks": np.stack([sizes, ranks], axis=1).astype(np.uint32),
@@ -158,7 +164,7 @@ class GroupReduce(Codec):
         return state
 
     def _ranks(self, frequency: DoubleArray, sizes: IntArray, c: int) -> IntArray:
-        """Return the highest ranks in the wanted proportion that the budget allows; c where a block is dense."""
+        """Return the highest ranks in proportion to f_p ** alpha that the budget allows; c for a dense block."""
         budget = self._budget(int(sizes.sum() * c))
         frequency = np.maximum(frequency, frequency[frequency > 0].min())
         ratio = (frequency / frequency.min()) ** self.alpha
@@ -167,7 +173,7 @@ class GroupReduce(Codec):
             ranks = np.clip(np.floor(scale * ratio + 0.5), self.min_rank, c).astype(np.int64)
             return _dense_where_cheaper(ranks, sizes, c)
 
-        scales = np.unique((np.arange(c)[:, None] + 0.5) / ratio * (1 + 1e-12))  # where a rank goes up
+        scales = np.unique((np.arange(c)[:, None] + 0.5) / ratio * (1 + 1e-12))  # where a rank increases
         low, high = 0, len(scales)
         while low < high:
             middle = (low + high) // 2
@@ -178,7 +184,7 @@ class GroupReduce(Codec):
         return ranks_at(scales[low - 1] if low else 0)
 
     def _move(self, matrix: FloatArray, block: IntArray, ranks: IntArray, axes: dict[int, FloatArray]) -> list[int]:
-        """Move words to blocks whose axes leave less of them (Algorithm 1); return the blocks that changed."""
+        """Move words to blocks of smaller residual (Algorithm 1); return the blocks that changed."""
         own, best, error = _best_blocks(matrix, block, axes, len(ranks))
         movable = np.flatnonzero(error < own)
         movable = movable[np.argsort(error[movable], kind="stable")][: math.ceil(MOVED_SHARE * len(movable))]
@@ -203,7 +209,7 @@ class GroupReduce(Codec):
         for p, size in enumerate(blocks.sizes.tolist()):
             rows = vectors[start : start + size] if block is None else vectors[block == p]
             axes = self._axes(state, blocks, p)
-            # the best coordinates on the axes as they are stored, which are no longer quite orthogonal
+            # Least squares on the axes as stored: after rounding they are not quite orthogonal.
             factor, level = self._store(rows if axes is None else project(rows, _inverse(axes)))
             factors.append(factor.ravel())
             if level is not None:
@@ -214,7 +220,7 @@ class GroupReduce(Codec):
         return {**codes, "levels": np.concatenate(levels)} if self.dtype == "int8" else codes
 
     def _store(self, columns: FloatArray) -> tuple[AnyArray, FloatArray | None]:
-        """Return columns of numbers as they are stored, and with ``int8`` (least value, step) of each."""
+        """Return columns as they are stored and, for ``int8``, (minimum, step) of each column."""
         if self.dtype == "int8":
             low, high = columns.min(axis=0), columns.max(axis=0)
             step = ((high.astype(np.float64) - low) / 255).astype(np.float32)
@@ -224,7 +230,7 @@ class GroupReduce(Codec):
         return columns.astype(self.dtype), None
 
     def _axes(self, state: State, blocks: _Blocks, p: int) -> FloatArray | None:
-        """Return the axes of block p, (rank, c) float32, or None where it is dense."""
+        """Return the axes of block p, (rank, c) float32, or None if it is dense."""
         part = blocks.axes(p)
         if part is None:
             return None
@@ -255,7 +261,7 @@ class GroupReduce(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.blocks is None or self.keep is None:
-            raise FormatError("groupreduce does not say how many blocks there are")
+            raise FormatError("the header's groupreduce step does not give blocks and keep")
         expect("state.blocks", state.get("blocks"), np.uint32, (self.blocks, 2))
         sizes, ranks = np.asarray(state["blocks"], np.int64).T
         if sizes.sum() != n or not ((ranks >= 1) & (ranks <= c)).all():
@@ -286,7 +292,7 @@ class GroupReduce(Codec):
 
 
 class _Blocks(NamedTuple):
-    """The blocks of a file: rows and ranks of each, (blocks,) int64, and the columns of the table."""
+    """The blocks of a file: the rows and rank of each, (blocks,) int64, and the columns of the table."""
 
     sizes: IntArray
     ranks: IntArray
@@ -294,12 +300,12 @@ class _Blocks(NamedTuple):
 
     @classmethod
     def of(cls, state: State) -> _Blocks:
-        """Return the blocks that a state describes."""
+        """Return the blocks of a state."""
         sizes, ranks = state["blocks"].astype(np.int64).T
         return cls(sizes, ranks, state["axes"].shape[1])
 
     def axes(self, p: int) -> slice | None:
-        """Return which of ``state.axes`` are those of block p, or None where it is dense."""
+        """Return the slice of ``state.axes`` that belongs to block p, or None if it is dense."""
         if self.ranks[p] == self.c:
             return None
         before = self.ranks[:p]
@@ -308,22 +314,22 @@ class _Blocks(NamedTuple):
 
 
 def _even_sizes(n: int, blocks: int) -> IntArray:
-    """Return the sizes of so many blocks of n rows: they differ by one at most, larger ones first."""
+    """Return the sizes of `blocks` blocks of n rows: they differ by at most one, larger ones first."""
     return n // blocks + (np.arange(blocks) < n % blocks)
 
 
 def _dense_where_cheaper(ranks: IntArray, sizes: IntArray, c: int) -> IntArray:
-    """Return the ranks, c where coordinates and axes would take as much as the vectors themselves."""
+    """Return the ranks, with c for blocks whose coordinates and axes would take as much as their vectors."""
     return np.where(ranks * (sizes + c) >= sizes * c, c, ranks)
 
 
 def _parameters(sizes: IntArray, ranks: IntArray, c: int) -> int:
-    """Return how many numbers blocks of these sizes and ranks take; a block of rank c has no axes."""
+    """Return the count of numbers in blocks of these sizes and ranks; a block of rank c has no axes."""
     return int((ranks * (sizes + np.where(ranks < c, c, 0))).sum())
 
 
 def _principal_axes(matrix: FloatArray, weights: DoubleArray, rows: IntArray, rank: int) -> FloatArray:
-    """Return the axes, (rank, c) float32, that leave the least weighted squared error of some rows of a matrix."""
+    """Return the axes, (rank, c) float32, of least weighted squared error for some rows of a matrix."""
     _, axes = eigen(gram(matrix[rows], weights[rows]))
     return axes[:, :rank].T.astype(np.float32)
 
@@ -331,7 +337,7 @@ def _principal_axes(matrix: FloatArray, weights: DoubleArray, rows: IntArray, ra
 def _best_blocks(
     matrix: FloatArray, block: IntArray, axes: dict[int, FloatArray], blocks: int
 ) -> tuple[FloatArray, IntArray, FloatArray]:
-    """Return for each row the squared error in its block, the block of least error, and that error."""
+    """Return, for each row, the squared error in its block, the block of least error, and this error."""
     n = len(matrix)
     own, error = np.zeros(n, np.float32), np.full(n, np.inf, np.float32)
     best = np.zeros(n, np.int64)
@@ -340,7 +346,7 @@ def _best_blocks(
         part = matrix[start:stop]
         squares = np.einsum("ij,ij->i", part, part)
         for p in range(blocks):
-            left = np.zeros_like(squares)  # a dense block leaves nothing
+            left = np.zeros_like(squares)  # a dense block has no error
             if p in axes:
                 along = part @ axes[p].T
                 left = squares - np.einsum("ij,ij->i", along, along)
@@ -355,7 +361,7 @@ def _best_blocks(
 
 
 def _counts_before(block: IntArray, blocks: int) -> AnyArray:
-    """Return how many rows of each block stand before every 256th row, (n / 256, blocks) uint32."""
+    """Count the rows of each block before every 256th row, (n / 256, blocks) uint32."""
     groups = -(-len(block) // ROWS_PER_COUNT)
     cells = np.arange(len(block)) // ROWS_PER_COUNT * blocks + block
     counts = np.bincount(cells, minlength=groups * blocks).reshape(groups, blocks)
@@ -363,7 +369,7 @@ def _counts_before(block: IntArray, blocks: int) -> AnyArray:
 
 
 def _places(state: State, rows: IntArray, own: IntArray) -> IntArray:
-    """Return how many rows of the same block stand before each of `rows`."""
+    """Count the rows of the same block before each of `rows`."""
     group = rows // ROWS_PER_COUNT
     members = group[:, None] * ROWS_PER_COUNT + np.arange(ROWS_PER_COUNT)
     same = state["block"][np.minimum(members, len(state["block"]) - 1)] == own[:, None]
@@ -372,14 +378,14 @@ def _places(state: State, rows: IntArray, own: IntArray) -> IntArray:
 
 
 def _inverse(axes: FloatArray) -> FloatArray:
-    """Return the (c, rank) matrix that takes vectors to their best coordinates on axes (rank, c)."""
+    """Return the (c, rank) matrix that maps vectors to least-squares coordinates on axes (rank, c)."""
     with one_blas_thread():
         inverse: FloatArray = np.linalg.pinv(axes.astype(np.float64)).astype(np.float32)
     return inverse
 
 
 def _values(stored: AnyArray, levels: AnyArray | None) -> FloatArray:
-    """Return columns as float32 that `GroupReduce._store` has stored; `levels` are those of ``int8``."""
+    """Undo `GroupReduce._store`: return columns as float32; `levels` are (minimum, step) for ``int8``."""
     values = stored.astype(np.float32)
     if levels is None:
         return values

@@ -1,16 +1,16 @@
-"""iiq: one bit a direction. Isotropic iterative quantization, with ITQ and plain signs as special cases.
+"""iiq: one bit per direction. Isotropic iterative quantization, with ITQ and plain signs as special cases.
 
-With the mean m, the strongest directions D, (d, r), that are removed, and the basis B, (d, b), of orthonormal
+Let m be the mean, D, (d, r), the strongest directions, which are removed, and B, (d, b), a basis of orthonormal
 columns:
 
 - Encode: ``bits = sign((x - m)(I - D D^T) B)``, packed eight to a byte, the lowest bit first.
-- Decode: ``x' = length * bits @ B^T`` with bits of -1 and 1. All decoded vectors have one length, and B is
-  orthonormal, so that ``cos(x', y') = 1 - 2 * hamming / b``. The ``length`` that leaves the least squared error is
-  the mean of ``|(x - m)(I - D D^T) B|`` over all rows and bits.
-- Fit: D are the first r eigenvectors of the covariance (Liao et al. 2020, after Mu and Viswanath 2018),
-  the next b ones are V. ``B = V R``, where the rotation R, (b, b), is learned by ITQ (Gong and Lazebnik 2011, section
-  2.2): for the points P = (x - m)(I - D D^T) V it makes ``|C - P R|^2`` small over rotations R and corners C of the
-  cube. In turn, C = sign(P R) is best for R, and R = W U^T for C, where C^T P = U S W^T is a singular value
+- Decode: ``x' = length * bits @ B^T`` with bits of -1 and 1. All decoded vectors have the same length, and B is
+  orthonormal, so ``cos(x', y') = 1 - 2 * hamming / b``. The ``length`` of least squared error is the mean of
+  ``|(x - m)(I - D D^T) B|`` over all rows and bits.
+- Fit: D are the first r eigenvectors of the covariance (Liao et al. 2020, after Mu and Viswanath 2018), V the next b
+  ones. ``B = V R``, where the rotation R, (b, b), is learned by ITQ (Gong and Lazebnik 2011, section 2.2): for the
+  points P = (x - m)(I - D D^T) V it minimizes ``|C - P R|^2`` over rotations R and corners C of the cube. Two steps
+  alternate: C = sign(P R) is optimal for R, and R = W U^T is optimal for C, where C^T P = U S W^T is a singular value
   decomposition (orthogonal Procrustes). Neither step raises the loss.
 """
 
@@ -43,53 +43,64 @@ from embshrink.storage.disk_rows import Matrix
 
 @dataclass(frozen=True)
 class IIQ(Codec):
-    """Store one bit for each of `bits` directions, chosen so that words stay apart.
+    """Store one bit per direction, for comparing words by cosine similarity.
 
-    The vectors are centred, their `remove` strongest directions are taken away (they say how
-    frequent a word is rather than what it means), the next `bits` directions are kept and turned
-    so that they fit the corners of a cube. Made for comparing words by cosine, at 32 and more times
-    smaller; single numbers do not come back. `itq` is ``iiq:remove=0``; `sign` is
-    ``iiq:rotate=none,remove=0,center=false``, the signs of the numbers as they are.
+    Vectors are centred, and their `remove` strongest principal components are
+    removed, because they reflect how frequent a word is rather than its meaning.
+    The next `bits` components are rotated towards the corners of a cube (ITQ), and
+    the sign along each direction is stored. Use it to compare words only: codes
+    take 1/32 of the size of float32 or less, and the cosine of two decoded vectors
+    is 1 - 2 * hamming / bits. Lengths, the mean and the values of single numbers
+    are lost.
+
+    The alias `itq` stands for ``iiq:remove=0``, and `sign` for
+    ``iiq:remove=0,center=false,rotate=none``, which stores the signs of the
+    original numbers.
 
     Notes
     -----
     Liao, Chen, Wang, Qiu and Yuan, "Embedding Compression with Isotropic Iterative Quantization", AAAI 2020,
-    sections 3 and 4; ITQ: Gong and Lazebnik, CVPR 2011. The paper leaves open how many directions it removes:
-    the default, a twentieth of the columns, is ours, as is keeping the next directions instead of the last
-    ones, learning the rotation on a sample, and the one length all decoded vectors have. Decoded vectors are
-    left without the mean and the removed directions, so that their cosine is that of the codes,
+    sections 3 and 4; ITQ: Gong and Lazebnik, CVPR 2011. The paper does not say how many directions it removes; the
+    default, a twentieth of the columns, is ours. We also deviate in keeping the next directions instead of the last
+    ones, in learning the rotation on a sample, and in giving all decoded vectors the same length. Decoding does not
+    add the mean and the removed directions back, so the cosine of decoded vectors is that of the codes,
     ``1 - 2 * hamming / bits``.
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Liao et al., AAAI 2020; ITQ: Gong & Lazebnik 2011"
 
-    bits: int | None = param(None, "bits a word; one a column by default", low=1)
-    ratio: float | None = param(None, "instead of bits: times smaller than float32, as the paper counts", low=1.0)
-    remove: int | None = param(None, "strongest directions to take away; auto is a twentieth of the columns", low=0)
-    center: bool = param(True, "subtract the mean")
-    rotate: str = param("learned", "how to turn the kept directions", choices=("learned", "none"))
-    iterations: int = param(50, "rounds of learning the rotation", low=0, high=10_000)
-    sample: int = param(50_000, "rows to learn the rotation on", low=1)
+    bits: int | None = param(None, "bits per row; one per column by default", low=1)
+    ratio: float | None = param(None, "instead of bits: compression ratio to float32, codes only, as in the paper",
+                                low=1.0)
+    remove: int | None = param(None, "strongest components to remove; a twentieth of the columns by default", low=0)
+    center: bool = param(True, "subtract the mean vector first")
+    rotate: str = param("learned", "rotation of the kept directions: learned by ITQ, or none",
+                        choices=("learned", "none"))
+    iterations: int = param(50, "iterations of learning the rotation", low=0, high=10_000)
+    sample: int = param(50_000, "number of rows from which the rotation is learned", low=1)
 
     def resolve(self, n: int, d: int) -> IIQ:
         if self.bits is not None and self.ratio is not None:
-            raise StepError("iiq got both bits and ratio", hint="Give one of them.")
+            raise StepError("iiq takes one of bits and ratio, not both", hint="Give one of them.")
         bits = d if self.bits is None else self.bits
         if self.ratio is not None:
             bits = max(1, round(32 * d / self.ratio))
         remove = (0 if d < 2 else max(1, round(d / 20))) if self.remove is None else self.remove
         if bits > d:
-            raise StepError("iiq cannot make more bits than there are columns", expected=f"<= {d}", found=bits)
+            raise StepError("iiq cannot store more bits than the vectors have columns", expected=f"bits <= {d}",
+                            found=bits, hint="Lower bits, or raise ratio.")
         if remove >= d:
-            raise StepError("iiq cannot remove every direction", expected=f"< {d}", found=remove)
+            raise StepError("iiq cannot remove all directions", expected=f"remove < {d}", found=remove,
+                            hint="Lower remove.")
         if self.rotate == "none" and bits != d:
-            raise StepError("iiq without a rotation takes one bit a column", expected=d, found=bits)
+            raise StepError("iiq with rotate=none stores exactly one bit per column", expected=f"bits = {d}",
+                            found=bits, hint="Leave out bits and ratio, or use rotate=learned.")
         return replace(self, bits=bits, ratio=None, remove=remove)
 
     def with_bits(self, bits: float, c: int) -> IIQ:
         if bits < 1:
-            raise StepError("iiq cannot spend so few bits a word", expected=">= 1", found=bits)
+            raise StepError("iiq needs more bits per row", expected=">= 1", found=bits, hint="Raise bits.")
         return replace(self, bits=min(c, int(bits)), ratio=None)
 
     def plan(self, n: int, c: int) -> Layout:
@@ -115,14 +126,14 @@ class IIQ(Codec):
             name: np.ascontiguousarray(part, dtype=np.float32)
             for name, part in (("mean", mean), ("removed", removed.T), ("basis", basis.T))
         }
-        state["length"] = np.array([self._mean_size(matrix, state)], np.float32)  # the size that loses least
+        state["length"] = np.array([self._mean_size(matrix, state)], np.float32)  # of least squared error
         return state
 
     def _learn_basis(self, matrix: Matrix, mean: DoubleArray, axes: DoubleArray, context: Context) -> DoubleArray:
-        """Return the basis, (d, bits): principal axes behind those that are removed, rotated by ITQ on a sample."""
+        """Return the basis, (d, bits): the principal axes after the removed ones, rotated by ITQ on a sample."""
         (n, d), bits, remove = matrix.shape, resolved(self.bits), resolved(self.remove)
         removed = axes[:, :remove]
-        # Where there are more bits than directions left, removed ones fill up: as zeros, they cost no cosine.
+        # If fewer than `bits` directions remain, removed ones fill up; coordinates along them are 0.
         directions = axes[:, min(remove, d - bits) :][:, :bits]
         rows = np.sort(context.rng.choice(n, min(n, self.sample), replace=False))
         points = matrix[rows] - mean
@@ -164,14 +175,14 @@ class IIQ(Codec):
         return stable_product(signed, np.asarray(state["basis"], np.float32))
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, by table: one look-up for eight bits."""
+        """Return the dot product of a vector and every decoded row, with one table look-up per 8 bits."""
         basis, length = np.asarray(state["basis"], np.float32), np.asarray(state["length"], np.float32)
         weights = basis @ query.astype(np.float32) * length
         packed = np.asarray(codes["bits"], np.uint8)
         padded = np.zeros(8 * packed.shape[1], np.float32)
         padded[: len(weights)] = weights
         corners = 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") - 1.0
-        tables = (corners @ padded.reshape(-1, 8).T).astype(np.float32)  # padding weighs nothing
+        tables = (corners @ padded.reshape(-1, 8).T).astype(np.float32)  # the padding bits have weight 0
         total: FloatArray = tables[packed[:, 0], 0]
         for byte in range(1, packed.shape[1]):
             total += tables[packed[:, byte], byte]
@@ -190,14 +201,14 @@ class IIQ(Codec):
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.bits is None or self.remove is None or not (1 <= self.bits <= c and self.remove < c):
             raise FormatError("iiq has an impossible number of bits or of removed directions",
-                              expected=f"1 to {c} and < {c}", found=(self.bits, self.remove))
+                              expected=f"bits from 1 to {c}, remove < {c}", found=(self.bits, self.remove))
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes: Codes, state: State) -> None:
         packed = np.asarray(codes["bits"], np.uint8)
         spare = 8 * packed.shape[1] - resolved(self.bits)
         if spare and len(packed) and (packed[:, -1] >> (8 - spare)).any():
-            raise FormatError("bits beyond the code are not zero")
+            raise FormatError("codes.bits has padding bits that are not zero")
 
 
 def fit_rotation(
@@ -209,7 +220,7 @@ def fit_rotation(
     ----------
     points : numpy.ndarray, shape (n, c), float64
     rotation : numpy.ndarray, shape (c, c)
-        Orthogonal, to begin with.
+        The initial rotation, an orthogonal matrix.
     iterations : int
     progress : callable
 
@@ -217,7 +228,7 @@ def fit_rotation(
     -------
     rotation : numpy.ndarray, shape (c, c)
     losses : list of float
-        ``||sign(points R) - points R||^2`` before each round and at the end: it never rises.
+        ``||sign(points R) - points R||^2`` before each iteration and at the end; it never rises.
     """
     losses = []
     for done in range(iterations):
@@ -226,20 +237,20 @@ def fit_rotation(
         losses.append(float(((corners - rotated) ** 2).sum()))
         left, _, right = np.linalg.svd(corners.T @ points)
         rotation = (left @ right).T
-        progress("turning", done + 1, iterations)
+        progress("learning the rotation", done + 1, iterations)
     rotated = points @ rotation
     losses.append(float(((np.where(rotated >= 0, 1.0, -1.0) - rotated) ** 2).sum()))
     return rotation, losses
 
 
 def isotropy(matrix: Matrix, mean: DoubleArray, directions: DoubleArray) -> float:
-    """Return how evenly vectors fill all directions: 1 is evenly, 0 not at all.
+    """Measure how evenly vectors are distributed over directions, from 0 to 1 (isotropic).
 
     Parameters
     ----------
     matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
     mean : numpy.ndarray, shape (d,), float64
-        Taken off first.
+        Subtracted first.
     directions : numpy.ndarray, shape (d, k), float64
         Unit vectors, as columns.
 
@@ -261,13 +272,13 @@ def isotropy(matrix: Matrix, mean: DoubleArray, directions: DoubleArray) -> floa
 
 
 def hamming_cosines(packed: ByteArray, query: ByteArray, bits: int) -> FloatArray:
-    """Return the cosine of codes by popcount: ``1 - 2 * hamming / bits``.
+    """Return the cosines of codes to a query, from Hamming distances: ``1 - 2 * hamming / bits``.
 
     Parameters
     ----------
     packed : numpy.ndarray, shape (n, bytes), uint8
     query : numpy.ndarray, shape (bytes,), uint8
-        A code of the same file, or `IIQ.encode` of a new vector.
+        A code of the same file, or of a new vector by `IIQ.encode`.
     bits : int
 
     Returns

@@ -1,8 +1,8 @@
-"""kmeans: words share the centroids of their clusters.
+"""kmeans: the words of a cluster share its centroid.
 
-Lloyd's iterations: each row x goes to the cluster of the nearest centroid, argmin_c |x - c|^2, and each centroid
-moves to the mean of its rows. ``spherical`` (Dhillon and Modha 2001): rows of length 1, argmax_c x . c, and centroids
-are brought to length 1. With ``norms`` a word decodes as |x| c / |c|.
+Lloyd's algorithm: each row x is assigned to the cluster of the nearest centroid, argmin_c |x - c|^2, and each
+centroid moves to the mean of its rows. ``spherical`` (Dhillon and Modha 2001): rows are scaled to length 1, the
+assignment is argmax_c x . c, and centroids are scaled to length 1. With ``norms`` a word decodes as |x| c / |c|.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ from embshrink.storage.disk_rows import Matrix
 class KMeans(RowStep):
     """Replace every vector by the centroid of its cluster.
 
-    No word stays exact, and the mean loss is the least of all row steps at equal rows; frequent
-    words lose more than under `prune`.
+    The words of a cluster share one stored row. At the same number of rows, kmeans
+    has the lowest mean error of all row methods. No word keeps its exact vector,
+    and frequent words lose more than with `prune`. With `norms` every word keeps
+    its own length and takes only the direction from the centroid.
 
     Notes
     -----
-    finalfusion-rust issue 26, variant 3; spherical: Dhillon and Modha, Machine Learning 42 (2001).
-    A spherical centroid has length 1; without `norms` it is stored at the mean length of its words.
+    finalfusion-rust issue 26, variant 3; spherical k-means: Dhillon and Modha, Machine Learning 42 (2001).
+    A spherical centroid has length 1; without `norms` it is stored with the mean length of its words.
     """
 
-    owned: ClassVar[bool] = False  # a centroid is no word's own vector
-    source: ClassVar[str] = "finalfusion-rust#26 (3); Lloyd 1982; Dhillon & Modha 2001"
+    owned: ClassVar[bool] = False  # a centroid is not the vector of any word
+    source: ClassVar[str] = "finalfusion-rust issue 26, variant 3; Lloyd 1982; Dhillon & Modha 2001"
 
-    centroids: int | None = param(None, "how many centroids; a twentieth of the rows by default", low=1)
-    spherical: bool = param(False, "cluster directions instead of points")
-    norms: bool = param(False, "store each word's length (2 bytes a word) and restore it")
-    init: str = param("auto", "where to start: auto is k-means++ up to 4,096 centroids, random beyond",
+    centroids: int | None = param(None, "number of centroids; a twentieth of the rows by default", low=1)
+    spherical: bool = param(False, "cluster by cosine similarity instead of Euclidean distance")
+    norms: bool = param(False, "store the length of each word's vector (2 bytes per word) and restore it")
+    init: str = param("auto", "initial centroids; auto: k-means++ up to 4,096 centroids, random rows beyond",
                       choices=("auto", "k-means++", "random"))
-    iterations: int = param(15, "at most so many rounds", low=1, high=1000)
+    iterations: int = param(15, "maximum number of iterations", low=1, high=1000)
 
     def resolve(self, n: int, d: int) -> KMeans:
         k = max(1, n // 20) if self.centroids is None else self.centroids
@@ -73,8 +75,8 @@ class KMeans(RowStep):
 
 
 def _as_float16(lengths: FloatArray) -> FloatArray:
-    """Return lengths as the file will hold them, or raise ShapeError."""
+    """Return lengths rounded to float16, as the file stores them; raise ShapeError if one is too large."""
     if lengths.max(initial=0) > np.finfo(np.float16).max:
-        raise ShapeError("a vector is too long for its length to be stored in float16",
+        raise ShapeError("kmeans:norms=true stores lengths as float16, and the length of a vector is too large",
                          expected="<= 65504", found=float(lengths.max()), hint="Use norms=false.")
     return lengths.astype(np.float16).astype(np.float32)

@@ -1,7 +1,7 @@
 """lowrank: vectors in fewer dimensions, by principal components or truncated SVD.
 
 Fit: the eigenvectors A, (d, c), of the c largest eigenvalues of sum_i w_i (x_i - m)(x_i - m)^T. Apply: y = (x - m) A.
-Invert: x' = y A^T + m. That leaves the least sum_i w_i |x_i - x'_i|^2 of all c axes (Eckart and Young 1936).
+Invert: x' = y A^T + m. No other c axes have a smaller sum_i w_i |x_i - x'_i|^2 (Eckart and Young 1936).
 """
 
 from __future__ import annotations
@@ -21,31 +21,36 @@ from embshrink.storage.disk_rows import Matrix
 
 @dataclass(frozen=True)
 class LowRank(ColumnStep):
-    """Keep each vector's coordinates along the `dims` axes on which vectors differ most.
+    """Project vectors to fewer dimensions: principal components or truncated SVD.
 
-    With `center` these are the principal components; without it, the truncated singular value
-    decomposition, whose n x dims and dims x d factors are the paper's two small layers. No
-    other dims axes leave a smaller squared error. Word vectors have a flat spectrum, so alone this
-    loses much; before a bits step it pays.
+    Each vector is stored as its coordinates along `dims` axes. With `center` the
+    axes are the principal components; without it the result is the truncated
+    singular value decomposition, whose n x dims and dims x d factors are the two
+    small layers of Acharya et al. No other choice of `dims` axes has a smaller
+    squared error. Use it before a bits step, if the last dimensions hold little
+    variance. Alone it loses much, because word vectors have a flat spectrum.
 
-    `energy` depends on the values: before the work a plan reckons with all d columns, and after
-    it the step that is stored says how many dims it took.
+    Give one of `dims`, `keep` and `energy`. How many dimensions `energy` needs
+    depends on the values: a plan counts all columns, and the stored step names the
+    number found as `dims`.
 
     Notes
     -----
     Acharya, Goel, Metallinou and Dhillon, "Online Embedding Compression for Text Classification
     using Low Rank Matrix Factorization" (AAAI 2019). Their share p of the parameters is n d p /
-    (n + d) dims; for n far above d that is the share of the dims, which is what `keep` counts.
+    (n + d) dimensions. `keep` differs: it is a share of the dimensions, which is nearly the same if n is far above d.
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Acharya et al. 2019; Eckart & Young 1936"
 
-    dims: int | None = param(None, "how many numbers a vector to keep", low=1)
-    keep: float | None = param(None, "the same as a share of the columns; half by default", low=0.0, high=1.0)
-    energy: float | None = param(None, "the same as the share of variance that stays", low=0.0, high=1.0)
-    center: bool = param(True, "measure from the mean vector, which is stored")
-    weighted: bool = param(False, "count each vector by its words' frequency")
+    dims: int | None = param(None, "number of dimensions to keep", low=1)
+    keep: float | None = param(None, "dimensions to keep as a share of the columns; 0.5 by default", low=0.0,
+                               high=1.0)
+    energy: float | None = param(None, "keep as many dimensions as hold this share of the variance", low=0.0,
+                                 high=1.0)
+    center: bool = param(True, "subtract the mean vector first and store it")
+    weighted: bool = param(False, "weight each vector by the frequency of its words")
 
     @property
     def weighs(self) -> bool:
@@ -55,10 +60,11 @@ class LowRank(ColumnStep):
         choices = {"dims": self.dims, "keep": self.keep, "energy": self.energy}
         given = [name for name, value in choices.items() if value is not None]
         if len(given) > 1:
-            raise StepError(f"lowrank takes one of dims, keep and energy, not {' and '.join(given)}")
+            raise StepError(f"lowrank takes one of dims, keep and energy, not {' and '.join(given)}",
+                            hint="Give one of them.")
         if self.dims is not None and self.dims > d:
-            raise StepError("lowrank cannot keep more numbers than a vector has", expected=f"dims <= {d}",
-                            found=self.dims)
+            raise StepError("lowrank cannot keep more dimensions than the vectors have", expected=f"dims <= {d}",
+                            found=self.dims, hint="Lower dims.")
         if self.dims is not None or self.energy is not None:
             return self
         keep = 0.5 if self.keep is None else self.keep
@@ -82,7 +88,7 @@ class LowRank(ColumnStep):
         return state
 
     def _dims_for(self, values: DoubleArray) -> int:
-        """Return `dims`; or how few eigenvalues, the largest first, hold the share `energy` of their sum."""
+        """Return `dims`, or how many of the largest eigenvalues hold the share `energy` of the sum of all."""
         if self.dims is not None:
             return self.dims
         held = np.cumsum(np.maximum(values, 0))

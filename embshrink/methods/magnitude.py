@@ -1,10 +1,10 @@
-"""magnitude: the numbers smallest in size become 0. A bitmap says which are left.
+"""magnitude: the numbers of smallest magnitude become 0, and a bitmap marks those that are kept.
 
-Encode: ``codes.bitmap`` has one bit for each number of a row, the lowest bit first, 1 where it is kept;
-``codes.values`` are the numbers kept, row by row, each divided by its column's ``state.scale`` (and rounded, for
-``int8``). With ``scope="row"`` each row keeps equally many. With ``global`` ``codes.starts`` says where the values of
-every 64th row begin; where a row's own begin is found by counting the bits of the rows in between. Decode multiplies
-by the scale.
+Encode: ``codes.bitmap`` has one bit for each number of a row, the lowest bit first, 1 if the number is kept.
+``codes.values`` are the kept numbers, row by row, each divided by its column's ``state.scale`` (and rounded, for
+``int8``). With ``scope="row"`` every row keeps the same number of values. With ``global``, ``codes.starts`` gives the
+position of the first value of every 64th row; the position of any other row is found by counting the bits of the
+rows in between. Decode multiplies by the scale.
 """
 
 from __future__ import annotations
@@ -28,27 +28,31 @@ DTYPES: dict[str, np.dtype[np.generic]] = {"int8": np.dtype(np.int8), "float16":
 
 @dataclass(frozen=True)
 class Magnitude(Codec):
-    """Store the numbers of largest magnitude and a bitmap of where they are; the others decode as 0.
+    """Keep the numbers of largest magnitude; all others decode as 0.
 
-    With ``scope="row"`` every vector keeps equally many numbers; with ``global`` the table's largest are kept,
-    whoever has them, and long vectors keep more. A number takes 1 bit, and 8 or 16 more if it is kept. An
-    ``int8`` is a 127th of the largest magnitude of its column, times -127 to 127.
+    A bitmap marks the kept numbers: every number costs 1 bit, and a kept number 8
+    or 16 bits more. With ``scope=row`` all vectors keep the same number of values.
+    With ``scope=global`` the largest numbers of the whole table are kept, so long
+    vectors keep more. With ``dtype=int8`` a kept number is rounded to a multiple,
+    -127 to 127, of 1/127 of the largest magnitude in its column. At the same size
+    it loses more than `pq` or `ecq`.
 
-    Of equal magnitudes, those of the lowest id and column are kept, so that exactly the share that is asked
-    for is zero.
+    The share `sparsity` is met exactly, up to rounding: of numbers of equal
+    magnitude, those of the lowest row and column are kept.
 
     Notes
     -----
     The pruning that Grachev, Ignatov and Savchenko compare ("Compression of Recurrent Neural Networks
     for Efficient Language Modeling", Applied Soft Computing 79, 2019, section 3.1), without their retraining. A
-    bitmap is smaller than column numbers unless nearly all is zero.
+    bitmap is smaller than a list of column numbers unless nearly all numbers are 0.
     """
 
     source: ClassVar[str] = "Grachev et al. 2019 (magnitude pruning)"
 
-    sparsity: float = param(0.5, "share of the numbers that becomes 0", low=0.0, high=1.0)
-    scope: str = param("row", "whose numbers compete: those of a row, or all", choices=("row", "global"))
-    dtype: str = param("int8", "type of the numbers kept", choices=tuple(DTYPES))
+    sparsity: float = param(0.5, "share of the numbers that become 0", low=0.0, high=1.0)
+    scope: str = param("row", "keep the largest numbers of each row, or of the whole table",
+                       choices=("row", "global"))
+    dtype: str = param("int8", "type of the kept numbers", choices=tuple(DTYPES))
 
     @property
     def by_blocks(self) -> bool:
@@ -61,12 +65,13 @@ class Magnitude(Codec):
         fixed = 8 * -(-c // 8) + (self.scope == "global")  # the bitmap; 64 bits for every 64th row's start
         kept = min(c, int(bits - fixed) // (8 * DTYPES[self.dtype].itemsize))
         if kept < 1:
-            raise StepError("magnitude cannot spend so few bits a word",
-                            expected=f">= {fixed + 8 * DTYPES[self.dtype].itemsize}", found=bits)
+            raise StepError("magnitude needs more bits per row",
+                            expected=f">= {fixed + 8 * DTYPES[self.dtype].itemsize}", found=bits,
+                            hint="Raise bits, or use pq or rq.")
         return replace(self, sparsity=1 - kept / c)
 
     def _kept(self, numbers: int) -> int:
-        """Return how many of so many numbers are kept: at least one."""
+        """Return how many of `numbers` numbers are kept: at least one."""
         return max(1, numbers - int(self.sparsity * numbers + 0.5))
 
     def plan(self, n: int, c: int) -> Layout:
@@ -105,7 +110,7 @@ class Magnitude(Codec):
         return {**codes, "starts": starts.astype(narrowest_uint(len(values))), "values": values}
 
     def _largest_of_each(self, matrix: Matrix) -> BoolArray:
-        """Return which numbers are kept, (n, c): equally many of each row."""
+        """Return a mask of the kept numbers, (n, c): the largest of each row."""
         n, c = matrix.shape
         mask, kept = np.zeros((n, c), bool), self._kept(c)
 
@@ -117,14 +122,14 @@ class Magnitude(Codec):
         return mask
 
     def _largest_of_all(self, matrix: Matrix) -> BoolArray:
-        """Return which numbers are kept, (n, c): the largest of the table."""
+        """Return a mask of the kept numbers, (n, c): the largest of the table."""
         vectors = np.asarray(matrix, np.float32)
         sizes = np.abs(vectors)
         kept = self._kept(sizes.size)
         flat = sizes.reshape(-1)
         flat.partition(flat.size - kept)
         threshold = flat[flat.size - kept]
-        np.abs(vectors, out=sizes)  # in their places again
+        np.abs(vectors, out=sizes)  # `partition` changed their order
         mask: BoolArray = sizes > threshold
         equal = np.flatnonzero(flat == threshold)
         mask.reshape(-1)[equal[: kept - np.count_nonzero(mask)]] = True
@@ -150,7 +155,7 @@ class Magnitude(Codec):
         bitmap = np.asarray(codes["bitmap"], np.uint8)
         c = len(state["scale"])
         if c % 8 and (bitmap[:, -1] >> (c % 8)).any():
-            raise FormatError("codes.bitmap marks columns that are not there")
+            raise FormatError("codes.bitmap marks columns beyond the last one")
         counts = ONES[bitmap].sum(axis=1, dtype=np.int64)
         values = np.asarray(codes["values"])
         if self.scope == "row":
@@ -164,7 +169,7 @@ class Magnitude(Codec):
 
 
 def _places(codes: Codes, rows: IntArray, counts: IntArray) -> IntArray:
-    """Return where in ``codes.values`` the values of these rows are, end to end; `counts` is how many each has."""
+    """Return the positions in ``codes.values`` of all values of `rows`; row i has ``counts[i]`` values."""
     bitmap = codes["bitmap"]
     groups, group = np.unique(rows // ROWS_PER_START, return_inverse=True)
     members = np.minimum(groups[:, None] * ROWS_PER_START + np.arange(ROWS_PER_START), len(bitmap) - 1)

@@ -1,4 +1,4 @@
-"""Steps over a matrix: shrink it, say what the result needs, bring rows back."""
+"""Apply steps to a matrix: shrink it, plan the size of the result, decode rows."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ StepT = TypeVar("StepT", bound=Step)
 
 
 def zipf_weights(n: int) -> DoubleArray:
-    """Return the weights, (n,), of n words that are sorted by frequency: ``1 / (rank + 2.7)``, summing to 1.
+    """Return the relative frequencies, (n,), of n words sorted by frequency: ``1 / (rank + 2.7)``, summing to 1.
 
-    Zipf's law as Mandelbrot corrected it. Vector files have no counts, and nearly all are sorted.
+    This is Zipf's law with Mandelbrot's correction. Vector files have no counts, but nearly all of them are sorted.
     """
     weights = 1 / (np.arange(n) + 2.7)
     relative: DoubleArray = weights / weights.sum()
@@ -45,7 +45,7 @@ def zipf_weights(n: int) -> DoubleArray:
 
 
 class SplitSteps(NamedTuple):
-    """Steps by their axis, in order."""
+    """Steps grouped by axis, in order."""
 
     rows: list[RowStep]
     columns: list[ColumnStep]
@@ -53,7 +53,7 @@ class SplitSteps(NamedTuple):
 
 
 def split(steps: Iterable[Step]) -> SplitSteps:
-    """Return steps, in the order that `registry.as_steps` asks for, by their axis."""
+    """Group steps by axis; they are in the order that `registry.as_steps` requires."""
     rows: list[RowStep] = []
     columns: list[ColumnStep] = []
     codec = None
@@ -68,10 +68,10 @@ def split(steps: Iterable[Step]) -> SplitSteps:
 
 
 def _split_with_codec(steps: registry.Steps) -> tuple[list[RowStep], list[ColumnStep], Codec]:
-    """Return row steps, column steps and the codec: the lossless one where none is given."""
+    """Return row steps, column steps and the codec; without a codec, the lossless `cast`."""
     rows, columns, codec = split(registry.as_steps(steps))
     if codec is None:
-        from embshrink.methods.cast import Cast  # opening a file need not load it
+        from embshrink.methods.cast import Cast  # imported here, because opening a file does not need it
 
         codec = Cast("float32")
     return rows, columns, codec
@@ -79,21 +79,21 @@ def _split_with_codec(steps: registry.Steps) -> tuple[list[RowStep], list[Column
 
 @dataclass(eq=False, repr=False)
 class Stored:
-    """A shrunk table: everything a file keeps of the vectors.
+    """A shrunk table: everything that a file stores of the vectors.
 
     Parameters
     ----------
     steps : list of Step
         The steps, resolved; the last one is the codec.
     dim : int
-        Length of a vector as the user sees it.
+        Length of a decoded vector.
     row_map : RowMap, StoredRowMap or None
-        From words to rows. Of an open file: its sections, or None where word i has row i, its own.
+        From words to rows. For an open file: its sections, or None if word i owns row i.
     columns : list of (ColumnStep, State)
-        Column steps in order.
+        Column steps in order, with their state.
     codec : Codec
     state, codes : dict of str to array_like
-        The codec's.
+        State and codes of the codec.
     """
 
     steps: list[Step]
@@ -109,7 +109,7 @@ class Stored:
         return self.codec.decoder(self.codes, self.state)
 
     def decode(self, rows: IntArray) -> FloatArray:
-        """Return stored rows as vectors.
+        """Decode stored rows to vectors.
 
         Parameters
         ----------
@@ -122,9 +122,9 @@ class Stored:
         Raises
         ------
         FormatError
-            If a code points outside its codebook: the file was made or damaged with intent.
+            If a code points outside its codebook: the file is damaged, or was changed on purpose.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # `check` refuses infinities, and says where
+        with np.errstate(over="ignore", invalid="ignore"):  # `check` reports infinities and their section
             try:
                 matrix = self._decode(rows)
             except IndexError as error:
@@ -134,7 +134,7 @@ class Stored:
         return matrix
 
     def sections(self) -> dict[str, StoredArray]:
-        """Return the arrays a file keeps, by section name."""
+        """Return the arrays that a file stores, by section name."""
         sections: dict[str, StoredArray] = {}
         if self.row_map is not None:
             sections.update(self.row_map.sections())
@@ -146,7 +146,7 @@ class Stored:
 
 
 class Shrunk(Stored):
-    """What `shrink` makes: a `Stored` whose row map is in memory."""
+    """The result of `shrink`: a `Stored` with the row map in memory."""
 
     row_map: RowMap
 
@@ -160,41 +160,42 @@ def shrink(
     progress: Progress = no_progress, notes: dict[str, float] | None = None,
     order_words: Callable[[IntArray], IntArray] | None = None,
 ) -> tuple[Shrunk, RowMap]:
-    """Run steps over a matrix.
+    """Apply steps to a matrix.
 
     Parameters
     ----------
     matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (rows, d), float32
     steps : list of str or Step
-        Rows, then columns, then at most one of bits; without one of bits, float32 is stored.
+        Row steps, then column steps, then at most one bits step. Without a bits step, float32 is stored.
     row_map : RowMap, optional
-        From words to the rows of `matrix`, where the table was already shrunk; identity by default.
+        From words to the rows of `matrix`, if the table was already shrunk; identity by default.
     weights : numpy.ndarray, shape (n words,), optional
-        Relative frequencies; Zipf's law by rank by default.
+        Frequencies of words, absolute or relative; Zipf's law by rank by default.
     protected : sequence of int
-        Ids of words a row step must keep.
+        Ids of words whose vectors row steps must keep.
     seed : int
-        Same input, steps and seed give the same result at any number of threads.
+        The same input, steps and seed give the same result with any number of threads.
     progress : callable
+        Called as ``progress(stage, done, total)``.
     notes : dict, optional
-        Filled with what the steps have to say of what they found.
+        Steps add what they measured.
     order_words : callable, optional
-        Given the ids of the words that row steps left, returns them in the order in which they are stored. Rows are
-        put in the order of the first words that have them.
+        Called with the ids of the words that row steps keep; returns them in the order in which they are stored. Rows
+        are put in the order of the first word of each.
 
     Returns
     -------
     stored : Shrunk
-        Its row map is over the words that are still there, in the order they are stored in.
+        Its row map covers the remaining words, in the order in which they are stored.
     row_map : RowMap
-        Over all words; the rows of those that were dropped (`prune:min_similarity`) are -1.
+        Covers all words; the row of a dropped word (`prune:min_similarity`) is -1.
 
     Raises
     ------
     StepError
         If the steps do not fit each other or the table.
     ShapeError
-        If a step cannot store the numbers, or keep all rows that are protected.
+        If a step cannot store the numbers, or cannot keep all protected rows.
     """
     row_steps, column_steps, codec = _split_with_codec(steps)
     row_map = RowMap.identity(len(matrix)) if row_map is None else row_map
@@ -202,7 +203,7 @@ def shrink(
     dim = matrix.shape[1]
     work = _Work(matrix, row_map, weights, np.asarray(protected, np.int64), seed, progress,
                  {} if notes is None else notes)
-    del matrix, row_map  # only `work` holds the table from here on, and lets go of what a step replaced
+    del matrix, row_map  # from here on only `work` refers to the table, so a replaced table is freed
     for row_step in row_steps:
         work.reduce_rows(row_step)
     kept: IntArray = np.flatnonzero(work.row_map.rows >= 0)
@@ -216,7 +217,7 @@ def shrink(
 
 @dataclass(eq=False, repr=False)
 class _Work:
-    """A table between two steps: its rows as they are now, and which words have them.
+    """A table between two steps: its current rows, and the map from words to them.
 
     Parameters
     ----------
@@ -229,7 +230,7 @@ class _Work:
     seed, progress, notes
         As for `shrink`.
     resolved : list of Step
-        The steps that were run.
+        The steps applied so far.
     """
 
     matrix: Matrix
@@ -242,14 +243,14 @@ class _Work:
     resolved: list[Step] = field(default_factory=list)
 
     def reduce_rows(self, step: RowStep) -> None:
-        """Run a row step."""
+        """Apply a row step."""
         step, context = self._begin(step)
         reduced, self.matrix = step.reduce(self.matrix, context)
         self.row_map = self.row_map.then(reduced)
         self.resolved.append(step)
 
     def order_rows(self, ids: IntArray) -> None:
-        """Put rows in the order of the first of the words `ids` that have them."""
+        """Put rows in the order in which the words `ids` first use them."""
         row_map = self.row_map
         order = row_map.rows[ids]
         if not row_map.is_identity:
@@ -265,16 +266,16 @@ class _Work:
         self.row_map = RowMap(moved, row_map.count, owners, row_map.scale)
 
     def reduce_columns(self, step: ColumnStep) -> tuple[ColumnStep, State]:
-        """Run a column step; return it as it is stored, and its state."""
+        """Apply a column step; return it as it is stored, and its state."""
         step, context = self._begin(step)
         state = step.fit(self.matrix, context)
-        step = step.fitted(state)  # what is known only now, and the file must say
+        step = step.fitted(state)  # with the values that only `fit` knows
         self.matrix = step.apply(self.matrix, state)
         self.resolved.append(step)
         return step, state
 
     def encode(self, codec: Codec) -> tuple[Codec, State, Codes]:
-        """Run the codec; return it as it is stored, its state and its codes."""
+        """Apply the codec; return it as it is stored, its state and its codes."""
         codec, context = self._begin(codec)
         context = self._arrange(codec, context)
         state = codec.fit(self.matrix, context)
@@ -283,10 +284,10 @@ class _Work:
         return codec, state, _encode(codec, self.matrix, state, context)
 
     def _begin(self, step: StepT) -> tuple[StepT, Context]:
-        """Return the next step, resolved, and what it may use; bring the matrix into memory if it needs that."""
+        """Return the next step, resolved, and its context; read the matrix into memory if the step needs it there."""
         step = step.resolve(*self.matrix.shape)
         if not step.by_blocks:
-            self.matrix = np.asarray(self.matrix, np.float32)  # refused where rows on disk are too many for memory
+            self.matrix = np.asarray(self.matrix, np.float32)  # raises an error if they do not fit into memory
         weights, leading = _row_weights(self.row_map, self.weights)
         return step, Context(
             weights=weights, leading=leading, rng=np.random.default_rng([self.seed, len(self.resolved)]),
@@ -296,7 +297,7 @@ class _Work:
     def _arrange(self, codec: Codec, context: Context) -> Context:
         """Put rows in the order that a codec asks for, and return its context in that order.
 
-        The row map, which row steps may need anyway, undoes it.
+        The row map undoes the order.
         """
         order = codec.arrange(self.matrix, context)
         if order is None or np.array_equal(order, np.arange(len(order))):
@@ -307,7 +308,7 @@ class _Work:
 
 
 def _row_weights(row_map: RowMap, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray | None]:
-    """Return the sum of the weights of each row's words, and the largest of them: None if each row has one word."""
+    """Return the sum of the weights of each row's words, and the largest one; None if every row has one word."""
     present = row_map.rows >= 0
     rows, weights = row_map.rows[present], weights[present]
     sums = np.asarray(np.bincount(rows, weights, minlength=row_map.count), np.float64)
@@ -319,7 +320,7 @@ def _row_weights(row_map: RowMap, weights: DoubleArray) -> tuple[DoubleArray, Do
 
 
 def _encode(codec: Codec, matrix: Matrix, state: State, context: Context) -> Codes:
-    """Return a codec's codes; of rows on disk some rows at a time, put on disk too where they do not fit."""
+    """Return the codes of a codec. For rows on disk, encode part by part, and keep large codes on disk too."""
     n, c = matrix.shape
     planned = {name.removeprefix("codes."): part for name, part in codec.plan(n, c).items()
                if name.startswith("codes.")}
@@ -344,19 +345,19 @@ def _encode(codec: Codec, matrix: Matrix, state: State, context: Context) -> Cod
 
 @dataclass(eq=False, repr=False)
 class Planned:
-    """What steps would make of a table.
+    """The planned result of steps on a table.
 
     Parameters
     ----------
     steps : list of Step
         The steps, resolved.
     rows, width : int
-        Stored rows, and columns that the codec is given.
+        Stored rows, and columns that the codec gets.
     owned : bool
-        Whether rows are some word's own.
+        Whether each row is the vector of a word.
     sections : dict of str to (dtype, shape)
-        For methods of fixed size exactly what is written; `dedupe`, and `prune` with `min_similarity`, may come
-        out smaller.
+        Exact for methods of fixed size; an upper bound for others, such as `dedupe` and `prune` with
+        `min_similarity`.
     """
 
     steps: list[Step]
@@ -374,12 +375,12 @@ class Planned:
 def plan(
     n: int, d: int, steps: registry.Steps, *, row_map: RowMap | None = None
 ) -> Planned:
-    """Return what steps would make of a table, without any work.
+    """Plan the result of steps on a table, from its shape alone.
 
     Parameters
     ----------
     n, d : int
-        Words and dim.
+        Number of words, and length of a vector.
     steps : list of str or Step
     row_map : RowMap, optional
         As for `shrink`.
@@ -411,20 +412,20 @@ def plan(
 
 @dataclass(eq=False, repr=False)
 class _PlannedMap:
-    """What is known of a row map before there is one.
+    """The properties of a row map that are known before it is computed.
 
     Parameters
     ----------
     rows : int
-        How many rows there are at most.
+        Maximum number of rows.
     owned : bool
-        Whether each row is some word's own.
+        Whether each row is the vector of a word.
     needed : bool
-        Whether it is other than the identity.
+        Whether the map differs from the identity.
     scaled : bool
         Whether it has a scale for each word.
     listed : bool
-        Whether a row's owner may be another than the first word that has it.
+        Whether the owner of a row may be another word than the first one that has it.
     """
 
     rows: int
@@ -435,13 +436,13 @@ class _PlannedMap:
 
     @classmethod
     def of(cls, row_map: RowMap) -> _PlannedMap:
-        """Return what is known of a map that is there."""
+        """Return the properties of an existing map."""
         owned = row_map.owners is not None
         return cls(row_map.count, owned, not row_map.is_identity, row_map.scale is not None,
                    owned and not row_map.first_words_own)
 
     def reduce(self, step: RowStep, d: int) -> None:
-        """Take account of a row step, for rows of d columns."""
+        """Update the properties for a row step, for rows of d columns."""
         before, (self.rows, parts) = self.rows, step.plan(self.rows, d)
         self.owned &= step.owned
         self.scaled |= "scale" in parts
@@ -449,7 +450,7 @@ class _PlannedMap:
         self.needed |= self.rows < before or bool(parts) or not self.owned
 
     def sections(self, n: int, reordered: bool) -> Layout:
-        """Return the sections of the map of n words, after a codec that reorders the rows or does not."""
+        """Return the sections of the map of n words; `reordered` says whether the codec reorders the rows."""
         if not (self.needed or reordered):
             return {}
         sections: Layout = {"map.rows": (narrowest_uint(max(self.rows - 1, 0)), (n,))}
@@ -473,25 +474,26 @@ def restore(
     ----------
     steps : list of str
     n, dim, rows : int
-        Words, length of a vector, stored rows.
+        Number of words, length of a vector, number of stored rows.
     owned : bool
-        Whether rows are some word's own.
+        Whether each row is the vector of a word.
     groups : callable
-        ``groups(prefix)`` gives the sections below a prefix.
+        ``groups(prefix)`` returns the sections whose names begin with a prefix, by the rest of the name.
 
     Raises
     ------
     FormatError
-        If the sections do not fit the steps.
+        If the steps cannot be read, or the sections do not fit the steps.
     """
     try:
         made = registry.as_steps(steps)
     except StepError as error:
         raise FormatError(f"the header's steps cannot be read: {error}",
-                          hint="The file may need a newer embshrink: pip install -U embshrink") from error
+                          hint="If a newer embshrink wrote this file, update embshrink to read it.") from error
     _, column_steps, codec = split(made)
     if codec is None:
-        raise FormatError("the header's steps do not end in a codec", found=[registry.format(step) for step in made])
+        raise FormatError("the header's steps do not end in a bits step",
+                          found=[registry.format(step) for step in made])
     row_map = _restore_map(groups("map"), n, rows, owned)
     width, columns = dim, []
     for index, step in enumerate(column_steps):
@@ -499,10 +501,10 @@ def restore(
         columns.append((step, column_state))
     state = {name: np.asarray(part) for name, part in groups("state").items()}
     codes = groups("codes")
-    if rows > n + sum(part.nbytes for part in codes.values()):  # some codecs take less than a byte a row
+    if rows > n + sum(part.nbytes for part in codes.values()):  # some codecs take less than a byte per row
         raise FormatError("there are far more rows than words", expected=f"<= {n}", found=rows)
     codec.check(codes, state, rows, width)
-    planned = codec.plan(rows, width)  # a section that the steps do not call for must not change what is decoded
+    planned = codec.plan(rows, width)  # a section that no step plans must not change decoded vectors
     state = {name: part for name, part in state.items() if f"state.{name}" in planned}
     codes = {name: part for name, part in codes.items() if f"codes.{name}" in planned}
     return Stored(made, dim, row_map, columns, codec, state, codes)
@@ -511,7 +513,7 @@ def restore(
 def _restore_columns(
     step: ColumnStep, prefix: str, groups: Callable[[str], Mapping[str, StoredArray]], rows: int, d: int
 ) -> tuple[int, State]:
-    """Return how many of d columns a column step leaves, and its state."""
+    """Return the number of columns that a column step keeps of d, and its state."""
     parts = groups(prefix)
     width, planned = step.plan(rows, d)
     if not 1 <= width <= d:
@@ -525,7 +527,7 @@ def _restore_columns(
 
 
 def _restore_map(parts: Mapping[str, StoredArray], n: int, rows: int, owned: bool) -> StoredRowMap | None:
-    """Return a file's row map; None for the identity, of which there are no sections."""
+    """Return a file's row map; None for the identity, which has no sections."""
     if not parts:
         if n != rows or not owned:
             raise FormatError("section map.rows is missing", expected=f"{n} words on {rows} rows")

@@ -1,17 +1,17 @@
-"""pq: product quantization. Vectors are cut into short parts, and each part is replaced by the nearest centroid.
+"""pq: product quantization. Vectors are cut into subspaces, and each part is replaced by its nearest centroid.
 
 A vector y is cut into M parts y^1 ... y^M (Jegou et al. 2011, section II.B). Part m has a codebook C^m of k
-centroids, by k-means over a sample. All are stored side by side as one matrix ``state.codebook``, (k, c), part m in
-its columns.
+centroids, found by k-means on a sample. The codebooks are stored side by side as one matrix ``state.codebook``,
+(k, c); part m has its own columns.
 
 - Encode: ``code_m = argmin_j |y^m - C^m_j|``. Decode: ``y'^m = C^m[code_m]``.
 - Rotation: y = (x / s) A and x' = s * (y' A^T), where ``state.rotation`` is A^T, orthogonal, and s is
   ``state.scale``, the root mean square of each column (``normalize=columns``); 1 and the identity by default.
-- ``rotate=pca`` (Ge et al. 2014, section 3.3): A are the principal axes, given to parts one by one, in the order of
-  their variance, each to the part with the least product of variances so far that has room.
-- ``rotate=opq`` (section 3.2) starts there and makes ``sum |x A - y'|^2`` small over A, codebooks and codes. In each
-  round the points x A take one round of Lloyd's iterations in each part, which gives y'. Then A = U V^T, where X^T Y'
-  = U S V^T is a singular value decomposition (orthogonal Procrustes). At the end k-means runs to convergence.
+- ``rotate=pca`` (Ge et al. 2014, section 3.3): A are the principal axes, assigned to parts one by one, in descending
+  order of variance. Each axis goes to the part that has the least product of variances so far and still has room.
+- ``rotate=opq`` (section 3.2) starts from there and minimizes ``sum |x A - y'|^2`` over A, codebooks and codes. Each
+  round does one iteration of Lloyd's algorithm on the points x A in each part, which gives y'. Then A = U V^T, where
+  X^T Y' = U S V^T is a singular value decomposition (orthogonal Procrustes). At the end k-means runs to convergence.
 """
 
 from __future__ import annotations
@@ -53,38 +53,50 @@ CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]
 
 @dataclass(frozen=True)
 class PQ(Codec):
-    """Cut each vector into `subspaces` parts and store, for each part, which centroid is nearest.
+    """Product quantization: store the nearest centroid of each subspace.
 
-    With ``normalize=columns`` all columns count alike, whatever their spread; the spreads are stored.
+    Each vector is cut into `subspaces` parts. A part is stored as a code, the
+    number of the nearest of `centroids` centroids. Use it for fast lookups and
+    search: decoding only looks up centroids. `ecq` loses less at the same size,
+    and `rq` below one bit per number.
 
-    Parts may be of unequal length (the first ones are longer by one), so any dim will do. A
-    code takes 4 bits up to 16 centroids, 8 up to 256, else 16.
+    `rotate` balances the variance of the subspaces, which lowers the error:
+    ``rotate=pca`` takes principal axes, ``rotate=opq`` also fits the rotation to
+    the codebooks and takes longer to compress. With ``normalize=columns`` every
+    column is divided by its root mean square before clustering, so all columns
+    count alike; the scales are stored.
+
+    The number of columns need not be a multiple of `subspaces`: the first parts
+    may be longer by one.
 
     Notes
     -----
     Jegou, Douze and Schmid, TPAMI 33 (2011). ``rotate="pca"`` is the parametric solution of Ge, He,
-    Ke and Sun, "Optimized Product Quantization" (TPAMI 36, 2014, section 3.3): principal axes dealt
-    out so that the parts' variance products are balanced. ``rotate="opq"`` is their non-parametric
-    solution (section 3.2), begun there. The word-vector literature knows pq as basis embedding
-    (Shi and Yu, Interspeech 2018): their code scales columns to one norm before clustering and, as it trains on,
-    never back; here ``normalize="columns"`` does and stores the scales.
+    Ke and Sun, "Optimized Product Quantization" (TPAMI 36, 2014, section 3.3): principal axes are assigned
+    to parts such that the products of their variances are balanced. ``rotate="opq"`` is their non-parametric
+    solution (section 3.2), which starts from the parametric one. For word vectors, pq is known as basis embedding
+    (Shi and Yu, Interspeech 2018). Their code scales columns to one norm before clustering and does not scale back,
+    because it goes on training; here ``normalize="columns"`` stores the scales and scales back.
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Jégou et al. 2011; OPQ: Ge et al. 2014; basis embedding: Shi & Yu 2018"
 
-    subspaces: int | None = param(None, "parts a vector is cut into; half the columns by default", low=1)
-    centroids: int = param(256, "centroids a part; a code takes 4, 8 or 16 bits", low=1, high=65_536)
-    rotate: str = param("none", "turn the space first", choices=("none", "pca", "opq"))
-    normalize: str = param("none", "columns: bring columns to one spread first", choices=("none", "columns"))
-    iterations: int = param(25, "k-means rounds at most", low=1, high=1000)
-    sample: int | None = param(None, "rows to train on; 256 a centroid, at least 65,536, by default", low=1)
+    subspaces: int | None = param(None, "number of parts (codes per row); half the columns by default", low=1)
+    centroids: int = param(256, "centroids per part; a code takes 4 bits up to 16, 8 up to 256, else 16", low=1,
+                           high=65_536)
+    rotate: str = param("none", "rotation before cutting: none, balanced principal axes, or OPQ",
+                        choices=("none", "pca", "opq"))
+    normalize: str = param("none", "columns: divide each column by its root mean square first",
+                           choices=("none", "columns"))
+    iterations: int = param(25, "maximum number of k-means iterations", low=1, high=1000)
+    sample: int | None = param(None, "rows to train on; 256 per centroid, at least 65,536, by default", low=1)
 
     def resolve(self, n: int, d: int) -> PQ:
         subspaces = max(1, d // 2) if self.subspaces is None else self.subspaces
         if subspaces > d:
-            raise StepError("pq cannot cut a vector into more parts than it has numbers",
-                            expected=f"subspaces <= {d}", found=subspaces)
+            raise StepError("pq cannot have more subspaces than the vectors have columns",
+                            expected=f"subspaces <= {d}", found=subspaces, hint="Lower subspaces.")
         centroids = min(self.centroids, n)
         sample = self.sample or max(LEAST_SAMPLE, POINTS_PER_CENTROID * centroids)
         return replace(self, subspaces=subspaces, centroids=centroids, sample=max(centroids, min(sample, n)))
@@ -93,7 +105,8 @@ class PQ(Codec):
         width = self._code_bits()
         subspaces = min(c, int(bits // width))
         if subspaces < 1:
-            raise StepError("pq cannot spend so few bits a word", expected=f">= {width}", found=bits)
+            raise StepError("pq needs more bits per row", expected=f">= {width}", found=bits,
+                            hint="Raise bits, or use fewer centroids.")
         return replace(self, subspaces=subspaces)
 
     def _code_bits(self) -> int:
@@ -113,7 +126,7 @@ class PQ(Codec):
         return {**plan, "codes.codes": (self._code_dtype(), (n, width))}
 
     def _bounds(self, c: int) -> list[tuple[int, int]]:
-        """Return where each part begins and ends: lengths differ by one at most, longer parts first."""
+        """Return the first and the end column of each part: lengths differ by at most one, longer parts first."""
         subspaces = resolved(self.subspaces)
         width, longer = divmod(c, subspaces)
         starts = [m * width + min(m, longer) for m in range(subspaces + 1)]
@@ -133,7 +146,7 @@ class PQ(Codec):
         if self.rotate == "none":
             return {**state, "codebook": self._train(sample, "k-means++", context)}
         axes = _balanced_axes(sample, self._bounds(c))
-        rotation = np.ascontiguousarray(axes.T)  # as decoding needs it
+        rotation = np.ascontiguousarray(axes.T)  # transposed, for decoding
         sample = sample @ axes
         codebook = self._train(sample, "k-means++", context)
         if self.rotate == "opq":
@@ -141,7 +154,7 @@ class PQ(Codec):
         return {**state, "rotation": rotation, "codebook": codebook}
 
     def _train(self, sample: FloatArray, start: str | FloatArray, context: Context) -> FloatArray:
-        """Return the codebook of each part's k-means, begun by k-means++ or at the codebook `start`."""
+        """Return the codebook of k-means in each part, which starts by k-means++ or from the codebook `start`."""
         bounds = self._bounds(sample.shape[1])
         codebook = np.empty((self.centroids, sample.shape[1]), np.float32)
         seeds = context.rng.integers(2**63, size=len(bounds))
@@ -159,7 +172,7 @@ class PQ(Codec):
     def _optimise_rotation(
         self, sample: FloatArray, rotation: FloatArray, codebook: FloatArray, context: Context
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the rotation and the codebook of OPQ, begun with those of the principal axes."""
+        """Return the rotation and codebook of OPQ, which starts from those of the principal axes."""
         axes = rotation.T
         for done in range(OPQ_ROUNDS):
             codebook, quantized = self._lloyd_round(project(sample, axes), codebook)
@@ -169,7 +182,7 @@ class PQ(Codec):
         return np.ascontiguousarray(axes.T), codebook
 
     def _lloyd_round(self, rotated: FloatArray, codebook: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the codebook after a round of k-means in each part, and rows quantized with it: columns, (c, n)."""
+        """Return the codebook after one k-means iteration in each part, and the quantized rows as columns, (c, n)."""
         bounds = self._bounds(rotated.shape[1])
         moved, quantized = np.empty_like(codebook), np.empty(rotated.shape[::-1], np.float32)
 
@@ -208,7 +221,7 @@ class PQ(Codec):
         return {"codes": pack_nibbles(labels) if self._code_bits() == 4 else labels}
 
     def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
-        """Return a function that decodes rows as `decode` does, with the codebook laid out once."""
+        """Return a function that decodes rows as `decode` does; the codebook is arranged once."""
         stored, groups = codes["codes"], self._lay_out(np.asarray(state["codebook"], np.float32))
 
         def decode(rows: IntArray) -> FloatArray:
@@ -222,10 +235,10 @@ class PQ(Codec):
         return self.decoder(codes, state)(rows)
 
     def _lay_out(self, codebook: FloatArray) -> list[tuple[slice, IntArray, AnyArray]]:
-        """Return the codebook such that each centroid is one item: an item is copied whole, not number by number.
+        """Arrange the codebook so that each centroid is one item, which is faster to copy than single numbers.
 
-        For the longer parts, and then for the others: which parts, their places in the array of centroids, and that
-        array, (k, parts) of void.
+        Returns one tuple for the longer parts and one for the others: the slice of the parts, their indices in the
+        array of centroids, and this array, (k, parts) of void.
         """
         m = resolved(self.subspaces)
         groups: list[tuple[slice, IntArray, AnyArray]] = []
@@ -239,14 +252,14 @@ class PQ(Codec):
         return groups
 
     def _unpack(self, stored: AnyArray) -> CodeArray:
-        """Return the codes of rows as they are stored, one a column: (n, subspaces)."""
+        """Return the codes of stored rows, one per column: (n, subspaces)."""
         codes = np.asarray(stored, self._code_dtype())
         return unpack_nibbles(codes, resolved(self.subspaces)) if self._code_bits() == 4 else codes
 
     # ------------------------------------------------------------ search
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, by table: one look-up a part."""
+        """Return the dot product of a vector and every decoded row, with one table look-up per part."""
         scale, rotation = _scale_and_rotation(state)
         codebook = np.asarray(state["codebook"], np.float32)
         query = query if scale is None else query * scale
@@ -264,7 +277,7 @@ class PQ(Codec):
         codebook = np.zeros((1 << self._code_bits(), state["codebook"].shape[1]), np.float32)
         codebook[: self.centroids] = state["codebook"]
         transform = None if rotation is None else rotation.astype(np.float64)
-        if scale is not None and transform is None:  # decoding multiplies in float32, and so does this
+        if scale is not None and transform is None:  # in float32, as decoding does
             codebook = codebook * scale
         elif scale is not None and transform is not None:
             transform = transform * scale
@@ -290,14 +303,14 @@ class PQ(Codec):
 
 
 def _scale_and_rotation(state: State) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return what a state has of both."""
+    """Return the scale and the rotation of a state; None for one that it does not have."""
     scale, rotation = state.get("scale"), state.get("rotation")
     return (None if scale is None else np.asarray(scale, np.float32),
             None if rotation is None else np.asarray(rotation, np.float32))
 
 
 def _rotate_back(decoded: FloatArray, state: State) -> FloatArray:
-    """Return rows, (k, c) float32, rotated and scaled back."""
+    """Undo rotation and scaling of rows, (k, c) float32."""
     scale, rotation = _scale_and_rotation(state)
     if rotation is not None:
         decoded = stable_product(decoded, rotation)
@@ -305,7 +318,7 @@ def _rotate_back(decoded: FloatArray, state: State) -> FloatArray:
 
 
 def pack_nibbles(labels: CodeArray) -> ByteArray:
-    """Pack codes of 4 bits, two in a byte: the first half of a row's codes low, the second half high.
+    """Pack 4-bit codes, two in a byte: the first half of a row's codes in the low bits, the second in the high bits.
 
     Parameters
     ----------
@@ -323,13 +336,13 @@ def pack_nibbles(labels: CodeArray) -> ByteArray:
 
 
 def unpack_nibbles(packed: CodeArray, m: int) -> ByteArray:
-    """Return the codes that `pack_nibbles` packed.
+    """Unpack the codes that `pack_nibbles` packed.
 
     Parameters
     ----------
     packed : numpy.ndarray, shape (n, ceil(m / 2)), uint8
     m : int
-        Codes of a row.
+        Codes per row.
 
     Returns
     -------
@@ -341,7 +354,7 @@ def unpack_nibbles(packed: CodeArray, m: int) -> ByteArray:
 
 
 def _closest_rotation(sample: FloatArray, quantized: FloatArray) -> FloatArray:
-    """Return the rotation, (c, c), that brings the rows of `sample`, (n, c), closest to columns of `quantized`."""
+    """Return the rotation, (c, c), of the rows of `sample`, (n, c), that fits the columns of `quantized` best."""
 
     def products(start: int, stop: int) -> DoubleArray:
         return sample[start:stop].astype(np.float64).T @ quantized[:, start:stop].T.astype(np.float64)
@@ -356,7 +369,7 @@ def _closest_rotation(sample: FloatArray, quantized: FloatArray) -> FloatArray:
 
 
 def _balanced_axes(sample: FloatArray, bounds: list[tuple[int, int]]) -> FloatArray:
-    """Return the principal axes of `sample`, (c, c), dealt to parts so that their variance products are level."""
+    """Return the principal axes of `sample`, (c, c), assigned to parts with balanced products of variances."""
     values, vectors = eigen(gram(sample, mean=sample.mean(axis=0, dtype=np.float64)))
     logs = np.log(np.maximum(values, values[0] * 1e-9 + 1e-300))
     room = [stop - start for start, stop in bounds]
@@ -364,7 +377,7 @@ def _balanced_axes(sample: FloatArray, bounds: list[tuple[int, int]]) -> FloatAr
     product = np.zeros(len(bounds))
     for axis, value in enumerate(logs - logs.min()):
         free = [m for m in range(len(bounds)) if len(parts[m]) < room[m]]
-        m = min(free, key=lambda m: (product[m], room[m], m))  # the largest to the short parts
+        m = min(free, key=lambda m: (product[m], room[m], m))  # on a tie the shorter part first
         parts[m].append(axis)
         product[m] += value
     return np.ascontiguousarray(vectors[:, [axis for part in parts for axis in part]], dtype=np.float32)

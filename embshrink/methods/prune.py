@@ -1,8 +1,8 @@
-"""prune: keep some words' vectors, the most frequent or the most typical; the others share the nearest kept one.
+"""prune: keep the vectors of frequent or representative words; the others share the nearest kept vector.
 
-A removed word i has the row of ``argmax_j cos(x_i, x_j)`` over the kept words j. ``select=facility`` keeps the set S
-that makes ``sum_i w_i max_{j in S} cos(x_i, x_j)`` large: greedily on a graph of nearest neighbours, then as
-k-medoids do. See `embshrink.numerics.facility`.
+A removed word i is mapped to the row of ``argmax_j cos(x_i, x_j)`` over the kept words j. ``select=facility`` looks
+for the set S of kept words that maximizes ``sum_i w_i max_{j in S} cos(x_i, x_j)``: greedily on a graph of nearest
+neighbours, then by k-medoids updates. See `embshrink.numerics.facility`.
 """
 
 from __future__ import annotations
@@ -24,36 +24,43 @@ LEAST_KEPT = 20_000
 
 @dataclass(frozen=True)
 class Prune(RowStep):
-    """Keep the vectors of some words, and map each other word to the nearest kept one.
+    """Keep the vectors of some words; other words use the nearest kept one.
 
-    Kept are the most frequent words, or with ``select=facility`` those that stand best for all: the
-    choice that makes the summed cosine of every word to its kept one large, each word counting the
-    same or (`weighted`) as often as it is used.
+    Use it when frequent words must stay exact. Kept words lose nothing. A removed
+    word gets the kept vector of highest cosine similarity (exact search, lowest id
+    on a tie), so the vocabulary stays complete; with `min_similarity` a removed
+    word is dropped if this cosine is too low. With `norms` a removed word keeps
+    the length of its own vector.
 
-    Kept words stay exact. A removed word answers with the kept vector of highest cosine
-    (exact search, lowest id on a tie), or is dropped if that cosine is below `min_similarity`.
-    With `norms` it answers with that vector at its own length.
-    A removed zero vector maps to a kept zero vector, for which the last kept word gives up its
-    place if need be.
+    ``select=frequency`` keeps the most frequent words. ``select=facility`` keeps
+    words that represent the whole vocabulary: it raises the sum, over all words,
+    of the cosine similarity to the nearest kept word. Every word counts the same,
+    or with `weighted` by its frequency.
+
+    A removed zero vector gets a kept zero vector: if necessary, a zero vector
+    takes the place of the last kept word.
 
     Notes
     -----
-    finalfusion-rust issue 26, variants 1 and 2, and spaCy's ``Vocab.prune_vectors``; unlike the latter,
-    ties and order are fixed, so the result is reproducible. Facility location: lazy greedy (Minoux 1978)
-    on a graph of nearest neighbours, then `polish` rounds of moving each kept word to its cluster's medoid.
+    finalfusion-rust issue 26, variants 1 and 2, and spaCy's ``Vocab.prune_vectors``. Unlike spaCy's, the choice on
+    ties and the order of rows are fixed, so the result is reproducible. Facility location: lazy greedy (Minoux 1978)
+    on a graph of nearest neighbours, then `polish` rounds that move each kept word to the medoid of its cluster.
     """
 
     by_blocks: ClassVar[bool] = True
     owned: ClassVar[bool] = True
-    source: ClassVar[str] = "finalfusion-rust#26 (1), (2); spaCy Vocab.prune_vectors"
+    source: ClassVar[str] = "finalfusion-rust issue 26, variants 1 and 2; spaCy Vocab.prune_vectors"
 
-    keep: int | None = param(None, "how many vectors to keep; a tenth, at least 20,000, by default", low=1)
-    min_similarity: float = param(-1.0, "drop a removed word whose best cosine is below this", low=-1.0, high=1.0)
-    select: str = param("frequency", "which words to keep", choices=("frequency", "facility"))
-    weighted: bool = param(False, "with facility: count each word by its frequency")
-    neighbours: int = param(32, "with facility: a word can stand for so many nearest", low=1, high=1000)
-    polish: int = param(3, "with facility: rounds of moving kept words to their clusters' middle", low=0, high=100)
-    norms: bool = param(False, "store each word's length relative to its vector's (2 bytes a word)")
+    keep: int | None = param(None, "number of vectors to keep; a tenth of them, but at least 20,000, by default",
+                             low=1)
+    min_similarity: float = param(-1.0, "drop a removed word if its highest cosine is below this", low=-1.0, high=1.0)
+    select: str = param("frequency", "words to keep: the most frequent, or the most representative",
+                        choices=("frequency", "facility"))
+    weighted: bool = param(False, "with facility: weight each word by its frequency")
+    neighbours: int = param(32, "with facility: nearest neighbours considered for each word", low=1, high=1000)
+    polish: int = param(3, "with facility: rounds that move kept words to the medoids of their clusters", low=0,
+                        high=100)
+    norms: bool = param(False, "store each word's length relative to the kept vector's (2 bytes per word)")
 
     @property
     def weighs(self) -> bool:
@@ -78,7 +85,7 @@ class Prune(RowStep):
         rows = np.empty(n, np.int64)
         rows[kept] = np.arange(len(kept))
         lengths = on_blocks(row_norms, matrix)
-        # A row's own length does not change which target is best: it is divided out of the score alone.
+        # The length of a row does not change which target is best, so only the score is divided by it.
         match, score = best_targets(matrix, unit_rows(matrix[kept]), rows=removed, progress=context.progress,
                                     stage="pruning")
         zero = lengths[removed] == 0
@@ -92,17 +99,18 @@ class Prune(RowStep):
 
     @staticmethod
     def _scale(lengths: FloatArray, kept: IntArray, rows: IntArray) -> FloatArray:
-        """Return each word's length relative to its row's, rounded as the file will hold it."""
+        """Return the length of each word relative to its kept row, rounded to float16 as in the file."""
         of_row = lengths[kept][rows]
         scale = np.divide(lengths, of_row, out=np.ones_like(lengths), where=of_row > 0)
         return np.minimum(scale, np.finfo(np.float16).max).astype(np.float16).astype(np.float32)
 
     def _kept(self, matrix: Matrix, context: Context) -> IntArray:
-        """Return the ids to keep, ascending: the protected, then the most frequent or most typical."""
+        """Return the ids to keep, ascending: protected words, then the most frequent or most representative."""
         keep, protected = resolved(self.keep), np.unique(context.protected)
         if len(protected) > keep:
-            raise ShapeError("more words are protected than may be kept", expected=f"<= {keep}",
-                             found=len(protected), hint="Raise keep, or protect fewer words.")
+            raise ShapeError(f"more words are protected than prune:keep={keep} allows", expected=f"<= {keep}",
+                             found=len(protected),
+                             hint="Raise keep, or protect fewer words with keep_words= (command line: --keep-words).")
         if self.select == "facility" and keep < len(matrix):
             kept = self._kept_by_facility(matrix, context, protected)
         else:
@@ -115,7 +123,7 @@ class Prune(RowStep):
         from embshrink.numerics.assignment import best_targets
         from embshrink.numerics.facility import facility_location, polish_medoids
 
-        vectors = np.asarray(matrix, np.float32)  # refused where rows on disk are too many for memory
+        vectors = np.asarray(matrix, np.float32)  # raises an error if rows on disk do not fit into memory
         n = len(vectors)
         weights = context.weights * n if self.weighted else np.ones(n)
         kept = facility_location(vectors, resolved(self.keep), weights, context.rng, fixed=protected,
@@ -131,7 +139,7 @@ class Prune(RowStep):
 
 
 def _with_zero(matrix: Matrix, kept: IntArray, protected: IntArray) -> IntArray:
-    """Return the kept rows, ascending, with a zero row among them if the matrix has any."""
+    """Return the kept rows, ascending; one of them is a zero row if the matrix has any."""
     zeros = np.flatnonzero(~on_blocks(lambda block: np.asarray(block.any(axis=1)), matrix))
     if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
         free = np.flatnonzero(~np.isin(kept, protected))

@@ -1,7 +1,7 @@
 """Methods by name, and steps as strings: ``prune:keep=50000``, ``pq:subspaces=25,rotate=opq``.
 
-A step string is what the command line takes, what the file's header keeps and what ``info``
-prints. Importing this module imports no method.
+The command line takes step strings, a file's header stores them and ``info`` prints them. Importing this module
+imports no method.
 """
 
 from __future__ import annotations
@@ -43,23 +43,52 @@ ALIASES = {
 AXES = ("rows", "columns", "bits")
 
 
-def method(name: str) -> type[Step]:
+def method(name: str, *, axis: str | None = None) -> type[Step]:
     """Return the class of the method called `name`.
+
+    Parameters
+    ----------
+    name : str
+        A method, not an alias.
+    axis : {"rows", "columns", "bits"}, optional
+        The axis that the caller needs: the message for an unknown name lists only the methods of this axis. Whether
+        the method found is of this axis is not checked.
 
     Raises
     ------
     StepError
-        If there is none; the message lists what there is.
+        If there is no such method; the message lists the names that are allowed, the closest ones first.
     """
     if name not in METHODS:
-        import difflib
-
-        close = difflib.get_close_matches(name, [*METHODS, *ALIASES], 1)
-        raise StepError(f"unknown method {name!r}", expected=f"one of {', '.join([*METHODS, *ALIASES])}",
-                        hint=f"Did you mean {close[0]}?" if close else "See: embshrink methods")
+        raise _unknown_method(name, axis)
     module, attribute = METHODS[name].split(":")
     cls: type[Step] = getattr(importlib.import_module(module), attribute)
     return cls
+
+
+def _unknown_method(name: str, axis: str | None) -> StepError:
+    """Return the error for a name that is not a method's."""
+    names = [one for one in METHODS if axis is None or method(one).axis == axis]
+    if name in ALIASES:  # step strings may use aliases; this caller may not
+        target, _, preset = ALIASES[name].partition(":")
+        return StepError(f"{name!r} is an alias, not a method", expected=f"one of {', '.join(names)}",
+                         hint=f"Use {target} with {preset.replace(',', ', ')}.")
+    if axis is None:
+        names += ALIASES
+    listed, question = _closest_first(name, names)
+    kind = "method" if axis is None else f"{axis} method"
+    return StepError(f"unknown {kind} {name!r}", expected=listed,
+                     hint=question or "List all methods with: embshrink methods")
+
+
+def _closest_first(name: str, names: Iterable[str]) -> tuple[str, str]:
+    """Return ``one of ...``, with the names most like `name` first, and a question for the closest one, or ""."""
+    import difflib
+
+    names = list(names)
+    close = difflib.get_close_matches(name.lower(), names, 3)
+    listed = [*close, *(one for one in names if one not in close)]
+    return f"one of {', '.join(listed)}", f"Did you mean {close[0]}?" if close else ""
 
 
 def name_of(step: Step) -> str:
@@ -68,20 +97,22 @@ def name_of(step: Step) -> str:
     for name, place in METHODS.items():
         if place == target:
             return name
-    raise StepError(f"{type(step).__qualname__} is not a registered method")
+    raise StepError(f"{type(step).__qualname__} is not a registered method",
+                    expected="a step string or an object of a method's class",
+                    hint="Pass for example 'pq:subspaces=25'.")
 
 
 @dataclasses.dataclass(repr=False)
 class Parameter:
-    """One parameter of a method: its name, type, default, and what it may be.
+    """One parameter of a method: its name, type, default and allowed values.
 
     Parameters
     ----------
     name : str
     hint : type
-        As annotated: ``int``, ``float``, ``bool`` or ``str``, or one of them or None.
+        The annotation: ``int``, ``float``, ``bool`` or ``str``, or a union of one of them and None.
     default : object
-        None means: chosen from the table's shape.
+        None: the default is chosen from the table's shape.
     help, choices, low, high
         As for `embshrink.methods.base.param`.
     """
@@ -103,7 +134,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What a value may be, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return "|".join(map(str, self.choices))
         if self.type is bool:
@@ -114,12 +145,12 @@ class Parameter:
         return f"{kind}{low}{' and' if low and high else ''}{high}"
 
     def parse(self, text: str) -> object:
-        """Return the value that `text` stands for; `check` it then.
+        """Convert text to this parameter's type; pass the result to `check`.
 
         Raises
         ------
         ValueError, KeyError
-            If it cannot be read as this parameter's type.
+            If the text cannot be converted.
         """
         if text == "auto" and self.default is None:
             return None
@@ -135,7 +166,7 @@ class Parameter:
         Raises
         ------
         ValueError
-            If it is not of the type, or not allowed.
+            If the value has another type or is not allowed.
         """
         if value is None and self.default is None:
             return None
@@ -148,12 +179,12 @@ class Parameter:
         return value
 
     def _in_range(self, value: float) -> bool:
-        """Whether a number is in the range allowed; NaN is in no range."""
+        """Whether a number is in the allowed range; NaN never is."""
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 def parameters(cls: type[Step]) -> list[Parameter]:
-    """Return the parameters of a method's class, in order."""
+    """Return the parameters of a method's class, in the order of their declaration."""
     hints = typing.get_type_hints(cls)
     return [Parameter(field.name, hints[field.name], field.default, **field.metadata)
             for field in _fields(cls)]
@@ -172,20 +203,20 @@ def _values(step: Step) -> dict[str, object]:
 
 @dataclasses.dataclass(frozen=True)
 class MethodInfo:
-    """What a method is, as ``embshrink methods`` tells it.
+    """The description of a method, as printed by ``embshrink methods``.
 
     Parameters
     ----------
     name : str
-        Under which it is registered, and which step strings begin with.
+        The method's name, with which a step string begins.
     axis : {"rows", "columns", "bits"}
-        What there will be less of.
+        What the method reduces: the stored rows, the numbers of a row, or the bits of a number.
     source : str
-        Where the method is described.
+        The literature or software that the method follows.
     text : str
-        What it does: a line, and most often more below it.
+        One summary line; for nearly all methods, more text after an empty line.
     parameters : tuple of Parameter
-        In order.
+        In the order of their declaration.
     """
 
     name: str
@@ -195,7 +226,7 @@ class MethodInfo:
     parameters: tuple[Parameter, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as JSON can hold it; of each parameter ``name``, ``default``, ``allowed`` and ``help``."""
+        """Return a JSON-able dict; each parameter has ``name``, ``default``, ``allowed`` and ``help``."""
         return {
             "name": self.name, "axis": self.axis, "source": self.source, "text": self.text,
             "parameters": [{"name": one.name, "default": one.default, "allowed": one.allowed, "help": one.help}
@@ -204,12 +235,12 @@ class MethodInfo:
 
 
 def describe(name: str) -> MethodInfo:
-    """Return what the method called `name` is, or that an alias stands for.
+    """Return the description of a method, or of the method that an alias stands for.
 
     Raises
     ------
     StepError
-        If there is none.
+        If there is no such method or alias.
     """
     import inspect
 
@@ -220,12 +251,21 @@ def describe(name: str) -> MethodInfo:
 
 
 def list_methods(*names: str) -> list[MethodInfo]:
-    """Return what methods are: those called `names`, or all.
+    """Return the descriptions of methods.
+
+    Parameters
+    ----------
+    *names : str
+        Methods or aliases; all methods by default.
+
+    Returns
+    -------
+    list of MethodInfo
 
     Raises
     ------
     StepError
-        If there is no method of a name.
+        If a name is neither a method nor an alias.
 
     Examples
     --------
@@ -236,7 +276,14 @@ def list_methods(*names: str) -> list[MethodInfo]:
 
 
 def make(name: str, **values: object) -> Step:
-    """Return a step from the method's name and its parameters' values.
+    """Return a step, given the name of its method and the values of parameters.
+
+    Parameters
+    ----------
+    name : str
+        A method, not an alias.
+    **values : object
+        Values of parameters; the others have their defaults.
 
     Raises
     ------
@@ -248,40 +295,49 @@ def make(name: str, **values: object) -> Step:
     checked: dict[str, object] = {}
     for key, value in values.items():
         if key not in known:
-            raise StepError(f"{name} has no parameter {key!r}", expected=f"one of {', '.join(known) or '(none)'}",
-                            hint=f"See: embshrink methods {name}")
+            listed, question = _closest_first(key, known)
+            raise StepError(f"{name} has no parameter {key!r}", expected=listed if known else "no parameters",
+                            hint=f"{question} {_see(name)}".strip() if known else f"Leave out {key}.")
         try:
             checked[key] = known[key].check(value)
         except (ValueError, TypeError) as error:
             raise StepError(f"{name} cannot take {key}={value}", expected=known[key].allowed,
-                            hint=f"See: embshrink methods {name}") from error
+                            hint=_see(name)) from error
     return cls(**checked)
 
 
+def _see(name: str) -> str:
+    """Return the hint that tells where a method's parameters are described."""
+    return f"Show the parameters of {name} with: embshrink methods {name}"
+
+
 def parse(text: str) -> Step:
-    """Return the step that a string stands for.
+    """Return the step that a string describes.
 
     Parameters
     ----------
     text : str
-        ``name`` or ``name:key=value,key=value``. An alias stands for a method and some of its parameters.
+        ``name`` or ``name:key=value,key=value``. The name may be an alias, which stands for a method and the values
+        of some of its parameters.
 
     Returns
     -------
     Step
-        Parameters not named have their defaults.
+        Parameters that the string does not set have their defaults.
 
     Raises
     ------
     StepError
-        If it is malformed, or the method, a parameter or a value is unknown.
+        If the string is malformed, the method or a parameter is unknown, a value is not allowed, or a parameter is
+        set twice.
 
     Examples
     --------
     >>> parse("cast:dtype=float32")
     Cast(dtype='float32')
     """
-    name, colon, rest = text.strip().partition(":")
+    typed, colon, rest = text.strip().partition(":")
+    name = typed
     if name in ALIASES:
         name, _, preset = ALIASES[name].partition(":")
         rest, colon = f"{preset},{rest}" if colon else preset, ":"
@@ -291,19 +347,27 @@ def parse(text: str) -> Step:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key:
             raise StepError(f"cannot read {part!r} in step {text!r}", expected="name:key=value,key=value",
-                            hint=f"See: embshrink methods {name}")
+                            hint=_see(name))
         if key in values:
-            raise StepError(f"{key} is given twice in step {text!r}")
+            raise StepError(f"{key} is given twice in step {text!r}",
+                            hint=_set_by_alias(typed) or f"Give {key} once.")
         try:
             values[key] = known[key].parse(value) if key in known else value
         except (ValueError, KeyError) as error:
             raise StepError(f"{name} cannot take {key}={value}", expected=known[key].allowed,
-                            hint=f"See: embshrink methods {name}") from error
+                            hint=_see(name)) from error
     return make(name, **values)
 
 
+def _set_by_alias(name: str) -> str:
+    """Return the hint that says what an alias stands for; "" if `name` is not an alias."""
+    if name not in ALIASES:
+        return ""
+    return f"{name} stands for {ALIASES[name]}: use {ALIASES[name].partition(':')[0]} to set other values."
+
+
 def format(step: Step) -> str:
-    """Return the string of a step: parameters that differ from their defaults, in order.
+    """Return the step string of a step, with the parameters that differ from their defaults.
 
     Examples
     --------
@@ -322,16 +386,21 @@ def format(step: Step) -> str:
 
 
 def as_steps(steps: Steps) -> list[Step]:
-    """Return a list of steps from strings, steps, or a mixture; parameters are checked.
+    """Return a list of steps from step strings, steps, or a mixture of both; check parameters and order.
 
     Parameters
     ----------
     steps : str, Step, or iterable of these
 
+    Returns
+    -------
+    list of Step
+
     Raises
     ------
     StepError
-        If one is not a step, or they are out of order (rows, then columns, then at most one of bits).
+        If an item is not a step, a parameter is wrong, or the order is not row steps, then column steps, then at
+        most one bits step.
     """
     listed = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else steps
     made: list[Step] = []
@@ -343,9 +412,11 @@ def as_steps(steps: Steps) -> list[Step]:
         made.append(step)
     for before, after in zip(made, made[1:]):
         if AXES.index(before.axis) > AXES.index(after.axis):
-            raise StepError(f"{name_of(before)} stands before {name_of(after)}",
-                            expected="rows, then columns, then bits", hint=f"Put {name_of(after)} first.")
+            first, last = name_of(before), name_of(after)
+            raise StepError(f"{last}, a {after.axis} step, comes after {first}, a {before.axis} step",
+                            expected="rows steps, then columns steps, then at most one bits step",
+                            hint=f"Put {last} before {first}.")
     bits = [name_of(step) for step in made if step.axis == "bits"]
     if len(bits) > 1:
-        raise StepError("there can be only one bits step", found=" and ".join(bits), hint="Choose one of them.")
+        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Give one of them.")
     return made

@@ -1,4 +1,4 @@
-"""Which stored row answers for which word."""
+"""The map from words to stored rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from embshrink.storage.arrays import AnyArray, FloatArray, IntArray, StoredArray
 
 @dataclasses.dataclass(eq=False, repr=False)
 class RowMap:
-    """Which stored row answers for which word.
+    """The map from words to stored rows.
 
     Parameters
     ----------
     rows : numpy.ndarray, shape (n,), int64
-        Row of each word; -1 for a word that is dropped.
+        Row of each word; -1 for a dropped word.
     count : int
-        How many rows there are.
+        Number of rows.
     owners : numpy.ndarray, shape (count,), int64, or None
-        The word whose own vector a row is; None where rows are nobody's own (centroids).
+        For each row, the word whose vector it is (the owner); None if rows belong to no word (centroids).
     scale : numpy.ndarray, shape (n,), float32, or None
-        Word vector = scale * row; None for 1.
+        The vector of a word is scale * row; None if all scales are 1.
     """
 
     rows: IntArray
@@ -33,24 +33,24 @@ class RowMap:
 
     @classmethod
     def identity(cls, n: int) -> RowMap:
-        """Return the map of n words that each have their own row."""
+        """Return the map of n words to n rows, word i to row i."""
         ids = np.arange(n)
         return cls(ids, n, ids)
 
     @property
     def is_identity(self) -> bool:
-        """Whether word i has row i, its own, unscaled."""
+        """Whether word i has row i, owns it, and has no scale."""
         return (self.scale is None and self.owners is not None and self.count == len(self.rows)
                 and np.array_equal(self.rows, np.arange(self.count)))
 
     @property
     def first_words_own(self) -> bool:
-        """Whether each row's owner is the first word that has it: then owners need not be stored."""
+        """Whether the owner of each row is the first word that has it; owners are not stored then."""
         _, first = np.unique(self.rows, return_index=True)
         return self.owners is not None and np.array_equal(first, self.owners)
 
     def then(self, after: RowMap) -> RowMap:
-        """Return the map that applies `after` to this map's rows."""
+        """Return the composition of two maps: this one, then `after` on its rows."""
         dropped = self.rows < 0
         rows = np.where(dropped, -1, after.rows[np.where(dropped, 0, self.rows)])
         scale = self.scale
@@ -63,7 +63,7 @@ class RowMap:
         return RowMap(rows, after.count, owners, scale)
 
     def take(self, ids: IntArray) -> RowMap:
-        """Return the map of these words, numbered anew in this order; every owner must be among them."""
+        """Return the map of the words `ids`, renumbered in this order; every owner must be among them."""
         if len(ids) == len(self.rows) and np.array_equal(ids, np.arange(len(ids))):
             return self
         new_id = np.full(len(self.rows), -1)
@@ -74,7 +74,7 @@ class RowMap:
         )
 
     def sections(self) -> dict[str, AnyArray]:
-        """Return the arrays that a file keeps of the map, by section name: none of the identity."""
+        """Return the arrays that a file stores for the map, by section name; none for the identity."""
         if self.is_identity:
             return {}
         sections: dict[str, AnyArray] = {"map.rows": self.rows.astype(narrowest_uint(max(self.count - 1, 0)))}
@@ -87,17 +87,18 @@ class RowMap:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class StoredRowMap:
-    """A row map as an open file holds it: sections that are read where they are asked for.
+    """The row map of an open file; its sections are read on access.
 
     Parameters
     ----------
     rows : array_like, shape (n,), unsigned
         Row of each word.
     count : int
-        How many rows there are; entries of `rows` may be larger in a damaged file.
+        Number of rows; in a damaged file, entries of `rows` may be larger.
     owners : array_like, shape (count,), uint32, or None
-        None where `embshrink.methods.row_map.RowMap` has none, or each row's owner is its first word.
+        None if rows belong to no word, or if the owner of each row is the first word that has it.
     scale : array_like, shape (n,), float16, or None
+        As for `RowMap`.
     """
 
     rows: StoredArray
@@ -106,6 +107,6 @@ class StoredRowMap:
     scale: StoredArray | None = None
 
     def sections(self) -> dict[str, StoredArray]:
-        """Return the file's sections of the map, by name."""
+        """Return the sections of the map that the file has, by name."""
         parts = {"map.rows": self.rows, "map.scale": self.scale, "map.owners": self.owners}
         return {name: part for name, part in parts.items() if part is not None}

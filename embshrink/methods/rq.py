@@ -1,17 +1,17 @@
-"""rq: residual quantization. A vector is a sum of centroids, one of each codebook.
+"""rq: residual quantization. A vector is a sum of centroids, one from each codebook.
 
 With codebooks C^1 ... C^M of k centroids each, ``state.codebooks``, (M, k, c), a row decodes as
 ``x' = C^1[code_1] + ... + C^M[code_M]``.
 
 - Encode: beam search (Babenko and Lempitsky 2014), codebook by codebook. After stage m the `beam` best
-  prefixes of codes are kept. The error of one, without the |x|^2 that all share, is ``sum_i |C^i|^2 - 2 sum_i x . C^i
-  + 2 sum_{i<j} C^i . C^j`` over its centroids. The products of centroids with each other are computed once, those
-  with rows for a block of rows, so that to extend a prefix by a centroid takes m additions. ``beam=1`` is greedy:
-  each stage takes the centroid nearest to what is left.
-- Fit (Chen, Guan and Wang 2010): C^m by k-means of what the codes so far leave of a sample. Then `rounds` times
-  (Martinez et al. 2016): all centroids by least squares, given the codes, ``min_C |X - B C|^2`` with B,
-  (n, M k), the 0/1 matrix of the codes; and new codes. B^T B counts how often two centroids are used together. A
-  small pull towards the centroids as they were keeps it solvable.
+  prefixes of codes are kept. The error of a prefix, less |x|^2, which all prefixes share, is ``sum_i |C^i|^2 -
+  2 sum_i x . C^i + 2 sum_{i<j} C^i . C^j`` over its centroids. The dot products of centroids with each other are
+  computed once, those with rows once for a block of rows, so extending a prefix by a centroid takes m additions.
+  ``beam=1`` is greedy: each stage takes the centroid nearest to the residual.
+- Fit (Chen, Guan and Wang 2010): C^m by k-means on the residuals that the previous codebooks leave of a sample. Then,
+  `rounds` times (Martinez et al. 2016): all centroids by least squares, given the codes, ``min_C |X - B C|^2`` with
+  B, (n, M k), the 0/1 matrix of the codes; then new codes. B^T B counts how often two centroids are used together. A
+  small ridge term, which pulls centroids towards their previous values, keeps the system solvable.
 """
 
 from __future__ import annotations
@@ -30,35 +30,37 @@ from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout
 from embshrink.storage.disk_rows import Matrix
 
 BLOCK = 1024
-RIDGE = 1e-3  # of a centroid's count: keeps the least squares solvable where a centroid is not used
+RIDGE = 1e-3  # ridge as a share of a centroid's count: keeps the least squares solvable
 
 CodeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
 
 
 @dataclass(frozen=True)
 class RQ(Codec):
-    """Store a vector as the sum of `codebooks` centroids, each refining what those before it left.
+    """Residual quantization: a vector is the sum of one centroid per codebook.
 
-    The best method below one bit a number. Slower to compress than `pq`, as fast to decode.
+    Each codebook refines the residual that the previous ones leave. Use it below
+    one bit per number, where it loses less than the other methods. It is slower to
+    compress than `pq` and as fast to decode.
 
     Notes
     -----
     Chen, Guan and Wang, "Approximate Nearest Neighbor Search by Residual Vector Quantization", Sensors 10 (2010);
-    beam search as in Babenko and Lempitsky, CVPR 2014 (additive quantization). After the stages are learned one
-    by one, all codebooks are solved for together by least squares, given the codes, and rows are encoded again,
-    `rounds` times: the codebook update of Martinez et al., ECCV 2016 (LSQ).
+    beam search as in Babenko and Lempitsky, CVPR 2014 (additive quantization). We deviate after the codebooks are
+    learned one by one: `rounds` times, all codebooks are solved for together by least squares, given the codes, and
+    rows are encoded again. This is the codebook update of Martinez et al., ECCV 2016 (LSQ).
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "Chen et al. 2010; Babenko & Lempitsky 2014; Martinez et al. 2016"
 
-    codebooks: int | None = param(None, "centroids a vector is a sum of; a tenth of the columns by default", low=1,
+    codebooks: int | None = param(None, "number of codebooks; a tenth of the columns by default", low=1,
                                   high=256)
-    centroids: int = param(256, "centroids in a codebook; a code takes 8 bits up to 256, else 16", low=1, high=4096)
-    beam: int = param(8, "partial sums kept while encoding; wider is better and slower", low=1, high=256)
-    rounds: int = param(4, "least squares updates of all codebooks together", low=0, high=100)
-    iterations: int = param(15, "k-means rounds at most", low=1, high=1000)
-    sample: int = param(65_536, "rows to train on", low=1)
+    centroids: int = param(256, "centroids per codebook; a code takes 8 bits up to 256, else 16", low=1, high=4096)
+    beam: int = param(8, "beam width of the encoder; wider loses less and takes longer", low=1, high=256)
+    rounds: int = param(4, "joint least-squares updates of all codebooks", low=0, high=100)
+    iterations: int = param(15, "maximum number of k-means iterations per codebook", low=1, high=1000)
+    sample: int = param(65_536, "number of rows to train on", low=1)
 
     def resolve(self, n: int, d: int) -> RQ:
         codebooks = max(1, d // 10) if self.codebooks is None else self.codebooks
@@ -68,7 +70,8 @@ class RQ(Codec):
     def with_bits(self, bits: float, c: int) -> RQ:
         width = 8 if self.centroids <= 256 else 16
         if bits < width:
-            raise StepError("rq cannot spend so few bits a word", expected=f">= {width}", found=bits)
+            raise StepError("rq needs more bits per row", expected=f">= {width}", found=bits,
+                            hint="Raise bits.")
         return replace(self, codebooks=min(256, int(bits // width)))
 
     def _code_dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -101,7 +104,7 @@ class RQ(Codec):
         return {"codebooks": codebooks}
 
     def _search(self, matrix: Matrix, codebooks: FloatArray, progress: Progress = no_progress) -> IntArray:
-        """Return the codes of rows, (n, codebooks) int64, by beam search."""
+        """Encode rows by beam search; return the codes, (n, codebooks) int64."""
         from embshrink.kernels.beam import encode_beam
 
         stages, k, d = codebooks.shape
@@ -127,7 +130,7 @@ class RQ(Codec):
         return _sum(np.asarray(state["codebooks"], np.float32), labels)
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, by table."""
+        """Return the dot product of a vector and every decoded row, with one table look-up per codebook."""
         tables = np.asarray(state["codebooks"], np.float32) @ query.astype(np.float32)
         labels = np.asarray(codes["codes"], self._code_dtype())
         total: FloatArray = tables[0][labels[:, 0]]
@@ -137,7 +140,7 @@ class RQ(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.codebooks is None:
-            raise FormatError("rq has no number of codebooks")
+            raise FormatError("the header's rq step does not give the number of codebooks")
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes: Codes, state: State) -> None:
@@ -156,7 +159,7 @@ def _sum(codebooks: FloatArray, codes: CodeArray) -> FloatArray:
 
 
 def _solve(sample: FloatArray, codes: IntArray, codebooks: FloatArray) -> FloatArray:
-    """Return the codebooks that fit rows best given their codes, by least squares; unused centroids stay."""
+    """Fit all codebooks to rows by least squares, given the codes; unused centroids stay as they are."""
     from scipy.linalg import solve
 
     from embshrink.kernels.beam import count_pairs

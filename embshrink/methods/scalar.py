@@ -1,9 +1,9 @@
 """scalar: every number as one of 2 to 256 evenly spaced values.
 
-Column j has the values ``low_j + step_j * l`` for l = 0 ... 2^bits - 1. Encode: l is the nearest one, clipped to the
-ends of the range; levels are packed, the lowest bit first. The range is ``centre - r`` to ``centre + r``, with the r
-that leaves the least squared error on a sample, clipping included, by golden-section search between 0 and the largest
-magnitude (May et al. 2019).
+Column j has the values ``low_j + step_j * l`` for the levels l = 0 ... 2^bits - 1. Encode: the nearest level, clipped
+to the ends of the range; levels are packed, the lowest bit first. The range is ``centre - r`` to ``centre + r``. The
+r of least squared error on a sample, errors of clipping included, is found by golden-section search between 0 and the
+largest magnitude (May et al. 2019).
 """
 
 from __future__ import annotations
@@ -21,40 +21,43 @@ from embshrink.storage.arrays import ByteArray, DoubleArray, FloatArray, IntArra
 from embshrink.storage.disk_rows import Matrix
 
 GOLDEN = (np.sqrt(5) - 1) / 2
-NUMBERS = 1 << 22  # of a sample that are looked at together
-ENCODED = 1 << 20  # numbers, by one thread at a time
-SEARCHES = 24  # each narrows the range by 0.618: to a hundred-thousandth
+NUMBERS = 1 << 22  # of the sample, processed together
+ENCODED = 1 << 20  # numbers that a thread encodes at a time
+SEARCHES = 24  # each shortens the interval by 0.618: to a hundred-thousandth of it in all
 
 
 @dataclass(frozen=True)
 class Scalar(Codec):
-    """Round every number to the nearest of ``2 ** bits`` evenly spaced values.
+    """Round every number to one of ``2 ** bits`` evenly spaced values.
 
-    What lies outside a range is clipped to its ends; the range is the one that loses least.
-    `int8` is ``scalar:bits=8``.
+    Use it when other code must read the numbers as integers, or for fast decoding;
+    `pq` and `ecq` lose less at the same size. Every column, or with ``per=matrix``
+    the whole table, has a range of values, and numbers outside the range are
+    clipped to its ends. The range has the least squared error on a sample of rows.
+    The alias `int8` stands for ``scalar:bits=8``.
 
     Notes
     -----
     May, Zhang, Dao and Re, "On the Downstream Performance of Compressed Word Embeddings", NeurIPS 2019 (smallfry):
     uniform quantization, the clipping range by golden-section search of the squared error, rounding to nearest.
-    ``per="matrix"`` is theirs, a range symmetric about zero; ``per="column"``, the default, gives every column a
-    range about its own mean.
+    ``per="matrix"`` is their variant: one range, symmetric about zero. We differ in the default, ``per="column"``:
+    every column has a range about its own mean.
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "May et al., NeurIPS 2019 (smallfry)"
 
-    bits: int = param(8, "bits a number", low=1, high=8)
-    per: str = param("column", "what a range is for", choices=("column", "matrix"))
-    sample: int = param(65_536, "rows to find the range on", low=1)
+    bits: int = param(8, "bits per number", low=1, high=8)
+    per: str = param("column", "one range per column, or one for the whole matrix", choices=("column", "matrix"))
+    sample: int = param(65_536, "number of rows from which ranges are computed", low=1)
 
     def resolve(self, n: int, d: int) -> Scalar:
         return self
 
     def with_bits(self, bits: float, c: int) -> Scalar:
         if bits < c:
-            raise StepError("scalar cannot spend so few bits a word", expected=f">= {c}", found=bits,
-                            hint="Use pq or iiq.")
+            raise StepError("scalar needs more bits per row", expected=f">= {c}", found=bits,
+                            hint="Raise bits, or use rq or pq.")
         return replace(self, bits=min(8, int(bits // c)))
 
     def plan(self, n: int, c: int) -> Layout:
@@ -77,7 +80,7 @@ class Scalar(Codec):
                 "step": np.broadcast_to(2 * reach / (2**self.bits - 1), c).astype(np.float32)}
 
     def _reach_of_columns(self, sample: FloatArray, centre: DoubleArray, progress: Progress) -> DoubleArray:
-        """Return the half-width of each column's range about its centre, some columns at a time."""
+        """Return the half-width of each column's range about its centre; work on a few columns at a time."""
         c, found = len(centre), []
         for start, stop in blocks(c, max(1, NUMBERS // max(1, len(sample)))):
 
@@ -111,7 +114,7 @@ class Scalar(Codec):
             return None
         low, step = _low_and_step(state)
         c = len(low)
-        together = 1 if self.bits == 3 else 4 // self.bits  # numbers in a code
+        together = 1 if self.bits == 3 else 4 // self.bits  # levels in a code
         starts = np.arange(0, c, together)
         levels = np.arange(16)[:, None] >> np.arange(c) % together * self.bits & 2**self.bits - 1
 
@@ -130,13 +133,14 @@ def _low_and_step(state: State) -> tuple[FloatArray, FloatArray]:
 
 
 def best_reach(columns: FloatArray | DoubleArray, bits: int, progress: Progress) -> DoubleArray:
-    """Return for each row of `columns` the half-width of the range that loses least, by golden-section search.
+    """Find the half-width of the range of least squared error for each row of `columns`, by golden-section search.
 
     Parameters
     ----------
     columns : numpy.ndarray, shape (ranges, numbers), float32 or float64
-        About zero.
+        The numbers of each range, less its centre.
     bits : int
+        Bits per number.
     progress : callable
 
     Returns
@@ -160,7 +164,7 @@ def best_reach(columns: FloatArray | DoubleArray, bits: int, progress: Progress)
 
 
 def _rounding_losses(columns: FloatArray | DoubleArray, bits: int, reach: DoubleArray) -> DoubleArray:
-    """Return for each row the squared error of rounding its numbers to ``2 ** bits`` values from -reach to reach."""
+    """Return the squared error of each row, with numbers rounded to ``2 ** bits`` values from -reach to reach."""
     top = 2**bits - 1
     lost = np.empty(len(columns))
 
@@ -180,7 +184,7 @@ def _rounding_losses(columns: FloatArray | DoubleArray, bits: int, reach: Double
 
 
 def pack_bits(levels: ByteArray, bits: int) -> ByteArray:
-    """Pack values of so many bits end to end, lowest bits first; each row begins with a byte of its own.
+    """Pack values of `bits` bits each, lowest bit first; every row begins at a byte boundary.
 
     Parameters
     ----------

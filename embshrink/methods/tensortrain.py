@@ -1,7 +1,7 @@
-"""tensortrain: the table as a chain of small tensors, whose slices are multiplied to give a row.
+"""tensortrain: the table as a chain of small tensors (cores); the product of their slices is a row.
 
 Row numbers are written in k digits i_1 ... i_k of radices I_1 ... I_k, and column numbers in digits j_1 ... j_k of
-radices J_1 ... J_k (`radices`). So the table is a tensor T with an axis for each pair, T[i_1 j_1, ..., i_k j_k]. In
+radices J_1 ... J_k (`radices`). The table is then a tensor with an axis for each pair, T[i_1 j_1, ..., i_k j_k]. In
 the TT format (Oseledets 2011) it is approximated as
 
     T[i_1 j_1, ..., i_k j_k] = G_1[i_1, :, j_1, :] G_2[i_2, :, j_2, :] ... G_k[i_k, :, j_k, :],
@@ -9,12 +9,12 @@ the TT format (Oseledets 2011) it is approximated as
 a product of matrices: core G_m, (I_m, r_m, J_m, r_{m+1}), has a matrix (r_m, r_{m+1}) for each pair of digits, and
 r_1 = r_{k+1} = 1.
 
-- Encode (TT-SVD, his Algorithm 1): T is reshaped to a matrix with (i_1, j_1) as rows. Its first `rank` left singular
-  vectors are G_1; what is multiplied by them, S V^T, is reshaped to a matrix with (r_2, i_2, j_2) as rows, and so on.
-  The squared error is at most the sum of the squared singular values that each cut leaves out. Singular vectors come
-  from the smaller of the two Gram matrices.
-- Decode: for rows that share their first digits, the product of the first cores is computed once (`_chain`). Then the
-  columns are rotated back, ``x' = y A^T`` with the principal axes A, where rows were ordered by `tree_order`.
+- Encode (TT-SVD, Oseledets 2011, Algorithm 1): T is reshaped to a matrix with (i_1, j_1) as rows. Its first `rank`
+  left singular vectors are G_1. The remaining factor, S V^T, is reshaped to a matrix with (r_2, i_2, j_2) as rows,
+  and so on. The squared error is at most the sum of the squared singular values that all cuts drop. Singular vectors
+  are computed from the smaller of the two Gram matrices.
+- Decode: for rows that share their first digits, the product of the first cores is computed once (`_chain`). Then, if
+  rows were ordered by `tree_order`, the columns are rotated back: ``x' = y A^T`` with the principal axes A.
 """
 
 from __future__ import annotations
@@ -47,38 +47,44 @@ from embshrink.storage.disk_rows import Matrix
 RANK = 64
 LEAF = 8
 POWER_ROUNDS = 6
-DECODED = 1 << 23  # numbers in a product that decoding makes at a time
+DECODED = 1 << 23  # numbers in the largest product that decoding computes at a time
 DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)
 class TensorTrain(Codec):
-    """Write row numbers and columns in digits, and the table as a product of one core per pair of digits.
+    """Store the table as a tensor train: a chain of small cores.
 
-    Rows are numbered in mixed radix I_1 x ... x I_k and columns in J_1 x ... x J_k, the first digit most
-    significant, as numpy reshapes. Radices are as equal as they can be; rows are padded with zeros to a full box,
-    columns need none. Row i is the product of slices ``core_1[i_1] . core_2[i_2] ...``, each of shape
-    (r, J, r'), with r at most `rank`. At full rank nothing is lost.
+    Row numbers are written as digits in mixed radix I_1 x ... x I_k, column
+    numbers in J_1 x ... x J_k, the most significant digit first, as in
+    numpy.reshape. Radices are as equal as possible; rows are padded with zeros,
+    columns need no padding. Row i is the product of the slices ``core_1[i_1] .
+    core_2[i_2] ...`` of shape (r, J, r'), with ranks r up to `rank`. At full rank
+    nothing is lost. Use it to compare with the literature: without retraining it
+    loses less than a low-rank approximation of the same size, and far more than
+    `pq`.
 
-    The train finds structure only between rows of like number. So with ``order="cluster"`` rows are put in the
-    order of a tree that halves them along their principal axis, again and again, and columns are turned to
-    principal axes; ``frequency`` does neither, and is far worse. The order is stored as the row map: the narrowest
-    unsigned integer a word, which for few bits is a large part of the file, or nothing extra if a row step needs
-    a row map anyway.
+    A tensor train finds structure only between rows with similar numbers.
+    ``order=cluster`` therefore sorts rows by a tree that halves them along their
+    principal axis again and again, and rotates columns to principal axes.
+    ``order=frequency`` does neither and loses far more. The row map stores the
+    order: one unsigned integer of the smallest sufficient size per word, which is
+    a large part of a small file, or nothing extra if a row step needs a row map
+    anyway.
 
     Notes
     -----
     TT-SVD: Oseledets, SIAM J. Sci. Comput. 33 (2011). For embeddings: Hrinchuk, Khrulkov et al., "Tensorized
     Embedding Layers" (EMNLP Findings 2020), trained from scratch; for language models: Grachev, Ignatov and
-    Savchenko (2019). Without training anew it beats a low rank of equal size; `pq` beats it by far.
+    Savchenko (2019). We deviate from both: nothing is trained, the cores are computed from the vectors by TT-SVD.
     """
 
     source: ClassVar[str] = "Oseledets 2011; Hrinchuk et al. 2020; Grachev et al. 2019 (tensor train)"
 
-    rank: int | None = param(None, "largest rank between two cores; 64 by default", low=1, high=4096)
-    bits: float | None = param(None, "in place of rank: spend at most so many bits a row, row map included", low=0.0)
-    factors: int = param(3, "cores, and digits of a row number", low=2, high=6)
-    order: str = param("cluster", "order of rows: alike ones together, or as they are",
+    rank: int | None = param(None, "maximum rank between two cores; 64 by default", low=1, high=4096)
+    bits: float | None = param(None, "instead of rank: maximum bits per row, row map included", low=0.0)
+    factors: int = param(3, "number of cores, which is the number of digits", low=2, high=6)
+    order: str = param("cluster", "order of rows: similar rows together, or by frequency",
                        choices=("cluster", "frequency"))
     dtype: str = param("float16", "type of the stored numbers", choices=DTYPES)
 
@@ -90,15 +96,15 @@ class TensorTrain(Codec):
         if self.bits is None:
             return self if self.rank else replace(self, rank=RANK)
         if self.rank is not None:
-            raise StepError("tensortrain takes one of rank and bits, not both")
+            raise StepError("tensortrain takes one of rank and bits, not both", hint="Give one of them.")
         rank = self._highest_rank(n, d, self.bits - 8 * narrowest_uint(n - 1).itemsize * self.reorders)
         if rank == 0:
-            raise StepError("tensortrain cannot spend so few bits a row", found=self.bits,
-                            hint="Prune first, or use more factors.")
+            raise StepError("tensortrain needs more bits per row, even for rank 1", found=self.bits,
+                            hint="Raise bits, put prune before it, or use more factors.")
         return replace(self, rank=rank, bits=None)
 
     def _highest_rank(self, n: int, d: int, bits: float) -> int:
-        """Return the highest rank, 4096 at most, whose cores take at most so many bits a row; 0 if none does."""
+        """Return the highest rank, at most 4096, whose cores take at most `bits` bits per row; 0 if none does."""
         size = 8 * np.dtype(self.dtype).itemsize
         low, high = 0, 4096
         while low < high:
@@ -140,7 +146,7 @@ class TensorTrain(Codec):
         return codes
 
     def _tensor(self, matrix: Matrix, state: State) -> FloatArray:
-        """Return the table, rotated and padded, with an axis for each digit: I_1 J_1 I_2 J_2 ..."""
+        """Return the rotated and padded table as a tensor with an axis for each digit: I_1, J_1, I_2, J_2 ..."""
         n, c = matrix.shape
         rows, columns = radices(n, c, self.factors)
         tensor = np.zeros([radix for pair in zip(rows, columns) for radix in pair], np.float32)
@@ -166,7 +172,7 @@ class TensorTrain(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.rank is None:
-            raise FormatError("tensortrain does not say its rank")
+            raise FormatError("the header's tensortrain step does not give its rank")
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes: Codes, state: State) -> None:
@@ -175,19 +181,19 @@ class TensorTrain(Codec):
 
 
 def radices(n: int, d: int, factors: int) -> tuple[list[int], list[int]]:
-    """Return the radices of row and column numbers, as equal as they can be.
+    """Return the radices of row and column numbers, as equal as possible.
 
     Parameters
     ----------
     n, d : int
         Rows and columns of the table.
     factors : int
-        How many digits a number has.
+        Number of digits.
 
     Returns
     -------
     rows : list of int
-        Their product is n or somewhat more.
+        Their product is n or slightly more.
     columns : list of int
         Ascending; their product is d.
     """
@@ -203,16 +209,16 @@ def radices(n: int, d: int, factors: int) -> tuple[list[int], list[int]]:
 
 
 def core_shapes(n: int, d: int, factors: int, rank: int) -> list[tuple[int, int, int, int]]:
-    """Return the shapes of the cores as they are stored: (I, r, J, r') each.
+    """Return the shape of each core as it is stored: (I, r, J, r').
 
     Parameters
     ----------
     n, d : int
         Rows and columns of the table.
     factors : int
-        How many cores.
+        Number of cores.
     rank : int
-        The most that r may be. It is less where full rank is: the product of I J over the cores on one side.
+        Maximum of r. At some cuts r is smaller, because full rank is: the product of I J over the cores on one side.
     """
     rows, columns = radices(n, d, factors)
     sizes = [i * j for i, j in zip(rows, columns)]
@@ -221,19 +227,20 @@ def core_shapes(n: int, d: int, factors: int, rank: int) -> list[tuple[int, int,
 
 
 def decompose(tensor: FloatArray, rank: int) -> list[FloatArray]:
-    """Cut a tensor into a train of cores (TT-SVD).
+    """Decompose a tensor into a train of cores (TT-SVD).
 
     Parameters
     ----------
     tensor : numpy.ndarray, shape (I_1, J_1, I_2, J_2, ...), float32
         Contiguous; element i_1 j_1 i_2 j_2 ... belongs to the row and the column with these digits.
     rank : int
-        The most that may run between two cores.
+        Maximum rank between two cores.
 
     Returns
     -------
     list of numpy.ndarray, shape (r, I, J, r'), float32
-        The first r and the last r' are 1. The squared error is at most the sum of what each cut leaves out.
+        The first r and the last r' are 1. The squared error is at most the sum of the squared singular values that
+        all cuts drop.
     """
     cores: list[FloatArray] = []
     left, r = tensor, 1
@@ -256,11 +263,11 @@ def decompose(tensor: FloatArray, rank: int) -> list[FloatArray]:
 
 
 def tree_order(matrix: FloatArray, rows: list[int], progress: Progress) -> IntArray:
-    """Return an order of rows in which alike ones are near each other.
+    """Return an order of rows that puts similar rows next to each other.
 
-    Rows are sorted along their principal axis (by power iteration) and halved, and so is each half, down to 8
-    rows. Where a half may begin is a multiple of as many rows as share their first digits, so that the
-    branches of the tree fall on those of the numbers.
+    Rows are sorted along their principal axis (found by power iteration) and halved, and each half is treated the
+    same way, down to 8 rows. A half begins at a multiple of the number of rows that share their first digits, so the
+    branches of the tree agree with the digits.
 
     Parameters
     ----------
@@ -294,7 +301,7 @@ def tree_order(matrix: FloatArray, rows: list[int], progress: Progress) -> IntAr
 
 
 def _principal_axis(points: FloatArray) -> FloatArray:
-    """Return, about, the direction in which points differ most, beginning at the point farthest from their mean."""
+    """Approximate the first principal axis by power iteration, starting at the point farthest from the mean."""
     mean: FloatArray = points.mean(axis=0)
     axis: FloatArray = points[np.argmax(np.einsum("ij,ij->i", points, points) - 2 * (points @ mean))] - mean
     for _ in range(POWER_ROUNDS):
@@ -307,10 +314,10 @@ def _principal_axis(points: FloatArray) -> FloatArray:
 
 
 def _chain(cores: list[AnyArray], rows: IntArray) -> FloatArray:
-    """Return rows of the table that these cores make, (k, J_1 ... J_m, r) float32.
+    """Return rows of the product of these cores, (k, J_1 ... J_m, r) float32.
 
-    Rows that share all digits but the last share the product of the cores before it. Each product is of
-    matrices of one shape, whatever the number of rows, so a row's bits do not depend on the others.
+    Rows that share all digits but the last share the product of the previous cores. Every product has the same
+    shape for any number of rows, so the bits of a row do not depend on the other rows.
     """
     core = cores[-1]
     radix, r, j, after = core.shape

@@ -1,1 +1,1 @@
-"""Arithmetic that methods share; knows nothing of files or words."""
+"""Numerical code shared by methods; independent of files and words."""

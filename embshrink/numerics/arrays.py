@@ -1,4 +1,4 @@
-"""Small functions of arrays; the only checks of dtype, shape, finiteness and contiguity."""
+"""Small functions on arrays, and all checks of dtype, shape, finiteness and contiguity."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def as_matrix(values: ArrayLike, name: str = "matrix") -> FloatArray:
     Parameters
     ----------
     values : array_like, shape (n, d)
-        Any real dtype; copied only where needed.
+        Any real dtype; copied only if necessary.
     name : str
-        What to call it in messages.
+        Name of the matrix in messages.
 
     Returns
     -------
@@ -34,32 +34,35 @@ def as_matrix(values: ArrayLike, name: str = "matrix") -> FloatArray:
     Raises
     ------
     ShapeError
-        If it is not two-dimensional, has no column, is not of real numbers, or holds a
-        NaN or an infinity (or a float64 too large for float32).
+        If `values` is not two-dimensional, has no column or more than 65,536, does not hold real numbers, or holds a
+        NaN, an infinity, or a number too large for float32.
     """
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] < 1:
-        raise ShapeError(f"{name} has the wrong shape", expected="(rows, dim) with dim >= 1", found=array.shape)
+        raise ShapeError(f"{name} has the wrong shape", expected="(rows, dim) with dim >= 1", found=array.shape,
+                         hint="Pass a two-dimensional array with one vector per row.")
     if array.shape[1] > MAX_DIM:
-        raise ShapeError(f"{name} is too wide", expected=f"dim <= {MAX_DIM}", found=array.shape[1])
+        raise ShapeError(f"{name} has too many columns", expected=f"dim <= {MAX_DIM}", found=array.shape[1])
     if array.dtype.kind not in "fiu":
-        raise ShapeError(f"{name} does not hold real numbers", expected="float32", found=array.dtype)
+        raise ShapeError(f"{name} does not hold real numbers", expected="float32", found=array.dtype,
+                         hint="Convert it with numpy.asarray(values, numpy.float32).")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=np.float32)
     row = first_nonfinite(array)
     if row >= 0:
         raise ShapeError(
             f"{name} holds a NaN or an infinity", expected="finite float32 values", found=f"row {row}",
-            hint="Drop or zero such rows first; reading a file offers --nonfinite drop or zero.",
+            hint="Drop these rows or set them to zero first. For a file, nonfinite='drop' or 'zero' does so "
+                 "(command line: --nonfinite).",
         )
     return array
 
 
 def first_nonfinite(matrix: Matrix) -> int:
-    """Return the first row of `matrix` that holds a NaN or an infinity, or -1."""
+    """Return the index of the first row that holds a NaN or an infinity, or -1."""
     for start in range(0, len(matrix), 65_536):
         block = matrix[start : start + 65_536]
-        # The sum is finite unless a value is not or, rarely, the sum itself overflows. Look closer only then.
+        # The sum is finite unless a value is not, or, rarely, the sum overflows. Only then check each row.
         with np.errstate(invalid="ignore"):  # inf - inf, or a signalling NaN
             total = block.sum(dtype=np.float64)
         if not np.isfinite(total):
@@ -70,20 +73,20 @@ def first_nonfinite(matrix: Matrix) -> int:
 
 
 def narrowest_uint(maximum: int) -> np.dtype[np.unsignedinteger]:
-    """Return the smallest unsigned dtype that holds `maximum`."""
+    """Return the smallest unsigned integer dtype that can hold `maximum`."""
     kinds: tuple[type[np.unsignedinteger], ...] = (np.uint8, np.uint16, np.uint32)
     return np.dtype(next((kind for kind in kinds if maximum <= np.iinfo(kind).max), np.uint64))
 
 
 def ranges(starts: IntArray, lengths: IntArray) -> IntArray:
-    """Return the integers of many ranges, one range after the other.
+    """Return the integers of many ranges in one array, one range after the other.
 
     Parameters
     ----------
     starts : numpy.ndarray, shape (n,), int64
         First integer of each range.
     lengths : numpy.ndarray, shape (n,), int64
-        How many integers each range has; 0 or more.
+        Number of integers in each range; 0 or more.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def ranges(starts: IntArray, lengths: IntArray) -> IntArray:
 
 
 def unit_rows(matrix: FloatArray) -> FloatArray:
-    """Return the rows of `matrix` scaled to length 1; a zero row stays zero.
+    """Return the rows of `matrix` scaled to Euclidean length 1; a zero row stays zero.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def row_norms(matrix: FloatArray) -> FloatArray:
 
 
 def stable_product(matrix: FloatArray, basis: FloatArray) -> FloatArray:
-    """Return ``matrix @ basis``, where the bits of a row do not depend on the other rows.
+    """Return ``matrix @ basis`` such that the bits of a row do not depend on the other rows.
 
     BLAS chooses its order of summation by the shape of the whole product, so a row decoded alone
     could differ in the last bit from the same row decoded with others. Here the order is fixed.

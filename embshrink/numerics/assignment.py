@@ -1,4 +1,4 @@
-"""For each row of one matrix, the best row of another: exact, in blocks, on all cores."""
+"""Exact search for the best row of one matrix for each row of another, in blocks, on all cores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from embshrink.storage.disk_rows import Matrix
 
 TILE_ROWS, TILE_TARGETS = 1024, 512
-MAX_BYTE_COLUMNS = 65_536  # with more, sums of products of bytes would not fit into 32 bits
+MAX_BYTE_COLUMNS = 65_536  # with more columns, sums of products of bytes would not fit into 32 bits
 UNIT_ROUNDOFF = 2.0**-24  # relative error of rounding to float32
 LARGEST = 1e38  # nearly the largest float32
 
@@ -23,7 +23,7 @@ LARGEST = 1e38  # nearly the largest float32
 def best_targets(matrix: Matrix, targets: FloatArray, offsets: FloatArray | None = None, *,
                  rows: IntArray | None = None, guess: IntArray | None = None, progress: Progress = no_progress,
                  stage: str = "matching") -> tuple[IntArray, FloatArray]:
-    """Return for each row x the target t with the largest ``x . t + offset``, the lowest id on a tie.
+    """Find, for each row x, the target t with the largest ``x . t + offset``; the lowest id on a tie.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def best_targets(matrix: Matrix, targets: FloatArray, offsets: FloatArray | None
         A good target for each row, such as the best one in the last iteration. Good guesses save time; the result
         does not depend on them.
     progress : Progress
-        Called after each block of rows.
+        Called as ``progress(stage, done, total)`` after each block of rows.
     stage : str
         Name of the stage, passed on to `progress`.
 
@@ -72,11 +72,11 @@ class _Matcher(Protocol):
     """Finds the best target of each row of a block."""
 
     def __call__(self, block: FloatArray, guess: IntArray | None, best: FloatArray, ids: IntArray) -> None:
-        """Fill `best` (r,) and `ids` (r,) for a block (r, d); `best` comes filled with -inf, `ids` with 0."""
+        """Fill `best` (r,) and `ids` (r,) for a block (r, d); initially `best` is -inf and `ids` is 0."""
 
 
 def _matcher(targets: FloatArray, offsets: FloatArray) -> _Matcher:
-    """Return the fastest way of matching that this processor has."""
+    """Return the fastest matcher for this processor."""
     from embshrink.kernels import nearest as kernels
 
     if kernels.multiplies_bytes() and targets.shape[1] < MAX_BYTE_COLUMNS and len(targets):
@@ -85,7 +85,7 @@ def _matcher(targets: FloatArray, offsets: FloatArray) -> _Matcher:
 
 
 class _Tiles:
-    """Targets in tiles, each multiplied by a block of rows.
+    """A matcher that multiplies a block of rows by one tile of targets after the other.
 
     A thread holds one tile of 1024 x 512 scores (2 MiB) at a time and finds the maxima while the tile is in the
     cache. The whole matrix of scores is never in memory.
@@ -99,7 +99,7 @@ class _Tiles:
     def __call__(self, block: FloatArray, guess: IntArray | None, best: FloatArray, ids: IntArray) -> None:
         from embshrink.kernels.nearest import update_best
 
-        buffer = np.empty(TILE_ROWS * TILE_TARGETS, np.float32)  # used for all tiles, so that it stays in the cache
+        buffer = np.empty(TILE_ROWS * TILE_TARGETS, np.float32)  # reused for all tiles, so that it stays in the cache
         for number, tile in enumerate(self._tiles):
             first = number * TILE_TARGETS
             scores = buffer[: len(block) * tile.shape[1]].reshape(len(block), tile.shape[1])
@@ -108,7 +108,7 @@ class _Tiles:
 
 
 class _Rounded:
-    """Targets rounded to bytes with known errors. These rule out most targets; the others are compared in float32."""
+    """A matcher that rules out most targets by products of bytes with known errors, and compares the rest exactly."""
 
     def __init__(self, targets: FloatArray, offsets: FloatArray) -> None:
         from embshrink.kernels import nearest as kernels
@@ -132,7 +132,7 @@ class _Rounded:
     def __call__(self, block: FloatArray, guess: IntArray | None, best: FloatArray, ids: IntArray) -> None:
         from embshrink.kernels import nearest as kernels
 
-        if guess is None:  # the best of a few targets
+        if guess is None:  # start from the best of a few targets
             few = slice(None, kernels.STRIP)
             with np.errstate(all="ignore"):
                 guess = np.argmax(block @ self._targets.targets[few].T + self._targets.offsets[few], axis=1)
@@ -140,7 +140,7 @@ class _Rounded:
         kernels.match_rows(self._rounded(block), self._targets, best, ids)
 
     def _rounded(self, block: FloatArray) -> RoundedRows:
-        """Return a block of rows as bytes."""
+        """Round a block of rows to bytes."""
         from embshrink.kernels import nearest as kernels
 
         filled = -(-len(block) // kernels.ROWS) * kernels.ROWS

@@ -1,4 +1,4 @@
-"""Rows that represent all rows best: facility location on a graph of nearest neighbours."""
+"""Choice of the rows that represent all rows best: facility location on a graph of nearest neighbours."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ if TYPE_CHECKING:
 
     from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
-EXACT_ROWS = 20_000  # up to here every pair is compared
-PROBES = 16
-TILE = 2048
-SAMPLE = 64  # rows per cluster from which the coarse clusters are learned
+EXACT_ROWS = 20_000  # up to this many rows, every pair is compared
+PROBES = 16  # clusters in which neighbours are searched
+TILE = 2048  # rows, and candidates, of one matrix product
+SAMPLE = 64  # rows per coarse cluster, from which the clusters are learned
 
 
 def neighbour_graph(matrix: FloatArray, k: int, rng: np.random.Generator, *,
                     progress: Progress = no_progress) -> tuple[IntArray, FloatArray]:
-    """Return the nearest rows of each row by cosine.
+    """Find the nearest neighbours of each row by cosine similarity.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     k : int
+        Number of neighbours.
     rng : numpy.random.Generator
     progress : Progress
 
     Returns
     -------
     ids : numpy.ndarray, shape (n, k), int64
-        Best first, without the row itself; -1 where there are fewer than k.
+        Best first, without the row itself; filled up with -1 if there are fewer than k.
     cosines : numpy.ndarray, shape (n, k), float32
-        -inf or the least float32 where there are fewer than k.
+        Filled up with -inf or the lowest float32 if there are fewer than k.
 
     Notes
     -----
-    Exact up to 20,000 rows. Beyond, rows are put into about sqrt(n) clusters, and each looks for its neighbours in
-    its own and the 15 clusters nearest to it: a few near neighbours are missed, and time grows as n^1.5.
+    The search is exact up to 20,000 rows. For more rows, there are about sqrt(n) clusters, and the neighbours of a
+    row are searched in its own and the 15 nearest clusters: a few neighbours are missed, and time grows as n^1.5.
     """
     n = len(matrix)
     units = unit_rows(matrix)
@@ -66,7 +67,7 @@ def neighbour_graph(matrix: FloatArray, k: int, rng: np.random.Generator, *,
 def _coarse_clusters(units: FloatArray, rng: np.random.Generator) -> tuple[list[IntArray], IntArray]:
     """Return the rows of each cluster, ascending, and the clusters to search for the neighbours of each, (c, p).
 
-    There is one cluster if there are few rows, so that the search is exact.
+    For few rows there is only one cluster, so the search is exact.
     """
     n = len(units)
     if n <= EXACT_ROWS:
@@ -84,7 +85,7 @@ def _nearest_candidates(units: FloatArray, rows: IntArray, candidates: IntArray,
     """Return the k candidates of highest cosine to each of some rows, without the row itself, and the cosines."""
     from embshrink.kernels.top import keep_top
 
-    best = np.full((len(rows), k + 1), np.finfo(np.float32).min)  # one more: the row itself is a candidate
+    best = np.full((len(rows), k + 1), np.finfo(np.float32).min)  # one more, because the row itself is a candidate
     found = np.full((len(rows), k + 1), -1, np.int64)
     for low in range(0, len(candidates), TILE):
         products = units[rows] @ units[candidates[low : low + TILE]].T
@@ -92,7 +93,7 @@ def _nearest_candidates(units: FloatArray, rows: IntArray, candidates: IntArray,
     filled = found >= 0
     found[filled] = candidates[found[filled]]
     itself = found == rows[:, None]
-    # Where k + 1 equal rows come before the row itself, it was not found: drop the last one instead.
+    # If k + 1 equal rows come before the row itself, it was not found: drop the last one instead.
     itself[~itself.any(axis=1), -1] = True
     return found[~itself].reshape(-1, k), best[~itself].reshape(-1, k)
 
@@ -100,25 +101,26 @@ def _nearest_candidates(units: FloatArray, rows: IntArray, candidates: IntArray,
 def facility_location(matrix: FloatArray, count: int, weights: DoubleArray, rng: np.random.Generator, *,
                       fixed: Sequence[int] | IntArray = (), neighbours: int = 32,
                       progress: Progress = no_progress) -> IntArray:
-    """Choose the rows that raise ``sum_i w_i max_j cos(i, j)`` most, greedily.
+    """Choose rows j greedily so that ``sum_i w_i max_j cos(i, j)`` is large.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     count : int
-        How many rows to choose, including the fixed ones.
+        Number of rows to choose, including the fixed ones.
     weights : numpy.ndarray, shape (n,), float64
+        Weight w_i of each row.
     rng : numpy.random.Generator
     fixed : sequence of int
         Rows that are always chosen.
     neighbours : int
-        A row represents only rows that have it among this many nearest neighbours.
+        A row represents only rows that have it among their `neighbours` nearest neighbours.
     progress : Progress
 
     Returns
     -------
     numpy.ndarray of int, shape (count,)
-        Ascending.
+        The chosen rows, ascending.
 
     Notes
     -----
@@ -151,22 +153,23 @@ def facility_location(matrix: FloatArray, count: int, weights: DoubleArray, rng:
 
 def polish_medoids(matrix: FloatArray, kept: IntArray, match: IntArray, weights: AnyArray,
                    fixed: Sequence[int] | IntArray) -> IntArray:
-    """Replace each kept row by the row of its cluster with the largest weighted sum of cosines to the cluster.
+    """Replace each kept row by the medoid of its cluster: the row of largest weighted sum of cosines to the others.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (n, d), float32
     kept : numpy.ndarray of int, shape (k,)
     match : numpy.ndarray of int, shape (n,)
-        Index into `kept` of the kept row that each row is nearest to.
+        Index into `kept` of the nearest kept row of each row.
     weights : numpy.ndarray, shape (n,)
+        Weight of each row.
     fixed : sequence of int
         Kept rows that must stay.
 
     Returns
     -------
     numpy.ndarray of int, shape (k,)
-        Ascending. The sum of weighted cosines to the kept row of each cluster does not fall.
+        The new kept rows, ascending. The weighted sum of cosines of all rows to their kept row does not decrease.
     """
     order = np.argsort(match, kind="stable")
     bounds = np.searchsorted(match[order], np.arange(len(kept) + 1))
@@ -180,7 +183,7 @@ def polish_medoids(matrix: FloatArray, kept: IntArray, match: IntArray, weights:
                 continue
             units = unit_rows(matrix[members])
             weighted_sum = (weights[members].astype(np.float64)[:, None] * units).sum(axis=0)
-            sums = units @ weighted_sum  # of each member's cosines to all members
+            sums = units @ weighted_sum  # weighted sum of each member's cosines to all members
             best = int(np.argmax(sums))
             place = np.flatnonzero(members == kept[c])
             if not len(place) or sums[best] > sums[place[0]] * (1 + 1e-6):

@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations, exact, the same at any number of threads."""
+"""k-means: exact Lloyd iterations, with the same result for any number of threads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
-FEW_COLUMNS = 16  # up to here points are compared directly; beyond, through matrix products
-LEAVES_ROWS = 65_536  # rows that are put into leaves together
-PLUS_PLUS_LIMIT = 4096  # most clusters for which k-means++ is the default
-RESEED_ROWS = 16  # rows considered for each empty cluster: equal rows are used only once
+FEW_COLUMNS = 16  # up to this many columns, points are compared directly; with more, through matrix products
+LEAVES_ROWS = 65_536  # rows assigned at a time, with their own leaves
+PLUS_PLUS_LIMIT = 4096  # maximum of clusters for which k-means++ is the default
+RESEED_ROWS = 16  # candidates for each empty cluster; several are needed because equal rows are used only once
 PLUS_PLUS_ROWS = 16  # rows of the k-means++ sample per centroid: its cost grows with k times rows
 
 
@@ -32,13 +32,13 @@ def kmeans(matrix: FloatArray, k: int, rng: np.random.Generator, *, init: str | 
     matrix : numpy.ndarray, shape (n, d), float32
         With `spherical`, rows of length 1.
     k : int
-        1 to n.
+        Number of clusters, 1 to n.
     rng : numpy.random.Generator
     init : {"k-means++", "random"} or numpy.ndarray, shape (k, d)
         Initial centroids: chosen by k-means++ (Arthur and Vassilvitskii, SODA 2007) from a sample of 16 k rows,
         distinct rows at random, or given.
     iterations : int
-        Maximum number of iterations. It ends early when no row changes its cluster and no cluster is empty.
+        Maximum number of iterations. Iteration ends early if no row changes its cluster and no cluster is empty.
     spherical : bool
         Keep centroids at length 1 (Dhillon and Modha, Machine Learning 42, 2001).
     progress : Progress
@@ -47,12 +47,12 @@ def kmeans(matrix: FloatArray, k: int, rng: np.random.Generator, *, init: str | 
     -------
     centroids : numpy.ndarray, shape (k, d), float32
     labels : numpy.ndarray, shape (n,), int64
-        The nearest of the returned centroids; the lowest on a tie.
+        Index of the nearest of the returned centroids; the lowest index on a tie.
 
     Notes
     -----
-    An empty cluster gets the row that is farthest from its centroid, a second empty cluster the second farthest
-    row, and so on.
+    The row that is farthest from its centroid becomes the centroid of the first empty cluster, the second farthest
+    row that of the second empty cluster, and so on.
     """
     n, d = matrix.shape
     if isinstance(init, str):
@@ -64,7 +64,7 @@ def kmeans(matrix: FloatArray, k: int, rng: np.random.Generator, *, init: str | 
 
 
 def _first_rows(matrix: FloatArray, k: int, rng: np.random.Generator, init: str) -> IntArray:
-    """Return the rows that are the initial centroids, (k,) int64."""
+    """Choose the rows that become the initial centroids, (k,) int64."""
     n = len(matrix)
     if init == "random" or k == n:
         return rng.choice(n, k, replace=False)
@@ -84,7 +84,7 @@ def _move_to_means(centroids: FloatArray, sums: DoubleArray, counts: IntArray) -
 
 def _reseed(counts: IntArray, distances: FloatArray,
             rows_at: Callable[[IntArray], FloatArray]) -> tuple[IntArray, IntArray]:
-    """Return the empty clusters and, for each, a row that is far from its centroid; equal rows are used only once."""
+    """Return the empty clusters and, for each, a row far from its centroid; equal rows are used only once."""
     empty = np.flatnonzero(counts == 0)
     if not len(empty):
         return empty, empty
@@ -96,7 +96,7 @@ def _reseed(counts: IntArray, distances: FloatArray,
 
 
 class _Leaves:
-    """Points of few dimensions in leaves, which hold neighbouring points, and the cluster of each point.
+    """Points of few dimensions, grouped in leaves of neighbouring points, and the cluster of each point.
 
     Parameters
     ----------
@@ -135,13 +135,13 @@ class _Leaves:
 
     @classmethod
     def assigned(cls, matrix: FloatArray, centroids: FloatArray) -> _Leaves:
-        """Return the rows of a matrix (n, d), each in the cluster of its nearest centroid (k, d)."""
+        """Return the leaves of a matrix (n, d), with each row in the cluster of its nearest centroid (k, d)."""
         leaves = cls(matrix, len(centroids))
         leaves.assign(_even_columns(centroids))
         return leaves
 
     def assign(self, centroids: FloatArray) -> int:
-        """Put every point into the cluster of its nearest centroid, (e, k); return how many changed their cluster."""
+        """Assign each point to its nearest centroid, (e, k); return how many points changed their cluster."""
         from embshrink.kernels.kmeans import move_points
 
         changed: int = move_points(self.points, *self._boxes, centroids, self._labels, self.distances, self.sums,
@@ -207,7 +207,7 @@ def _kmeans_products(matrix: FloatArray, centroids: FloatArray, iterations: int,
 
 
 def half_squares(centroids: FloatArray) -> FloatArray:
-    """Return ``-|c|^2 / 2`` of each centroid: the offset with which the largest dot product means the nearest."""
+    """Return ``-|c|^2 / 2`` of each centroid: with this offset, the largest dot product is the nearest centroid."""
     squares: FloatArray = np.einsum("ij,ij->i", centroids, centroids, dtype=np.float32)
     return -0.5 * squares
 
@@ -226,7 +226,7 @@ def cluster_sums(matrix: FloatArray, labels: IntArray, k: int) -> tuple[DoubleAr
 
 
 def nearest_centroids(matrix: FloatArray, centroids: FloatArray, *, progress: Progress = no_progress) -> IntArray:
-    """Return the nearest centroid of each row, the one of lowest index on a tie.
+    """Return the index of the nearest centroid of each row; the lowest index on a tie.
 
     Parameters
     ----------
@@ -259,9 +259,9 @@ def lloyd_round(matrix: FloatArray, centroids: FloatArray) -> tuple[FloatArray, 
     Returns
     -------
     moved : numpy.ndarray, shape (k, d), float32
-        The means of the clusters; centroids of empty clusters stay where they were.
+        The means of the clusters; centroids of empty clusters do not move.
     labels : numpy.ndarray, shape (n,), int64
-        The nearest of the centroids as they were.
+        Index of the nearest of the given centroids.
     """
     k, d = centroids.shape
     if d > FEW_COLUMNS:

@@ -1,4 +1,4 @@
-"""Principal axes of a table, from its small matrix of column products; the same at any number of threads."""
+"""Principal axes of a table, from its Gram matrix (d, d); the same result for any number of threads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     Weights = FloatArray | DoubleArray
 
 BLOCK_NUMBERS = 1 << 20  # numbers in a block of rows
-BLOCKS_HELD = 64  # blocks whose results are in memory together
+BLOCKS_HELD = 64  # blocks whose results are in memory at the same time
 
 
 def column_means(matrix: Matrix, weights: Weights | None = None, start: int = 0,
                  stop: int | None = None) -> DoubleArray:
-    """Return the mean of the rows from `start` to `stop` of a matrix.
+    """Return the mean of the rows of a matrix from `start` to `stop`.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def column_means(matrix: Matrix, weights: Weights | None = None, start: int = 0,
 
 
 def _sum_blocks(function: Callable[[int, int], DoubleArray], n: int, size: int, zero: DoubleArray) -> DoubleArray:
-    """Return the sum of ``function(start, stop)`` over blocks of ``range(n)``; few results are held at a time."""
+    """Sum ``function(start, stop)`` over blocks of ``range(n)``; at most 64 results are in memory at a time."""
     total = zero
     for first in range(0, n, BLOCKS_HELD * size):
         def shifted(start: int, stop: int, first: int = first) -> DoubleArray:
@@ -71,9 +71,9 @@ def gram(matrix: Matrix, weights: Weights | None = None, mean: Weights | None = 
     ----------
     matrix : numpy.ndarray or Rows, shape (n, d), float32
     weights : numpy.ndarray, shape (n,), optional
-        1 each by default.
+        Weight w_i of each row; 1 by default.
     mean : numpy.ndarray, shape (d,), optional
-        0 by default.
+        Subtracted from each row; 0 by default.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def eigen(symmetric: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     values : numpy.ndarray, shape (d,), float64
         Descending.
     vectors : numpy.ndarray, shape (d, d), float64
-        As columns. The sign of an eigenvector is arbitrary; here its component of largest magnitude is positive.
+        The eigenvectors as columns. Their sign is arbitrary; here the component of largest magnitude is positive.
     """
     with one_blas_thread():
         values, vectors = np.linalg.eigh(symmetric)
@@ -124,12 +124,12 @@ def project(matrix: Matrix, axes: Weights, mean: Weights | None = None) -> Matri
     matrix : numpy.ndarray or Rows, shape (n, d), float32
     axes : numpy.ndarray, shape (d, c)
     mean : numpy.ndarray, shape (d,), optional
-        0 by default.
+        Subtracted from each row; 0 by default.
 
     Returns
     -------
     numpy.ndarray or Rows, shape (n, c), float32
-        In memory if `matrix` is; otherwise as its `Spool` decides.
+        In memory if `matrix` is in memory; otherwise in memory or on disk, as its `Spool` decides.
     """
     projected = room_like(matrix, axes.shape[1])
 

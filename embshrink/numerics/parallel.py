@@ -1,8 +1,8 @@
-"""Row blocks on all cores, with the same answer at any number of threads.
+"""Parallel work on blocks of rows, with the same result for any number of threads.
 
-Work is cut into blocks whose bounds do not depend on the number of threads, each block is
-computed by one thread, and BLAS is held at one thread meanwhile: so every sum is taken in
-the same order whether one core works or eight.
+Work is cut into blocks whose bounds do not depend on the number of threads. Each block is
+computed by one thread, and BLAS is limited to one thread meanwhile, so every sum is computed
+in the same order on one core or on eight.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BLOCK_ROWS = 16_384  # rows handled at a time where each row is independent of the others
+BLOCK_ROWS = 16_384  # rows processed at a time if rows are independent of each other
 
 
 class _ThreadState(threading.local):
-    """What a thread is doing; every thread starts with these values."""
+    """The state of a thread; every thread starts with these values."""
 
     working = False  # whether the thread is working on blocks
-    blas_depth = 0  # how many `one_blas_thread` contexts it is in
+    blas_depth = 0  # number of `one_blas_thread` contexts that are open in it
 
 
 _threads: int | None = None
@@ -38,7 +38,7 @@ _pool_lock = threading.Lock()
 
 
 def thread_count() -> int:
-    """Return the number of threads to work with: what `set_threads` set, else the cores this process may use."""
+    """Return the number of threads to use: that of `set_threads`, or else the cores this process may use."""
     if _threads is not None:
         return _threads
     try:
@@ -48,12 +48,12 @@ def thread_count() -> int:
 
 
 def set_threads(count: int | None) -> None:
-    """Work with `count` threads from now on.
+    """Set the number of threads to use from now on.
 
     Parameters
     ----------
     count : int or None
-        At least 1; None for all cores.
+        Number of threads, at least 1; None for all cores.
 
     Raises
     ------
@@ -78,16 +78,16 @@ def map_blocks(function: Callable[[int, int], T], n: int, size: int,
     Parameters
     ----------
     function : callable
-        Must release the GIL for its heavy part (numpy and our kernels do).
+        Should release the GIL in its expensive part (numpy and our kernels do).
     n, size : int
-        Length to cover and block length.
+        Length of the range, and length of a block.
     on_done : callable, optional
-        Called as ``on_done(rows)`` in the calling thread as each block is finished.
+        Called as ``on_done(rows)`` in the calling thread for each finished block.
 
     Returns
     -------
     list
-        What each call returned, in the order of the blocks.
+        The result of each call, in the order of the blocks.
     """
     with one_blas_thread():
         return run_blocks(function, n, size, on_done)
@@ -111,7 +111,7 @@ def run_blocks(function: Callable[[int, int], T], n: int, size: int,
     _begin_work()
     try:
         job.work(on_done)
-    finally:  # on an error or Ctrl-C the blocks not begun are dropped
+    finally:  # on an error or Ctrl-C, blocks that were not started are dropped
         _state.working, _state.blas_depth = False, depth
         job.stop()
         for future in futures:
@@ -128,12 +128,12 @@ class _Job(Generic[T]):
         self._function, self._bounds = function, bounds
         self._results: dict[int, T] = {}
         self._errors: dict[int, Exception] = {}
-        self._next = itertools.count().__next__  # one step of the interpreter, so no two threads get the same
+        self._next = itertools.count().__next__  # atomic, so no two threads get the same number
         self._stopped = False
         self._done: collections.deque[int] = collections.deque()  # rows of each finished block, not yet reported
 
     def work(self, on_done: Callable[[int], object] | None = None) -> None:
-        """Work on blocks until none is left; only the calling thread may report."""
+        """Work on blocks until none is left; only the calling thread may pass `on_done`."""
         while not self._stopped and (number := self._next()) < len(self._bounds):
             start, stop = self._bounds[number]
             try:
@@ -162,12 +162,12 @@ class _Job(Generic[T]):
 
 
 def _hire(count: int, work: Callable[[], None]) -> list[Future[None]]:
-    """Run `work` in `count` threads of the pool. The pool is kept: starting threads takes longer than a search."""
+    """Run `work` in `count` threads of the pool, which is kept: starting threads takes longer than a search."""
     global _pool, _pool_size
-    from concurrent.futures import ThreadPoolExecutor  # takes ten milliseconds, which a single lookup need not pay
+    from concurrent.futures import ThreadPoolExecutor  # takes ten milliseconds, which a single lookup can avoid
 
     futures: list[Future[None]] = []
-    with _pool_lock, contextlib.suppress(RuntimeError):  # none can be started while the interpreter exits
+    with _pool_lock, contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter exits
         pool = _pool
         if pool is None or _pool_size < count:
             if pool is not None:
@@ -180,7 +180,7 @@ def _hire(count: int, work: Callable[[], None]) -> list[Future[None]]:
 
 
 def _after_fork() -> None:
-    """Forget the pool in a forked child, where its threads are not."""
+    """Forget the pool in a forked child process, where its threads do not exist."""
     global _pool, _pool_size, _pool_lock
     _pool, _pool_size, _pool_lock = None, 0, threading.Lock()
 
@@ -190,16 +190,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def _begin_work() -> None:
-    """Mark this thread as a worker: blocks inside blocks run one after the other, and BLAS is limited already."""
+    """Mark this thread as a worker: nested blocks run one after the other, and BLAS is limited already."""
     _state.working = True
     _state.blas_depth = 1
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread: two layers of threads would compete, and its sums would depend on their number."""
+    """Limit BLAS to one thread, so that threads do not compete and sums do not depend on their number."""
     depth = _state.blas_depth
-    if depth:  # finding the BLAS library takes a millisecond; nested calls need not
+    if depth:  # finding the BLAS library takes a millisecond, which nested calls avoid
         _state.blas_depth = depth + 1
         try:
             yield

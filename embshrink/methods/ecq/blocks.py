@@ -1,4 +1,4 @@
-"""Where the blocks of a stream lie."""
+"""Positions of the blocks in a stream."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from embshrink.storage.spans import PER_START, span_of
 
 
 def block_starts(lengths: IntArray) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
-    """Return where every 64th block starts, for blocks of these lengths end to end."""
+    """Return the start of every 64th block, for consecutive blocks of these lengths in bytes."""
     return (np.cumsum(lengths) - lengths)[::PER_START].astype(np.uint64)
 
 
 class Blocks:
-    """Where each block of a stream lies.
+    """The positions of the blocks in a stream.
 
     Parameters
     ----------
     name : str
-        Of the section `data`, for messages.
+        Name of the section `data`, for messages.
     data : array_like of uint8
+        The bytes of all blocks, one after the other.
     lengths : array_like of unsigned int, shape (blocks,)
-        How many bytes longer than the shortest each block is.
+        Bytes of each block, less `shortest`.
     starts : array_like of uint64
-        Where every 64th block begins.
+        Start of every 64th block.
     shortest : int
         Bytes of the shortest block.
     """
@@ -36,12 +37,12 @@ class Blocks:
         self.name, self.data, self.lengths, self.starts, self.shortest = name, data, lengths, starts, shortest
 
     def span(self, number: int) -> tuple[int, int]:
-        """Return where one block begins and ends.
+        """Return the start and the end of a block.
 
         Raises
         ------
         FormatError
-            If that is outside the section.
+            If the block lies outside the section.
         """
         begin, end = span_of(self.lengths, self.starts, number, self.shortest)
         if not 0 <= begin <= end <= len(self.data):
@@ -49,12 +50,12 @@ class Blocks:
         return begin, end
 
     def spans(self, numbers: IntArray) -> tuple[IntArray, IntArray]:
-        """Return where blocks begin and end, two (k,) int64; that there are such numbers is not checked.
+        """Return the starts and the ends of blocks, two arrays (k,) int64; the block numbers are not checked.
 
         Raises
         ------
         FormatError
-            If one is outside the section.
+            If a block lies outside the section.
         """
         groups, within = np.divmod(np.asarray(numbers, np.int64), PER_START)
         own, group = np.unique(groups, return_inverse=True)
@@ -69,15 +70,15 @@ class Blocks:
         return ends - lengths[group, within], ends
 
     def check(self) -> None:
-        """Raise FormatError unless the blocks fill the section, one behind the other."""
+        """Raise FormatError unless the blocks fill the section without gaps and overlaps."""
         begins, ends = self.spans(np.arange(len(self.lengths)))
         edges = np.concatenate([[0], ends])
         if not np.array_equal(begins, edges[:-1]) or edges[-1] != len(self.data):
-            raise FormatError(f"the blocks of {self.name} do not lie one behind the other", expected=len(self.data),
-                              found=int(edges[-1]))
+            raise FormatError(f"the blocks of {self.name} do not fill the section without gaps and overlaps",
+                              expected=len(self.data), found=int(edges[-1]))
 
     def damaged(self, number: int) -> FormatError:
-        """Return the error that a block did not end where it should."""
+        """Return the error for a block that does not end where it should."""
         return FormatError(f"block {number} of {self.name} does not end where it should", hint="Get the file again.")
 
     def _outside(self, place: int) -> FormatError:

@@ -1,4 +1,4 @@
-"""The codec `ecq`: its parameters, the sections it stores, and what a file's sections must hold."""
+"""The codec `ecq`: its parameters, its sections, and the checks of a file's sections."""
 
 from __future__ import annotations
 
@@ -29,35 +29,43 @@ BITS_PER_NUMBER = 2
 
 @dataclass(frozen=True)
 class ECQ(SteppedCodec):
-    """Take off a centroid and its rank's mean, turn to principal axes, round to one step, and entropy-code.
+    """Entropy-coded quantization with one step size; the default method.
 
-    The default. Loses less than any other method here at the same bytes, from about one bit a number on.
+    The mean of the rows of similar frequency rank and the nearest centroid are
+    subtracted from each row. The residual is rotated to principal axes, quantized
+    with one step size, and entropy-coded. Use it at about one bit per number and
+    above, where it loses less than any other method here at the same size. Rows
+    are coded in blocks of `block` rows, and a lookup decodes only its own block.
 
-    Parameters say how much to spend: `bits` a row with every table counted, or the `step` outright. A step is in
-    the vectors' own unit; all axes have the same one, which is reverse water-filling. Which of the values near a
-    number is taken depends on what it costs; with a trellis, on all those of the row together.
+    `bits` sets the bits per row, all tables included. `step` sets the step size
+    instead, in the unit of the vectors: a larger step makes a smaller file and a
+    larger error. If both are given, `bits` is used. All axes have the same step
+    size (reverse water-filling). The encoder chooses among the values near a
+    number by squared error plus a price per bit; with a trellis it chooses the
+    values of a row together.
 
     Notes
     -----
-    Entropy-coded scalar quantization after the Karhunen-Loève transform is 0.25 bit a number from the rate-distortion
-    bound of a Gaussian source at high rates (Gish and Pierce, IEEE Trans. Inf. Theory 14, 1968); trellis-coded
-    quantization takes back most of it (Marcellin and Fischer, IEEE Trans. Commun. 38, 1990; here with entropy-coded
-    union quantizers, as in dependent quantization: Schwarz et al., Data Compression Conference 2019). The coder is
-    rANS (Duda, 2013). Levels that adapt along a row take the place of fixed energy classes. The trellis and all
-    choices are made by squared error plus a fixed price a bit.
+    At high rates, entropy-coded scalar quantization after the Karhunen-Loève transform takes 0.25 bit per number more
+    than the rate-distortion bound of a Gaussian source (Gish and Pierce, IEEE Trans. Inf. Theory 14, 1968).
+    Trellis-coded quantization regains most of it (Marcellin and Fischer, IEEE Trans. Commun. 38, 1990). We deviate
+    from them in using entropy-coded union quantizers, as in dependent quantization (Schwarz et al., Data Compression
+    Conference 2019). The coder is rANS (Duda, 2013). Levels that adapt along a row replace fixed energy classes. All
+    choices, the trellis included, minimize squared error plus a fixed price per bit.
     """
 
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "ECSQ: Gish & Pierce 1968; trellis: Marcellin & Fischer 1990; rANS: Duda 2013"
 
-    bits: float | None = param(None, "bits a row, every table counted; 2 a number and the tables by default", low=0,
+    bits: float | None = param(None, "bits per row, tables included; by default 2 per number plus the tables", low=0,
                                high=1e7)
-    step: float | None = param(None, "distance of two values; found for `bits` by default", low=0, high=1e30)
-    centroids: int | None = param(None, "taken off first; as many as pay by default", low=1, high=4096)
-    trellis: int = param(8, "states of the trellis; 0 rounds each number by itself, faster", choices=STATES)
-    weights: str = param("none", "what is lost counts by: none, zipf:A (rank ** -A), counts or counts:A")
-    norms: bool = param(False, "keep the mean length of vectors: at few bits they shrink")
-    block: int = param(16, "rows coded together; more are smaller, and slower to look up", low=1, high=4096)
+    step: float | None = param(None, "quantization step size; found from bits by default", low=0, high=1e30)
+    centroids: int | None = param(None, "centroids to subtract (1: none); chosen by trial by default", low=1,
+                                  high=4096)
+    trellis: int = param(8, "states of the trellis; 0: round each number by itself, faster but worse", choices=STATES)
+    weights: str = param("none", "weight of a row's error: none, zipf:A (rank ** -A) or counts:A (frequency ** A)")
+    norms: bool = param(False, "keep the mean length of vectors, which shrinks at few bits")
+    block: int = param(16, "rows coded together; more make the file smaller and lookups slower", low=1, high=4096)
 
     def resolve(self, n: int, d: int) -> Self:
         parse_weights(self.weights)
@@ -78,7 +86,7 @@ class ECQ(SteppedCodec):
 
     @property
     def weighs(self) -> bool:
-        """Whether words' frequencies matter."""
+        """Whether the result depends on the frequencies of words."""
         return self.weights.startswith("counts")
 
     # ------------------------------------------------------------ sections
@@ -86,9 +94,10 @@ class ECQ(SteppedCodec):
     def _sections(
         self, n: int, c: int, axes: int, blocks_of_centroids: int, tables: tuple[int | None, int | None, int | None]
     ) -> dict[str, tuple[tuple[type[np.generic], ...], tuple[int | None, ...]]]:
-        """Return the dtypes, the usual one first, and the shape of every section, in the file's order; None is any.
+        """Return the allowed dtypes, the usual one first, and the shape of every section, in the file's order.
 
-        `tables` are the quantizers, levels and bins, and the escape, of the tables.
+        `tables` is the shape of the tables: quantizers, levels, and bins with the escape. None in a shape allows any
+        length.
         """
         u8, u16, u32 = np.uint8, np.uint16, np.uint32
         k = self.centroids if self.centroids and self.centroids > 1 else 0
@@ -107,9 +116,9 @@ class ECQ(SteppedCodec):
         }
 
     def plan(self, n: int, c: int) -> Layout:
-        """Return dtype and shape of every array; `codes.data` has the bytes that the others leave of all bits.
+        """Return dtype and shape of every array; `codes.data` gets the rest of the bits.
 
-        Of the arrays whose shapes depend on the values, it has the least: the bits count them too.
+        Arrays whose shapes depend on the values have their smallest shape here, because `bits` includes them.
         """
         bits = self.bits if self.bits is not None else 64 * c + 8 * (9000 + c * (c + 40)) / max(n, 1)
         planned: Layout = {name: (np.dtype(dtypes[0]), tuple(length or 0 for length in shape))
@@ -132,7 +141,7 @@ class ECQ(SteppedCodec):
     # ------------------------------------------------------------ reading
 
     def decoder(self, codes: Codes, state: State) -> Callable[[IntArray], FloatArray]:
-        """Return what decodes rows as `decode` does, with all tables made once."""
+        """Return a function that decodes rows as `decode` does; all tables are built once."""
         return Decoder(self, codes, state).decode
 
     def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
@@ -142,7 +151,8 @@ class ECQ(SteppedCodec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.step is None or not self.step > 0 or self.centroids is None or self.trellis not in STATES:
-            raise FormatError("ecq does not say its step, centroids or trellis", found=self)
+            raise FormatError("the header's ecq step does not give step, centroids and a known trellis",
+                              found=self)
         given: dict[str, StoredArray] = {**{f"codes.{name}": part for name, part in codes.items()},
                                          **{f"state.{name}": part for name, part in state.items()}}
         axes = state["basis"].shape[0] if "basis" in state and state["basis"].ndim else 0
@@ -154,7 +164,8 @@ class ECQ(SteppedCodec):
         _check_tables(np.asarray(state["tables"]), np.asarray(state["shifts"]), axes, c)
         index = np.asarray(state["index"]).astype(np.int64)
         if k and int(index.sum()) != TOTAL:
-            raise FormatError("state.index does not fill its slots", expected=TOTAL, found=int(index.sum()))
+            raise FormatError("the frequencies of state.index have the wrong sum", expected=TOTAL,
+                              found=int(index.sum()))
         sizes = np.asarray(codes["sizes"])
         if int(sizes[1]) != n or int(sizes[0]) > len(codes["data"]):
             raise FormatError("codes.sizes does not fit the table", expected=f"{n} rows", found=sizes)
@@ -166,13 +177,14 @@ class ECQ(SteppedCodec):
 
 
 def _check_tables(tables: AnyArray, shifts: AnyArray, axes: int, c: int) -> None:
-    """Raise FormatError unless tables fit each other, and their values are in range."""
+    """Raise FormatError unless the tables fit each other and their values are in range."""
     levels, bins = tables.shape[1], tables.shape[2] - 1
     if not (1 <= axes <= c and 1 <= levels <= MAX_LEVELS and 1 <= bins <= MAX_BINS and shifts.shape[1] == levels):
         raise FormatError("ecq's tables have an impossible shape", found=f"{axes} axes, {tables.shape}")
     wide: IntArray = tables.astype(np.int64)
     slots = 2 * wide[:, :, 1:-1].sum(axis=2) + wide[:, :, 0] + wide[:, :, -1]  # each bin but 0 has two signs
     if (slots != TOTAL).any():
-        raise FormatError("a table of state.tables does not fill its slots", expected=TOTAL, found=int(slots.max()))
+        raise FormatError("the frequencies of a table in state.tables have the wrong sum", expected=TOTAL,
+                          found=int(slots.max()))
     if np.abs(shifts.astype(np.int64)).max(initial=0) >= UNIT:
         raise FormatError("a shift of state.shifts is too large", expected=f"< {UNIT}")

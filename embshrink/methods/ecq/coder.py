@@ -1,11 +1,11 @@
-"""The coder: it chooses sizes by tables and prices, counts them, and writes them.
+"""The coder chooses sizes by tables and prices, counts them, and writes them.
 
-*Prices.* A size with its sign costs 12 - log2(frequency) bits and its raw bits. Sizes are chosen by the least sum of
-D + lambda R, where D is the squared error in steps, R are bits, and lambda, `SLOPES`, is how much error a bit must
-save to be spent: the slope -dD/dR. At high rates D falls as 4**-R, so that -dD/dR = 2 ln 2 D = 1.39 D. Without a
-trellis D is about 1/12 step and more, which gives 0.12; with one, whose quantizers' values are two steps apart, D is
-about 0.24, which gives 0.33. The constants are somewhat above that. They are the same for all tables, so lambda is
-not searched for: the step alone sets the bits.
+*Prices.* A size with its sign costs 12 - log2(frequency) bits plus its raw bits. Sizes are chosen to minimize
+D + lambda R, where D is the error in squared steps, R is the number of bits, and lambda (`SLOPES`) is the error that
+a bit must save to be worth its cost: the slope -dD/dR. At high rates D falls as 4**-R, so -dD/dR = 2 ln 2 D = 1.39 D.
+Without a trellis, D is 1/12 or slightly more, which gives 0.12. With a trellis, the values of a quantizer are two
+steps apart and D is about 0.24, which gives 0.33. The constants are somewhat larger. They are the same for all
+tables, so lambda is not searched for: the step size alone determines the bits.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ if TYPE_CHECKING:
     from embshrink.kernels.ecq import Contexts, Prices
     from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray
 
-SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # lambda: squared steps that a bit is worth, by trellis
-ROWS_AT_ONCE = 2048  # coded at a time
-ESCAPE_PRICE = 1e5  # bits from which on a size has no symbol in a table
-ESCAPE_BITS = 16.0  # plain bits behind an escape
+SLOPES = {0: 0.14, 4: 0.5, 8: 0.5}  # lambda by trellis: squared steps per bit
+ROWS_AT_ONCE = 2048  # rows coded at a time
+ESCAPE_PRICE = 1e5  # bits; from here on a size has no symbol in a table
+ESCAPE_BITS = 16.0  # plain bits after an escape
 BIN_OF_SIZE = np.repeat(np.arange(MAX_BINS), 1 << BIN_RAW_BITS)
 BIN_OF_SIZE = np.append(BIN_OF_SIZE, np.full(LARGEST + 1 - len(BIN_OF_SIZE), MAX_BINS)).astype(np.int64)
 
 
 class Coder:
-    """Chooses sizes by tables, counts what that costs, and writes them.
+    """Chooses sizes by tables, counts them and their cost, and writes them.
 
     Parameters
     ----------
     tables, shifts : numpy.ndarray
-        As a file has them.
+        As in a file.
     trellis : int
+        Number of states; 0 for no trellis.
     axis_levels : numpy.ndarray, shape (m,), int
-        The level each coefficient begins with, in 1/256.
+        The initial level of each coefficient, in 1/256.
     fixed : bool
-        As for centroids: the trellis stays in state 0, and values have no shifts.
+        True for centroids: the trellis stays in state 0, and values have no shifts.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class Coder:
         self.axis_levels: IntArray = axis_levels.astype(np.int64)
         self.gains = gains(len(axis_levels))
         bins = model.bins
-        # The symbol of each bin, with plus, and the escape.
+        # The symbol of each bin with a plus sign, then the escape.
         symbols = np.append(np.maximum(2 * np.arange(bins) - 1, 0), len(model.first_sizes) - 1)
         frequencies = model.frequencies[:, symbols]
         plain_bits = np.append(BIN_RAW_BITS[:bins], ESCAPE_BITS)
         with np.errstate(divide="ignore"):
             price = PROBABILITY_BITS - np.log2(frequencies) + plain_bits
         scores = model.scores[:, symbols]
-        # A bin without a symbol is escaped, and says of the level what the escape says.
+        # A bin without a symbol is escaped, and has the score of the escape.
         self.price: DoubleArray = np.where(frequencies > 0, price, 2 * ESCAPE_PRICE)
         self.scores: IntArray = np.where(frequencies > 0, scores, scores[:, -1:])
         self._values: DoubleArray = np.abs(model.values[:, symbols]).astype(np.float64)
@@ -90,16 +91,16 @@ class Coder:
                       float(UNIT) if self.trellis else 0.0)
 
     def choose(self, targets: DoubleArray, row_levels: IntArray, slope: float) -> SizeArray:
-        """Return the sizes that cost least, with their signs, (n, m).
+        """Return the signed sizes of least cost, (n, m) int32.
 
         Parameters
         ----------
         targets : numpy.ndarray, shape (n, m), float64
-            In 1/64 steps.
+            Coefficients before rounding, in 1/64 steps.
         row_levels : numpy.ndarray, shape (n,), int64
-            What rows' levels begin with, in 1/256.
+            The initial level of each row, in 1/256.
         slope : float
-            Squared steps that a bit is worth: `SLOPES`.
+            Squared steps per bit: `SLOPES`.
         """
         from embshrink.kernels.ecq import choose
 
@@ -108,7 +109,7 @@ class Coder:
         return sizes
 
     def choose_all(self, targets: DoubleArray, row_levels: IntArray, slope: float, sizes: SizeArray) -> None:
-        """Do as `choose`, some rows at a time on all cores; fill in sizes (n, m)."""
+        """Do as `choose`, block by block on all cores; fill `sizes` (n, m)."""
         def work(start: int, stop: int) -> None:
             sizes[start:stop] = self.choose(targets[start:stop], row_levels[start:stop], slope)
 
@@ -117,14 +118,14 @@ class Coder:
     def count(
         self, targets: DoubleArray, sizes: SizeArray, row_levels: IntArray, rebuilt: DoubleArray
     ) -> tuple[IntArray, DoubleArray]:
-        """Count bins, and fill in the values of sizes, rebuilt (n, m).
+        """Count bins, and fill `rebuilt` (n, m) with the values of `sizes`.
 
         Returns
         -------
         counts : numpy.ndarray, shape (contexts, bins + 1), int64
             How often each bin occurs in each context.
         sums : numpy.ndarray, shape (contexts, 3), float64
-            Of the absolute targets that the sizes 1 to 3 stand for.
+            Sum of the absolute targets of the sizes 1 to 3.
         """
         from embshrink.kernels.ecq import count
 
@@ -133,31 +134,31 @@ class Coder:
         return counts, sums
 
     def bits(self, counts: IntArray) -> float:
-        """Return the bits that bins cost which were counted so often in each context, (contexts, bins + 1)."""
+        """Return the total bits of bins, given their counts in each context, (contexts, bins + 1)."""
         price = np.where(self.price < ESCAPE_PRICE, self.price, self.price[:, -1:])
         return float((counts * price).sum())
 
     def write(
         self, sizes: SizeArray, row_levels: IntArray, labels: IntArray, label_code: LabelCode, block: int
     ) -> tuple[bytes, IntArray]:
-        """Return the bytes of rows' blocks, end to end, and the length of each.
+        """Return the bytes of all blocks of rows, one after the other, and the length of each block in bytes.
 
         Parameters
         ----------
         sizes : numpy.ndarray, shape (n, m), int32
-            With their signs.
+            Signed.
         row_levels, labels : numpy.ndarray, shape (n,), int64
-            What rows' levels begin with, in 1/256, and rows' centroids.
+            The initial level of each row, in 1/256, and the number of its centroid.
         label_code : LabelCode
         block : int
-            Rows of a block.
+            Rows per block.
         """
         from embshrink.kernels.ecq import LabelTables, Symbols, write
 
         n, m = sizes.shape
         model, blocks = self.model, -(-n // block)
         lengths = np.empty(blocks, np.int64)
-        symbols = min(block, n) * (3 * m + 2)  # of a block at most: an escape is three
+        symbols = min(block, n) * (3 * m + 2)  # maximum in a block: an escape takes three
         out = np.empty((blocks, symbols * 3 // 2 + 8), np.uint8)  # 12 bits each
         write(sizes, row_levels, labels,
               LabelTables(label_code.frequencies, label_code.starts, label_code.slots, label_code.tail_bits),

@@ -1,4 +1,4 @@
-"""An open file's rows of `ecq`, back as vectors."""
+"""Decoding of the rows of an open file that `ecq` encoded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from embshrink.methods.base import Codes, State
     from embshrink.methods.ecq.model import Settings
     from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
-FEW_NUMBERS = 500_000  # numbers read in plain Python at most: it takes as long as starting numba
-FEW_WHILE_READY = 4_000  # the same where numba runs already
-MOST_NUMBERS = 1 << 22  # read at a time
-ROWS_AT_ONCE = 2048  # decoded at a time
+FEW_NUMBERS = 500_000  # maximum of numbers read in plain Python, which takes as long as starting numba
+FEW_WHILE_READY = 4_000  # the same if numba is loaded already
+MOST_NUMBERS = 1 << 22  # numbers read at a time
+ROWS_AT_ONCE = 2048  # rows decoded at a time
 
 
 class Decoder:
-    """An open file's tables, ready to decode rows.
+    """The tables of an open file, ready to decode rows.
 
-    Row i, of bucket b and with centroid k, is ``scale[b] * (x @ basis)`` where
-    ``x = weights[b] * values[i] + 64 * (means[b] + values of k)``: integers, in 1/4096 steps times the basis' unit.
+    Row i, with bucket b and centroid k, is ``scale[b] * (x @ basis)`` where
+    ``x = weights[b] * values[i] + 64 * (means[b] + values of k)``. The numbers in x are integers, in units of 1/4096
+    step times the unit of the basis.
 
     Parameters
     ----------
     codec : Settings
     codes, state : mapping of str to array
-        As `ECQ.plan` names them.
+        With the names that `ECQ.plan` gives.
 
     Attributes
     ----------
@@ -64,12 +65,12 @@ class Decoder:
         self._centroid_known = np.zeros(self.centroid_count, np.bool_)
 
     def decode(self, rows: IntArray) -> FloatArray:
-        """Return rows (k,) as (k, c) float32.
+        """Decode rows (k,) to (k, c) float32.
 
         Raises
         ------
         IndexError
-            If there is no such row.
+            If a row number is out of range.
         FormatError
             If a block is damaged.
         """
@@ -94,7 +95,7 @@ class Decoder:
         return out
 
     def centroid_values(self, labels: IntArray) -> DoubleArray:
-        """Return the coefficients of centroids (k,), (k, m) float64 in 1/4096 steps."""
+        """Return the coefficients of the centroids `labels` (k,): (k, m) float64, in 1/4096 steps."""
         self._read_centroids(labels)
         return self._centroid_values[labels]
 
@@ -105,27 +106,27 @@ class Decoder:
         return vectors
 
     def check(self) -> None:
-        """Raise FormatError unless blocks lie one behind the other and all centroids can be read."""
+        """Raise FormatError unless the blocks fill their sections and all centroids can be read."""
         if self.centroid_count:
             self.centroid_values(np.arange(self.centroid_count))
         for blocks in (self.row_blocks, self.centroid_blocks):
             blocks.check()
 
     def _pays(self, blocks: int) -> bool:
-        """Whether there are so many blocks to read that the kernel is worth while; starting numba takes a second."""
-        if sys.modules.get("embshrink.kernels.ecq"):  # in use already
+        """Whether the kernel is faster for this number of blocks; starting numba takes a second."""
+        if sys.modules.get("embshrink.kernels.ecq"):  # it is in use already
             return True
         few = FEW_WHILE_READY if sys.modules.get("numba") else FEW_NUMBERS
         return blocks * self.block * len(self.basis) > few
 
     def _vectors(self, rows: IntArray, kernel: bool) -> DoubleArray:
-        """Return ascending rows (k,) as (k, c)."""
+        """Decode ascending rows (k,) to (k, c)."""
         labels, values = self._read(self.row_reader, self.row_blocks, rows, kernel)
         buckets = bucket_of(rows)
         if self.centroid_count:
             self._read_centroids(labels)
-        # Integers of less than 53 bits: float64 has them exactly, in whatever order they are added.
-        if kernel and sys.modules.get("numba"):  # not where numba is missing
+        # Integers below 53 bits are exact in float64, so the order of summation does not matter.
+        if kernel and sys.modules.get("numba"):  # false if numba is not installed
             from embshrink.kernels.ecq import combine
 
             total = np.empty(values.shape)
@@ -140,7 +141,7 @@ class Decoder:
         return product
 
     def _read(self, reader: Reader, blocks: Blocks, rows: IntArray, kernel: bool) -> tuple[IntArray, SizeArray]:
-        """Return labels (k,) and values (k, m) of ascending rows."""
+        """Read ascending rows; return their centroids (k,) and values (k, m)."""
         own = rows // self.block
         numbers = own[np.flatnonzero(np.diff(own, prepend=-1))]
         place = np.searchsorted(numbers, own)
@@ -164,7 +165,7 @@ class Decoder:
         return labels, values
 
     def _read_centroids(self, labels: IntArray) -> None:
-        """Read those of these centroids that were not yet read."""
+        """Read those of the centroids `labels` that were not read before."""
         if labels.size and int(labels.max()) >= self.centroid_count:
             raise FormatError("a row names a centroid that is not there", expected=f"< {self.centroid_count}",
                               found=int(labels.max()))

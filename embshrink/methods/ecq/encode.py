@@ -1,12 +1,12 @@
-"""Encoding the rows of `ecq`.
+"""Encoding of rows by `ecq`.
 
-After its bucket's mean is taken off, a row x has its nearest centroid k. Its targets, the coefficients in 1/64 steps
-that sizes are chosen for, are what `embshrink.methods.ecq.decoder` undoes:
+The mean of a row's bucket b is subtracted from the row x, and the nearest centroid k is found. The targets, for which
+sizes are chosen, are the coefficients in 1/64 steps. They invert the formula of `embshrink.methods.ecq.decoder`:
 
     t = (x A+ * 64 / step - means[b] - coefficients of k) * 64 / weights[b]
 
-where A+ is `inverse_axes` of the axes, and all is taken as it is stored, so that the rounding of means and centroids
-is made good by the row's own coefficients.
+where A+ is `inverse_axes` of the axes. All values are taken as they are stored, so the coefficients of a row
+compensate for the rounding of means and centroids.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from embshrink.storage.arrays import AnyArray, IntArray
     from embshrink.storage.disk_rows import Matrix
 
-PARTS_PER_BATCH = 64  # parts of `ROWS_AT_ONCE` rows, about, that are coded before they are put away
+PARTS_PER_BATCH = 64  # parts, of about `ROWS_AT_ONCE` rows each, that are coded before their bytes are stored
 
 
 def encode(codec: Settings, matrix: Matrix, state: State, context: Context) -> Codes:
-    """Return the codes of a matrix (n, c): blocks, their lengths, and where every 64th begins."""
+    """Return the codes of a matrix (n, c): blocks, their lengths, and the start of every 64th block."""
     n = len(matrix)
     encoder = _Encoder(codec, state, n)
     size = codec.block * max(1, ROWS_AT_ONCE // codec.block)
@@ -84,7 +84,7 @@ class _Encoder:
         self._centroid_levels = state["classes"].astype(np.int64) * CLASS_UNIT
 
     def encode(self, matrix: Matrix, start: int, stop: int) -> tuple[bytes, IntArray]:
-        """Return the blocks of some rows of the matrix, end to end, and their lengths."""
+        """Return the blocks of the rows from `start` to `stop`, one after the other, and their lengths."""
         buckets, rows = bucket_of(np.arange(start, stop)), matrix[start:stop]
         labels: IntArray = np.zeros(len(rows), np.int64)
         levels = self._bucket_levels[buckets]
@@ -99,7 +99,7 @@ class _Encoder:
 
 
 def _centroid_decoder(codec: Settings, state: State, n: int) -> Decoder:
-    """Return a decoder that can decode centroids alone, before there are codes."""
+    """Return a decoder for centroids only, for use before there are codes."""
     nothing: dict[str, AnyArray] = {
         "data": np.zeros(0, np.uint8), "lengths": np.zeros(0, np.uint8), "starts": np.zeros(0, np.uint64),
         "sizes": np.array([0, n], np.uint64),

@@ -1,15 +1,16 @@
-"""What `ecq` decides before it encodes: how many centroids, which axes, step and tables.
+"""The fit of `ecq`: it finds the number of centroids, the axes, the step size and the tables.
 
-*The first step to try* is that of reverse water-filling: of independent Gaussian coefficients with variances var[j],
-R bits a row are best spent so that all have the same error D, or var[j] where that is less (Cover and Thomas,
-Elements of Information Theory, 1991, section 13.3.3):
+*The first step size tried* follows from reverse water-filling: for independent Gaussian coefficients with variances
+var[j], the best use of R bits per row gives all coefficients the same error D, or the error var[j] if that is less
+(Cover and Thomas, Elements of Information Theory, 1991, section 13.3.3):
 
     R = sum over j of max(0, log2(var[j] / D) / 2)
 
-D is found by bisection. A quantizer loses about D = c step^2 a coefficient, c being `DISTORTIONS`.
+D is found by bisection. A quantizer has an error of about D = c step^2 per coefficient, with c in `DISTORTIONS`.
 
-*How many centroids* is decided at this step. With m axes, a bit more for each divides the error by 4, so that
-candidates are compared by bits + m / 2 log2(error): the bits they take, and those that would undo their error.
+*The number of centroids* is chosen at this step size. With m axes, one more bit per coefficient divides the error by
+4: m more bits lower log2(error) by 2. Candidates of different error are therefore compared by bits + m / 2
+log2(error), which is the bits they would take if all had the same error, up to a constant.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ if TYPE_CHECKING:
     from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
     from embshrink.storage.disk_rows import Matrix
 
-SAMPLE_ROWS, SAMPLE_NUMBERS = 32_768, 4 << 20  # rows that everything is learned from, and numbers
-LEARNT_ROWS, LEARNT_NUMBERS = 32, 20 << 20  # rows that a centroid is learned on, and numbers that all are
+SAMPLE_ROWS, SAMPLE_NUMBERS = 32_768, 4 << 20  # limits of the sample: rows, and numbers
+LEARNT_ROWS, LEARNT_NUMBERS = 32, 20 << 20  # rows per centroid for k-means, and limit of numbers in all
 CENTROIDS = (4096, 1024, 256, 64, 16)
-ROWS_PER_CENTROID = 16  # that a centroid must have to be worth trying
-WORTH = 6  # bits a row that all centroids may take to be worth trying
-DEARER = 100  # bits that a centroid takes beyond a row, about
-ROUNDS = 6  # of k-means
-DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # squared steps lost a coefficient, about, by trellis
-SAME = 1e-10  # of the square of a mean: rounding
+ROWS_PER_CENTROID = 16  # minimum for a number of centroids to be tried
+WORTH = 6  # maximum of bits per row that all centroids may take to be tried
+DEARER = 100  # approximate bits that a centroid takes more than a row
+ROUNDS = 6  # iterations of k-means
+DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # by trellis: approximate error per coefficient, in squared steps
+SAME = 1e-10  # relative to the square of a mean; smaller variances are rounding errors
 
 
 class _Scored(NamedTuple):
-    """A candidate, what its statistics were where it was tried, and how good it was: less is better."""
+    """A candidate, its statistics at the step size tried, and its score; lower is better."""
 
     candidate: Candidate
     statistics: Statistics
@@ -57,19 +58,19 @@ class _Scored(NamedTuple):
 
 
 def fit(codec: Settings, matrix: Matrix, context: Context) -> State:
-    """Return the state of `codec` for a matrix (n, c): see docs/format.md for what is in it.
+    """Return the state of `codec` for a matrix (n, c); docs/format.md describes its arrays.
 
     Raises
     ------
     StepError
-        If the step is too small for the largest coordinates, or so few bits are not enough.
+        If the step size is too small for the largest coordinates, or `bits` is too small.
     """
     n, c = matrix.shape
     means = bucket_means(matrix)
 
     def centred(rows: IntArray) -> FloatArray:
         sample, taken = matrix[rows], means.astype(np.float32)
-        for start in range(0, len(rows), ROWS_AT_ONCE):  # not a second time as large
+        for start in range(0, len(rows), ROWS_AT_ONCE):  # avoids a temporary array of the same size
             part = slice(start, start + ROWS_AT_ONCE)
             sample[part] -= taken[bucket_of(rows[part])]
         return sample
@@ -84,7 +85,7 @@ def fit(codec: Settings, matrix: Matrix, context: Context) -> State:
 
 
 def bucket_means(matrix: Matrix) -> DoubleArray:
-    """Return the mean of the rows of each rank bucket, (buckets, c)."""
+    """Return the mean row of each rank bucket, (buckets, c) float64."""
     n = len(matrix)
     ends = [min((256 << bucket) - 1, n) for bucket in range(bucket_count(n))]
     return np.stack([column_means(matrix, None, start, end) if end > start else np.zeros(matrix.shape[1])
@@ -92,14 +93,14 @@ def bucket_means(matrix: Matrix) -> DoubleArray:
 
 
 class _Fit:
-    """Finds centroids, axes, step and tables for a sample of rows.
+    """Finds centroids, axes, step size and tables for a sample of rows.
 
     Parameters
     ----------
     codec : Settings
     sample : Sample
     draw : callable
-        ``draw(count)`` returns so many rows to learn centroids on, their buckets' means taken off.
+        ``draw(count)`` returns up to `count` random rows for k-means, less the means of their buckets.
     context : embshrink.methods.base.Context
     """
 
@@ -107,16 +108,16 @@ class _Fit:
         self.codec, self.sample, self.draw, self.context = codec, sample, draw, context
 
     def state(self) -> State:
-        """Return the state."""
+        """Return the state for the codec's bits or step size."""
         codec, means = self.codec, self.sample.means
         candidate, statistics = self._candidate(codec.centroids or 1), Statistics.initial(codec.trellis)
         bits, variances, least_step = codec.bits, candidate.variances, candidate.least_step
         if bits is None:
-            step = codec.step or 0.0  # `resolve` sees to it that one of them is given
+            step = codec.step or 0.0  # `resolve` ensures that one of them is given
             if step < 0.99 * least_step:
                 raise StepError("ecq's step is too small for these vectors", found=step,
-                                expected=f">= {least_step:.3g}")
-        elif not variances.max() > SAME * np.square(means).sum(axis=1).max():  # rows are as their means
+                                expected=f">= {least_step:.3g}", hint="Raise step, or use bits instead.")
+        elif not variances.max() > SAME * np.square(means).sum(axis=1).max():  # all rows equal their means
             step = max(float(np.abs(means).max()), 1e-6) / 1000
             return state_of(candidate, settle(candidate, None, step, statistics))
         else:
@@ -130,7 +131,7 @@ class _Fit:
         return state_of(candidate, settle(candidate, bits, step, statistics))
 
     def _candidate(self, k: int) -> Candidate:
-        """Return the candidate with so many centroids, by k-means; none for 1."""
+        """Return the candidate with k centroids, found by k-means; with none if k is 1."""
         c = self.sample.rows.shape[1]
         centroids: FloatArray = np.zeros((0, c), np.float32)
         if k > 1:
@@ -141,16 +142,17 @@ class _Fit:
         return Candidate(self.codec, self.sample, centroids)
 
     def _score(self, candidate: Candidate, step: float) -> _Scored:
-        """Return a candidate with its score at a step: bits a row, and the error as the bits that would undo it."""
+        """Score a candidate at a step size: bits per row, plus bits for its error (see the top of this file)."""
         statistics = Statistics.initial(self.codec.trellis)
         trial = candidate.try_step(step, self.sample.few, statistics, learn=2)
         score = total_bits(candidate, trial) + trial.axes / 2 * math.log2(max(trial.distortion, 1e-30))
         return _Scored(candidate, trial.statistics, score)
 
     def _cheapest(self, none: _Scored, step: float) -> _Scored:
-        """Return the candidate with as many centroids as pay at this step.
+        """Return the candidate of lowest score at this step size.
 
-        Tried from many to few, until fewer are worse. ``WORTH * n`` bounds the bits that centroids may take in all.
+        Numbers of centroids are tried from many to few, until fewer are worse. ``WORTH * n`` limits the bits that all
+        centroids may take.
         """
         n, variances = self.sample.n, none.candidate.variances
         best = none
@@ -170,7 +172,7 @@ class _Fit:
 
 
 def water_level(variances: DoubleArray, bits: float) -> float:
-    """Return the error D a coefficient at which Gaussians of these variances take so many bits: see the top."""
+    """Return the error D per coefficient of reverse water-filling at `bits` bits: see the top of this file."""
     low, high = -60.0, math.log2(max(float(variances.max()), 1e-30)) + 1
     for _ in range(60):
         middle = (low + high) / 2

@@ -1,13 +1,13 @@
-"""What `ecq`'s symbols mean and how likely they are: integers only, so that every machine decodes the same.
+"""The symbols of `ecq` and their probabilities, in integers only, so that every machine decodes the same.
 
-*Symbols.* A coefficient is quantized to a *size* g >= 0 and a sign. Sizes fall into *bins*, the columns of the
-tables: 0 to 15 have a bin each; from 16 on there are two bins an octave. A *symbol*, what rANS codes, is a bin with a
-sign, in the order 0, +1, -1, +2, -2, ..., and the escape last, for every size without a symbol. A symbol whose bin
-has 2**b sizes is followed by b raw bits, the escape by 16: the size and its sign.
+*Symbols.* A coefficient is quantized to a *size* g >= 0 and a sign. Sizes are grouped in *bins*, the columns of the
+tables: the sizes 0 to 15 have one bin each; from 16 on there are two bins per octave. A *symbol*, the unit that rANS
+codes, is a bin with a sign, in the order 0, +1, -1, +2, -2, ... The last symbol is the escape, for every size without
+a symbol. A symbol whose bin has 2**b sizes is followed by b raw bits, the escape by 16: the size and its sign.
 
-*Contexts.* A context is a quantizer y (the parity of the trellis' state) and a *level*: the expected size of the
-coefficient in quarter octaves. Encoder and decoder compute it alike, in 1/256, from the axis j, the row's bucket b
-and centroid k, and the coefficients of the row before it:
+*Contexts.* A context is a quantizer y (the parity of the trellis state) and a *level*: the expected size of the
+coefficient in quarter octaves. Encoder and decoder compute it in the same way, in 1/256 level, from the axis j, the
+row's bucket b and centroid k, and the previous coefficients of the row:
 
     E[j] = axis_levels[j] + bucket_levels[b] + centroid_levels[k] + sum over i < j of (gains[i] * score[i] >> 12)
     context = y * level_count + (E[j] >> 8, but at least 0 and at most level_count - 1)
@@ -19,14 +19,15 @@ table,
 
     score = 1034 * (w - mu) / mu * min(1, 3 mu / 2),   but at least -1600 and at most 3600
 
-(all divisions round down, mu in 1/64: `_scores`). The mean of sizes seen so far, if it began with 12 sizes of the
-mean that the prior says, would move by (w - mu) / (13 + i) with coefficient i, and the level, 4 log2 of it in 1/256,
-by about 4 * 256 / ln 2 * (w - mu) / mu / (13 + i); 1034 is 0.7 times 4 * 256 / ln 2. The last factor trusts sizes
-less where most are 0. A running sum of rounded numbers takes the place of the mean and the logarithm.
+(all divisions round down, mu in 1/64: `_scores`). Why: consider the running mean of the sizes of a row, which starts
+as if 12 sizes of the mean predicted by the priors had been seen. Coefficient i moves it by (w - mu) / (13 + i), and
+moves the level, 4 log2 of the mean in 1/256, by about 4 * 256 / ln 2 * (w - mu) / mu / (13 + i). The constant 1034 is
+0.7 times 4 * 256 / ln 2. The last factor gives sizes less weight if most of them are 0. The mean and the logarithm
+are replaced by a running sum of rounded numbers.
 
-*Values* are in 1/64 steps. Without a trellis size g means 64 g. With one, the quantizer of even states has the even
-multiples of the step and that of odd states 0 and the odd multiples: 128 g - 64 y, 0 for g = 0. The sizes 1 to 3 are
-moved from there by a shift of their context, to the mean of the coefficients that they stand for.
+*Values* are in 1/64 steps. Without a trellis, size g has the value 64 g. With a trellis, the quantizer of even states
+has the even multiples of the step, and that of odd states has 0 and the odd multiples: 128 g - 64 y, 0 for g = 0. For
+the sizes 1 to 3, a shift that depends on the context moves the value to the mean of the coefficients of this size.
 """
 
 from __future__ import annotations
@@ -41,26 +42,26 @@ from embshrink.storage.rans import LOWEST as LOWEST
 from embshrink.storage.rans import PROBABILITY_BITS as PROBABILITY_BITS
 from embshrink.storage.rans import TOTAL as TOTAL
 
-UNIT = 64  # of a coefficient's value: a step has so many
+UNIT = 64  # units of a coefficient's value per step
 LEVELS_PER_OCTAVE = 4
-FRACTION = 8  # bits of a level behind the point
+FRACTION = 8  # fractional bits of a level
 MAX_LEVELS = 128
 DIRECT = 16  # sizes with a bin of their own
 LARGEST = 1 << 13  # sizes from here on are escaped
-ESCAPED = 1 << 15  # and end here
-SHIFTED = 3  # sizes whose values are shifted, from 1 on
-STATES = (0, 4, 8)  # of a trellis
-GAIN_DELAY = 12  # observations that the level which a row begins with counts as
-FIRST_BUCKET = 8  # rows below 2**8 - 1 are one rank bucket
-TAIL_BITS = 6  # of a centroid's number, at most, are plain
+ESCAPED = 1 << 15  # upper limit of escaped sizes
+SHIFTED = 3  # the sizes 1 to 3 have shifted values
+STATES = (0, 4, 8)  # allowed numbers of trellis states; 0: no trellis
+GAIN_DELAY = 12  # weight of the initial level of a row, in observations
+FIRST_BUCKET = 8  # the first 2**8 - 1 rows are one rank bucket
+TAIL_BITS = 6  # maximum of plain bits in a centroid's number
 
 _OCTAVES = [(b, half) for b in range(DIRECT.bit_length() - 1, LARGEST.bit_length() - 1) for half in (0, 1)]
-# Bin m holds the sizes from BIN_FIRST[m] on, 2**BIN_RAW_BITS[m] of them: 0 to 15 alone, then half octaves.
+# Bin m holds 2**BIN_RAW_BITS[m] sizes from BIN_FIRST[m] on: single sizes up to 15, then half octaves.
 BIN_FIRST = np.array([*range(DIRECT), *((2 + half) << (b - 1) for b, half in _OCTAVES)], np.int64)
 BIN_RAW_BITS = np.array([0] * DIRECT + [b - 1 for b, _ in _OCTAVES], np.int64)
 MAX_BINS = len(BIN_FIRST)
-TOP_SCORED = 8  # bins above count as this one in the scores
-SCORE_UNIT = 1034  # 0.7 of 4 * 256 / ln 2: see above
+TOP_SCORED = 8  # larger bins count as this one in the scores
+SCORE_UNIT = 1034  # 0.7 times 4 * 256 / ln 2, see above
 SCORE_LIMITS = -1600, 3600
 
 SizeArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]  # sizes with their signs
@@ -73,27 +74,27 @@ class Settings(Protocol):
 
     @property
     def bits(self) -> float | None:
-        """Bits a row, every table counted."""
+        """Bits per row, tables included."""
 
     @property
     def step(self) -> float | None:
-        """Distance of two values."""
+        """Quantization step size."""
 
     @property
     def centroids(self) -> int | None:
-        """How many centroids are taken off."""
+        """Number of centroids to subtract."""
 
     @property
     def trellis(self) -> int:
-        """States of the trellis."""
+        """Number of states of the trellis."""
 
     @property
     def weights(self) -> str:
-        """What an error counts by."""
+        """Weights of the errors of rows."""
 
     @property
     def norms(self) -> bool:
-        """Whether the mean length of vectors is kept."""
+        """Whether to keep the mean length of vectors."""
 
     @property
     def block(self) -> int:
@@ -104,33 +105,35 @@ class Settings(Protocol):
 
 
 def bucket_of(rows: AnyArray) -> IntArray:
-    """Return the rank bucket of rows: 0 for the first 255, then one an octave."""
+    """Return the rank bucket of rows: 0 for the first 255, then one bucket per octave."""
     exponents = np.frexp(np.asarray(rows, np.float64) + 1)[1]
     buckets: IntArray = np.maximum(exponents - FIRST_BUCKET, 0).astype(np.int64)
     return buckets
 
 
 def bucket_count(n: int) -> int:
-    """Return how many buckets n rows fall into."""
+    """Return the number of rank buckets of n rows."""
     return max(n.bit_length() - FIRST_BUCKET, 0) + 1
 
 
 class LabelCode:
-    """How the number of a row's centroid is coded: the high bits as a symbol, the *head*, the low ones as plain bits.
+    """The code of centroid numbers: the high bits are a symbol, the *head*; the low bits are stored plainly.
 
     Parameters
     ----------
     index : numpy.ndarray, shape (heads,), unsigned int
-        Frequency of each head, of 4096; empty where there are no centroids.
+        Frequency of each head, of 4096; empty without centroids.
     centroids : int
-        How many there are. A damaged file may name more; whoever reads looks whether they are there.
+        Number of centroids. A damaged file may contain larger numbers; the caller must check them.
 
     Attributes
     ----------
     frequencies, starts : numpy.ndarray, shape (heads,), int64
+        Frequency of each head, and the sum of the frequencies before it.
     slots : numpy.ndarray, shape (4096,), int64
-        The head that each slot belongs to; empty where there are no centroids.
+        The head of each slot; empty without centroids.
     tail_bits : int
+        Number of plain bits.
     """
 
     def __init__(self, index: AnyArray, centroids: int) -> None:
@@ -141,12 +144,12 @@ class LabelCode:
 
     @property
     def labels(self) -> int:
-        """How many numbers can be coded: those of all centroids, and fewer than 2**tail_bits more."""
+        """How many numbers can be coded: all centroids, and fewer than 2**tail_bits more."""
         return len(self.frequencies) << self.tail_bits
 
 
 def label_bits(centroids: int) -> tuple[int, int]:
-    """Return (heads, tail bits) of the numbers of so many centroids; no heads for one or none."""
+    """Return (heads, tail bits) for a number of centroids; no heads for one or none."""
     bits = max(centroids - 1, 0).bit_length()
     tail = min(TAIL_BITS, max(bits - TAIL_BITS, 0))
     return -(-centroids >> tail) if centroids > 1 else 0, tail
@@ -156,15 +159,15 @@ def label_bits(centroids: int) -> tuple[int, int]:
 
 
 def gains(m: int) -> IntArray:
-    """Return by how much each coefficient's score moves the level of those behind it, in 1/4096, (m,)."""
+    """Return how much the score of each coefficient moves the level of the later ones, in 1/4096, (m,)."""
     return TOTAL // (GAIN_DELAY + np.arange(m, dtype=np.int64))
 
 
 @functools.cache
 def transitions(trellis: int) -> IntArray:
-    """Return which state follows a state when an even or odd size is read, (states, 2).
+    """Return the next state for each state and the parity of the size, even or odd: (states, 2).
 
-    The odd states use the second quantizer. These are Ungerboeck's codes of 4 and 8 states (IEEE Trans. Inf. Theory
+    Odd states use the second quantizer. These are Ungerboeck's codes of 4 and 8 states (IEEE Trans. Inf. Theory
     28, 1982; parity checks 5, 2 and 13, 04 in octal), with the parity of sizes as in dependent quantization (Schwarz
     et al., Data Compression Conference 2019). With the bits h0 of the first check and h1 of the second, the bits s of
     the state and the parity p, bit i of the next state is ``s[i + 1] ^ (h0[i + 1] & s[0]) ^ (h1[i + 1] & p)``.
@@ -183,37 +186,38 @@ def transitions(trellis: int) -> IntArray:
 
 
 class SizeTables(NamedTuple):
-    """What a file stores of the model."""
+    """The part of the model that a file stores."""
 
     frequencies: Uint16Array  # (quantizers, levels, bins + 1), of 4096; of each sign, and of the escape last
     shifts: Int8Array  # (quantizers, levels, 3), in 1/64 steps: added to the values of the sizes 1 to 3
 
 
 class Model:
-    """Tables to encode and decode with, made from what a file stores.
+    """Tables for encoding and decoding, computed from the tables of a file.
 
     Parameters
     ----------
     tables : numpy.ndarray, shape (quantizers, levels, bins + 1), uint16
-        Frequency of each bin, of 4096, for either sign, and last of the escape. Zero has no sign.
+        Frequency of each bin, of 4096, for each of its two signs; the escape is last. Zero has no sign.
     shifts : numpy.ndarray, shape (quantizers, levels, 3), int8
-        What the values of the sizes 1 to 3 are off from their quantizer's, in 1/64 steps.
+        Added to the quantizer's values of the sizes 1 to 3, in 1/64 steps.
     trellis : {0, 4, 8}
+        Number of states; 0 for no trellis.
 
     Attributes
     ----------
     level_count, bins : int
         Levels of each quantizer; bins without the escape.
     frequencies, starts : numpy.ndarray, shape (contexts, symbols), int64
-        Of 4096, and their sum over the symbols before.
+        Frequency of each symbol, of 4096, and the sum of the frequencies of the symbols before it.
     values : numpy.ndarray, shape (contexts, symbols), int64
-        In 1/64 steps, signed; of the smallest size of a bin. 0 for the escape.
+        Signed value of the smallest size of the symbol's bin, in 1/64 steps; 0 for the escape.
     scores : numpy.ndarray, shape (contexts, symbols), int64
-        Above 0 if the symbol says that the level is too low.
+        Positive if the symbol indicates that the level is too low.
     first_sizes, raw_bits : numpy.ndarray, shape (symbols,), int64
-        Smallest size of the symbol's bin, and how many raw bits follow it; 0 for the escape.
+        Smallest size of the symbol's bin, and number of raw bits that follow the symbol; 0 for the escape.
     moves : numpy.ndarray, shape (states, 2), int64
-        As `transitions`.
+        The result of `transitions`.
     """
 
     def __init__(self, tables: AnyArray, shifts: AnyArray, trellis: int) -> None:
@@ -241,7 +245,7 @@ class Model:
 
     @functools.cached_property
     def slots(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """The symbol that each slot belongs to, (contexts, 4096) uint8."""
+        """The symbol of each slot, (contexts, 4096) uint8."""
         symbols = np.arange(self.frequencies.shape[1], dtype=np.uint8)
         return np.stack([np.repeat(symbols, row) for row in self.frequencies])
 
@@ -249,22 +253,22 @@ class Model:
 def value_of(size: IntArray, quantizer: IntArray, trellis: int) -> IntArray:
     """Return the value of a size in 1/64 steps, before its shift.
 
-    Without a trellis the values are all multiples of a step. With one, the first quantizer has the even multiples,
-    the second 0 and the odd ones.
+    Without a trellis, the values are all multiples of the step. With a trellis, the first quantizer has the even
+    multiples, the second 0 and the odd multiples.
     """
     return 2 * UNIT * size - UNIT * quantizer * (size > 0) if trellis else UNIT * size
 
 
 def spacing(trellis: int) -> int:
-    """Return how far two values of one quantizer are apart, in 1/64 steps."""
+    """Return the distance of two neighbouring values of a quantizer, in 1/64 steps."""
     return 2 * UNIT if trellis else UNIT
 
 
 def _scores(tables: IntArray) -> IntArray:
     """Return the score of each bin in each context, (quantizers, levels, bins + 1): see the top of this file."""
-    # BIN_FIRST is the bin itself up to 15, and only those up to 8 matter here.
+    # BIN_FIRST equals the bin up to 15, and only bins up to 8 matter here.
     bins = np.minimum(np.append(BIN_FIRST[: tables.shape[2] - 1], TOP_SCORED), TOP_SCORED)
-    # In 1/64. A bin's frequency is that of each sign; the escape, which has one symbol, counts twice: it is rare.
+    # In 1/64. Times 2: each bin has two signs. This counts the escape, which has no sign, twice; it is rare.
     mean = (tables * bins).sum(axis=2, keepdims=True) * 2 // UNIT
     trust = np.minimum(UNIT, 3 * mean // 2)
     scores: IntArray = (UNIT * bins - mean) * SCORE_UNIT * trust // (UNIT * np.maximum(mean, 1))
@@ -272,5 +276,5 @@ def _scores(tables: IntArray) -> IntArray:
 
 
 def centroid_unit(trellis: int) -> int:
-    """Return what a centroid's coefficients are multiples of, in 1/64 steps: half the spacing of rows' values."""
+    """Return the step size of the coefficients of centroids, in 1/64 steps: half the spacing of rows' values."""
     return UNIT if trellis else UNIT // 2

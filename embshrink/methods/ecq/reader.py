@@ -1,8 +1,8 @@
-"""Rows of integers from `ecq`'s blocks: a few in plain Python, many by a kernel, or by numpy in lockstep.
+"""Reading of rows of integers from the blocks of `ecq`: in plain Python, by a numba kernel, or by numpy in lockstep.
 
-All three give the same numbers. The kernel is used where there are many rows and numba is there; numpy alone works on
-all blocks at once, one symbol of each at a time. `embshrink.storage.rans` has the formulas of the coder, and
-`embshrink.methods.ecq.model` those of levels and values.
+All three ways give the same numbers. Plain Python is used for few rows, and the kernel for many rows if numba is
+installed. Numpy alone works on all blocks at once, one symbol of each at a time. `embshrink.storage.rans` has the
+formulas of the coder, and `embshrink.methods.ecq.model` those of levels and values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from embshrink.methods.ecq.blocks import Blocks
     from embshrink.storage.arrays import AnyArray, ByteArray, IntArray
 
-# Of a symbol, for plain Python: frequency, start, value, score, first size, raw bits (-1: escape).
+# The data of a symbol, for plain Python: frequency, start, value, score, first size, raw bits (-1: escape).
 _Symbol: TypeAlias = tuple[int, int, int, int, int, int]
 
 
@@ -41,17 +41,17 @@ class Reader:
     ----------
     model : embshrink.methods.ecq.model.Model
     axis_levels : numpy.ndarray, shape (m,), int16
-        The level each coefficient begins with, in 1/256.
+        The initial level of each coefficient, in 1/256.
     rows, block : int
         Rows of the table, and of a block.
     bucket_levels : numpy.ndarray, shape (buckets,), int16
-        What a row's bucket adds to its levels, in 1/256.
+        Added to the levels of a row for its bucket, in 1/256.
     classes : numpy.ndarray, shape (centroids,), int8
-        What a row's centroid adds, in 1/16.
+        Added to the levels of a row for its centroid, in 1/16.
     index : numpy.ndarray, shape (heads,), uint16
-        Frequencies of the heads of centroids' numbers, as for `LabelCode`.
+        Frequencies of the heads of centroid numbers, as for `LabelCode`.
     unit : int
-        0 for rows of the table. For centroids, which have neither buckets, centroids nor states: the value of size 1,
+        0 to read rows of the table. To read centroids, which have no buckets, labels and states: the value of size 1,
         in 1/64 steps.
     """
 
@@ -66,7 +66,7 @@ class Reader:
         self.bucket_levels: IntArray = none if bucket_levels is None else np.asarray(bucket_levels).astype(np.int64)
         levels = none if classes is None else np.asarray(classes).astype(np.int64) * 16
         self.label_code = LabelCode(none if index is None else index, len(levels))
-        # A damaged file may name centroids that are not there, up to here; the caller looks.
+        # A damaged file may contain centroid numbers up to this length; the caller checks them.
         self.centroid_levels: IntArray = np.append(levels, np.zeros(self.label_code.labels - len(levels), np.int64))
         self._contexts: dict[int, tuple[bytes, list[_Symbol]]] = {}
         self._moves: list[list[int]] = model.moves.tolist()
@@ -75,12 +75,12 @@ class Reader:
     # ------------------------------------------------------------ one block
 
     def read_one(self, blocks: Blocks, number: int, count: int) -> tuple[list[int], list[list[int]]]:
-        """Read the first `count` rows of a block; return their centroids, if rows have any, and values.
+        """Read the first `count` rows of a block; return their centroids, if rows have centroids, and their values.
 
         Raises
         ------
         FormatError
-            If a whole block does not end where it should. The end of a part of it cannot be checked.
+            If the block does not end where it should. This is checked only if the whole block is read.
         """
         begin, end = blocks.span(number)
         source = _Source(blocks.data[begin:end].tobytes())
@@ -100,7 +100,7 @@ class Reader:
         return labels, values
 
     def _read_label(self, source: _Source) -> int:
-        """Return the number of a row's centroid."""
+        """Read the number of a row's centroid."""
         code = self.label_code
         slot = source.x & TOTAL - 1
         head = int(code.slots[slot])
@@ -109,8 +109,8 @@ class Reader:
         return head << code.tail_bits | source.plain(code.tail_bits) if code.tail_bits else head
 
     def _read_row(self, source: _Source, level: int) -> list[int]:
-        """Return a row's values."""
-        x, place, data = source.x, source.place, source.data  # locals: this loop is what a lookup waits for
+        """Read the values of a row."""
+        x, place, data = source.x, source.place, source.data  # locals: lookups spend their time in this loop
         length, state, values = len(data), 0, []
         contexts, level_count, moves, unit = self._contexts, self.model.level_count, self._moves, self.unit
         for axis_level, gain in self._axes:
@@ -119,7 +119,7 @@ class Reader:
             if state & 1:
                 context += level_count
             slots, symbols = contexts.get(context) or self._context(context)
-            slot = x & 4095  # TOTAL - 1; and 12 below are PROBABILITY_BITS: literals are faster
+            slot = x & 4095  # TOTAL - 1; the 12 below is PROBABILITY_BITS. Literals are faster.
             frequency, start, value, score, size, raw_bits = symbols[slots[slot]]
             x = frequency * (x >> 12) + slot - start
             while x < LOWEST and place < length:
@@ -139,7 +139,7 @@ class Reader:
         return values
 
     def _read_raw(self, source: _Source, raw_bits: int, size: int, value: int, state: int) -> tuple[int, int]:
-        """Return size and value of a symbol, given those of its bin's first size, by the raw bits that follow it."""
+        """Read the raw bits after a symbol; return size and value, given those of the first size of its bin."""
         apart = spacing(self.model.trellis)
         if raw_bits > 0:
             extra = source.plain(raw_bits)
@@ -151,7 +151,7 @@ class Reader:
         return size, -value if both & 1 else value
 
     def _context(self, context: int) -> tuple[bytes, list[_Symbol]]:
-        """Return each slot's symbol, and what reading needs of each symbol: lists, which Python reads fastest."""
+        """Return the symbol of each slot and the data of each symbol; Python reads bytes and lists fastest."""
         model = self.model
         escape = len(model.first_sizes) - 1
         raw_bits = model.raw_bits.tolist()
@@ -174,19 +174,19 @@ class Reader:
         numbers : numpy.ndarray of int, shape (k,)
             Ascending.
         kernel : bool
-            Use the kernel if numba is there; else numpy in lockstep.
+            Use the kernel if numba is installed; otherwise numpy in lockstep.
 
         Returns
         -------
         labels : numpy.ndarray, shape (k, block), int64
             The centroid of each row.
         values : numpy.ndarray, shape (k, block, m), int32
-            In 1/64 steps. Rows behind the table's last one are zero.
+            In 1/64 steps. Rows after the last row of the table are zero.
 
         Raises
         ------
         FormatError
-            Naming the first block that does not end where it should.
+            If a block does not end where it should; the message names the first one.
         """
         begins, ends = blocks.spans(numbers)
         low, high = int(begins.min(initial=len(blocks.data))), int(ends.max(initial=0))
@@ -210,7 +210,7 @@ class Reader:
 
     @functools.cached_property
     def _kernel_tables(self) -> tuple[tuple[object, ...], ...]:
-        """All tables as the kernel `read` takes them."""
+        """All tables in the form that the kernel `read` takes."""
         from embshrink.kernels.ecq import Contexts, LabelTables, Lookup, Stream, Symbols
 
         model, code = self.model, self.label_code
@@ -228,7 +228,7 @@ class Reader:
     # ------------------------------------------------------------ many blocks, without numba
 
     def _read_lanes(self, lanes: _Lanes, numbers: IntArray, labels: IntArray, out: SizeArray) -> None:
-        """Fill in labels (k, block) and values (k, block, m) of k blocks, one lane each."""
+        """Fill `labels` (k, block) and the values `out` (k, block, m) of k blocks, one lane per block."""
         for place in range(self.block):
             rows = np.asarray(numbers, np.int64) * self.block + place
             who = np.flatnonzero(rows < self.rows)  # the last block may be shorter
@@ -241,7 +241,7 @@ class Reader:
             self._read_rows(lanes, who, level, out[:, place])
 
     def _read_labels(self, lanes: _Lanes, who: IntArray) -> IntArray:
-        """Return the number of the centroid of a row in each of these lanes."""
+        """Read the number of a row's centroid in each of the lanes `who`."""
         code = self.label_code
         slot = lanes.slot(who)
         head = code.slots[slot]
@@ -249,7 +249,7 @@ class Reader:
         return head << code.tail_bits | lanes.plain(who, code.tail_bits) if code.tail_bits else head
 
     def _read_rows(self, lanes: _Lanes, who: IntArray, level: IntArray, out: SizeArray) -> None:
-        """Fill in the values of a row in each of these lanes, out (all lanes, m)."""
+        """Read the values of a row in each of the lanes `who` into `out` (all lanes, m)."""
         model = self.model
         width = model.frequencies.shape[1]
         frequencies, starts, values, scores, slots = (
@@ -273,7 +273,7 @@ class Reader:
     def _read_raws(
         self, lanes: _Lanes, who: IntArray, symbol: IntArray, state: IntArray, size: IntArray, value: IntArray
     ) -> None:
-        """Correct sizes and values, given as those of bins' first sizes, by the raw bits that follow the symbols."""
+        """Add the raw bits after the symbols to sizes and values, which come as those of the bins' first sizes."""
         model, apart = self.model, spacing(self.model.trellis)
         raw_bits = model.raw_bits[symbol]
         for bits in np.unique(raw_bits[raw_bits > 0]).tolist():
@@ -293,13 +293,14 @@ class Reader:
 
 
 class _Source:
-    """The decoder of one block, in plain Python.
+    """The rANS decoder of one block, in plain Python.
 
     Attributes
     ----------
     data : bytes
+        The block.
     x, place : int
-        rANS's state, and the next byte.
+        State of the decoder, and position of the next byte.
     """
 
     __slots__ = ("x", "place", "data")
@@ -309,13 +310,13 @@ class _Source:
         self.refill()
 
     def refill(self) -> None:
-        """Take bytes while the state is too low and there are any."""
+        """Take bytes while the state is below `LOWEST` and bytes are left."""
         while self.x < LOWEST and self.place < len(self.data):
             self.x = self.x << 8 | self.data[self.place]
             self.place += 1
 
     def plain(self, bits: int) -> int:
-        """Return so many plain bits, 1 to 12."""
+        """Read `bits` plain bits, 1 to 12."""
         kept = PROBABILITY_BITS - bits
         found = (self.x & TOTAL - 1) >> kept
         self.x = (self.x >> PROBABILITY_BITS << kept) + (self.x & ((1 << kept) - 1))
@@ -324,18 +325,18 @@ class _Source:
 
     @property
     def ended(self) -> bool:
-        """Whether the block is used up and its decoder back in the state the encoder began with."""
+        """Whether all bytes are read and the decoder is in the state in which the encoder started."""
         return self.x == LOWEST and self.place == len(self.data)
 
 
 class _Lanes:
-    """The decoders of many blocks, one lane each, in numpy; ``who`` says which lanes take part.
+    """The rANS decoders of many blocks, one lane per block, in numpy; ``who`` selects the lanes that take part.
 
     Parameters
     ----------
     data : numpy.ndarray, uint8
     begins, ends : numpy.ndarray, shape (lanes,), int64
-        Where in `data` the blocks lie.
+        Start and end of each block in `data`.
     """
 
     def __init__(self, data: ByteArray, begins: IntArray, ends: IntArray) -> None:
@@ -344,16 +345,16 @@ class _Lanes:
         self._refill(np.arange(len(begins)))
 
     def slot(self, who: IntArray) -> IntArray:
-        """Return the slot of each lane's next symbol."""
+        """Return the slot of the next symbol of each lane."""
         return self._x[who] & TOTAL - 1
 
     def take(self, who: IntArray, frequency: IntArray, within: IntArray) -> None:
-        """Move behind a symbol of each lane: its frequency, and which of its slots it has."""
+        """Advance each lane past a symbol, given its frequency and the position of the slot within its slots."""
         self._x[who] = frequency * (self._x[who] >> PROBABILITY_BITS) + within
         self._refill(who)
 
     def plain(self, who: IntArray, bits: int) -> IntArray:
-        """Return so many plain bits of each lane."""
+        """Read `bits` plain bits in each lane."""
         kept = PROBABILITY_BITS - bits
         found = self.slot(who) >> kept
         self._x[who] = (self._x[who] >> PROBABILITY_BITS << kept) + (self._x[who] & ((1 << kept) - 1))
@@ -361,7 +362,7 @@ class _Lanes:
         return found
 
     def first_bad(self) -> int:
-        """Return the first lane whose block did not end where it should, or -1."""
+        """Return the first lane whose block does not end where it should, or -1."""
         bad = (self._x != LOWEST) | (self._place != self._ends)
         return int(bad.argmax()) if bad.any() else -1
 

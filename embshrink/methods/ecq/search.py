@@ -1,12 +1,11 @@
-"""The step at which everything takes the bits that are asked for.
+"""The search for the step size at which all bits together are those requested.
 
-At high rates each of m coefficients takes one bit less where the step is doubled, so for an excess of `over` bits a
-row
+At high rates, doubling the step size saves one bit in each of m coefficients. For an excess of `over` bits per row,
 
     log step  <-  log step + over ln 2 / m
 
-is Newton's method. It is used until there is a step on either side of the one sought; then log step is interpolated
-linearly between them (regula falsi). Each trial goes on from the statistics of the one before.
+is therefore a Newton step. It is used until there is a step size on either side of the target; then log step is
+interpolated linearly between them (regula falsi). Each trial starts from the statistics of the one before.
 """
 
 from __future__ import annotations
@@ -21,42 +20,43 @@ from embshrink.methods.ecq.statistics import Statistics
 from embshrink.methods.ecq.stored import total_bits
 from embshrink.methods.ecq.trial import Candidate, Trial
 
-ATTEMPTS = 24
-CLOSE = 0.1  # bits a row below what is asked for that need not be spent, on few rows
-ENOUGH_APART = 1e-4  # in the logarithm of a step
-MARGIN = 0.05  # bits a row below what is asked for that are aimed at
-CORRECTIONS = 6  # on all rows of the sample
-FINAL_MARGIN = 0.1  # bits a row that must be left there
-FINAL_CLOSE = 0.3  # and that may be
-FINAL_AIM = 0.2  # and that are aimed at
+ATTEMPTS = 24  # maximum of step sizes tried on some rows
+CLOSE = 0.1  # on some rows: bits per row below the target that are close enough
+ENOUGH_APART = 1e-4  # minimum difference of the logarithms of two step sizes
+MARGIN = 0.05  # on some rows: bits per row below the target to aim at
+CORRECTIONS = 6  # maximum of step sizes tried on all rows of the sample
+FINAL_MARGIN = 0.1  # on all rows: minimum of bits per row below the target
+FINAL_CLOSE = 0.3  # maximum of them
+FINAL_AIM = 0.2  # how many to aim at
 
 
 class _Tried(NamedTuple):
-    log: float  # of the step
-    over: float  # bits a row that it takes too many
+    log: float  # logarithm of the step size
+    over: float  # bits per row above the target
 
 
 def find_step(candidate: Candidate, bits: float, step: float, statistics: Statistics) -> tuple[float, Statistics]:
-    """Return a step at which everything takes `bits` a row, found on some rows, and the statistics there.
+    """Find a step size at which all bits together are `bits` per row, on some rows; return it and its statistics.
 
     Parameters
     ----------
     candidate : Candidate
     bits : float
+        Bits per row, tables included.
     step : float
-        To begin with.
+        Initial step size.
     statistics : Statistics
-        To begin with.
+        Initial statistics.
 
     Raises
     ------
     StepError
-        If so few bits are not enough even for a step beyond all coordinates.
+        If `bits` is too small even for a step size far above all coordinates.
     """
     rows, lowest = candidate.sample.few, math.log(candidate.least_step)
     log = math.log(step)
     low: _Tried | None = None  # takes too many bits
-    high: _Tried | None = None  # takes few enough
+    high: _Tried | None = None  # does not
     for attempt in range(ATTEMPTS):
         trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else 2)
         statistics = trial.statistics
@@ -77,22 +77,23 @@ def find_step(candidate: Candidate, bits: float, step: float, statistics: Statis
         if log > math.log(1e3 * candidate.reach):
             break
     if high is None:
-        raise StepError("ecq cannot spend so few bits a row", expected=f">= {total_bits(candidate, trial):.4g}",
-                        found=bits, hint="Its tables weigh with few rows: set centroids=1, or use rq or pq.")
+        raise StepError("ecq needs more bits per row", expected=f">= {total_bits(candidate, trial):.4g}",
+                        found=bits, hint="Raise bits, use rq or pq, or for a table of few rows set centroids=1.")
     return math.exp(high.log), statistics
 
 
 def settle(candidate: Candidate, bits: float | None, step: float, statistics: Statistics) -> Trial:
-    """Return the trial of all rows of the sample at this step, or at one near it that keeps `bits` a row.
+    """Try a step size on all rows of the sample; correct it until `bits` per row are kept, and return the last trial.
 
     Parameters
     ----------
     candidate : Candidate
     bits : float or None
-        None: the step as it is.
+        Bits per row, tables included; None: do not change the step size.
     step : float
+        Initial step size.
     statistics : Statistics
-        To begin with.
+        Initial statistics.
     """
     rows = np.arange(len(candidate.sample.rows))
     trial = candidate.try_step(step, rows, statistics, learn=1)
@@ -104,11 +105,11 @@ def settle(candidate: Candidate, bits: float | None, step: float, statistics: St
             break
         step = max(step * math.exp(_newton(over + FINAL_AIM, trial)), candidate.least_step)
         statistics = trial.statistics
-        del trial  # not two at a time
+        del trial  # frees memory before the next one
         trial = candidate.try_step(step, rows, statistics, learn=0)
     return trial
 
 
 def _newton(over: float, trial: Trial) -> float:
-    """Return by how much the logarithm of a step that takes `over` bits too many is to change."""
+    """Return the change of the logarithm of a step size that takes `over` bits too many."""
     return min(max(over * math.log(2) / max(trial.axes, 1), -3), 3)

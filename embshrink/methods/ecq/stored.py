@@ -1,8 +1,8 @@
-"""What a file stores beside the rows' blocks, made from a trial, and how much it takes.
+"""The state that a file stores besides the blocks of rows, computed from a trial, and its size.
 
-Centroids are coded as rows are and by the rows' tables. Their coefficients are rounded to multiples of half the
-distance of two values (`centroid_unit`). Their levels begin with axis levels of their own, from the root mean square
-of each column. There is no trellis, so that the first quantizer's tables serve, and there are no shifts.
+Centroids are coded like rows, with the tables of the rows. Their coefficients are rounded to multiples of half the
+distance of two values (`centroid_unit`). They have their own axis levels, computed from the root mean square of each
+column. Without trellis states, only the tables of the first quantizer are used, and there are no shifts.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ from embshrink.numerics.parallel import map_blocks
 if TYPE_CHECKING:
     from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray
 
-BLOCK_END_BITS = 18.5  # what the coder's last state takes a block, about
-BLOCK_PLACE_BITS = 8.13  # what a block's length and start take, about
-SPARE_LEVELS = 3  # that tables have below and above those that rows begin with
+BLOCK_END_BITS = 18.5  # approximate bits per block of the coder's last state
+BLOCK_PLACE_BITS = 8.13  # approximate bits per block of its length and start
+SPARE_LEVELS = 3  # levels in tables below and above the initial levels of rows
 
 
 @dataclass(frozen=True)
 class CodedCentroids:
-    """Centroids as a file has them.
+    """Centroids as a file stores them.
 
     Parameters
     ----------
     axis_levels : numpy.ndarray, shape (m,), int64
-        The level each coefficient begins with, in 1/256, of the tables stored.
+        The initial level of each coefficient in the stored tables, in 1/256.
     data : bytes
-        Blocks.
+        The blocks.
     lengths : numpy.ndarray, shape (blocks,), int64
+        Bytes of each block.
     """
 
     axis_levels: IntArray
@@ -57,13 +58,13 @@ class CodedCentroids:
 
 @dataclass(frozen=True)
 class CodedTables:
-    """Tables as a file has them, and the centroids coded by these.
+    """Tables as a file stores them, and the centroids coded with them.
 
     Parameters
     ----------
     tables : SizeTables
     lowest : int
-        The level, of those tried, that the tables begin with.
+        The first level of the tables, counted as while tables are learned.
     centroids : CodedCentroids
     """
 
@@ -78,7 +79,7 @@ class CodedTables:
 
     @classmethod
     def smallest(cls, candidate: Candidate, trial: Trial) -> CodedTables:
-        """Return the tables for the levels and sizes that occur in rows, or also in centroids if that is smaller."""
+        """Return the tables for the levels and sizes of rows, or also of centroids if this is smaller in total."""
         levels, row_levels = trial.axis_levels, trial.row_levels
         low, high = int(levels.min() + row_levels.min()), int(levels.max() + row_levels.max())
         largest = int(np.abs(trial.sizes).max())
@@ -98,7 +99,7 @@ class CodedTables:
 
 
 def _trim(statistics: Statistics, low: int, high: int, largest: int) -> tuple[SizeTables, int]:
-    """Return tables for these levels, in 1/256, and some more, and for sizes up to `largest`; and the first level."""
+    """Return tables for these levels, in 1/256, some more levels, and sizes up to `largest`; and the first level."""
     spare = SPARE_LEVELS << FRACTION
     first = min(max(0, low - spare >> FRACTION), TRIED_LEVELS - 1)
     end = min(TRIED_LEVELS, (high + spare >> FRACTION) + 1)
@@ -125,30 +126,30 @@ def _code_centroids(candidate: Candidate, trial: Trial, tables: SizeTables, lowe
 
 
 def total_bits(candidate: Candidate, trial: Trial) -> float:
-    """Return the bits a row of everything: the trial's coefficients, and what `overhead` says."""
+    """Return all bits per row: those of the trial's coefficients plus `overhead`."""
     return trial.bits + overhead(candidate, trial)
 
 
 def overhead(candidate: Candidate, trial: Trial) -> float:
-    """Return the bits a row, about, of everything but the coefficients."""
+    """Return the approximate bits per row of everything except the coefficients."""
     block, k, m, c = candidate.codec.block, len(candidate.centroids), trial.axes, candidate.basis.shape[1]
     stored, buckets = CodedTables.smallest(candidate, trial), len(candidate.sample.means)
     heads = label_bits(k)[0]
-    nbytes = stored.nbytes + m * c + 4 * m  # and basis and base
-    nbytes += buckets * (2 * m + 12)  # means, and what else buckets have
+    nbytes = stored.nbytes + m * c + 4 * m  # basis and base
+    nbytes += buckets * (2 * m + 12)  # means and the other arrays of buckets
     nbytes += k + 2 * heads + 2 * -(-k // block)  # classes, index, lengths of the centroids' blocks
     nbytes += 200  # the rest
     return _label_entropy(candidate) + (BLOCK_END_BITS + BLOCK_PLACE_BITS) / block + 8 * nbytes / candidate.sample.n
 
 
 def _label_entropy(candidate: Candidate) -> float:
-    """Return the bits a row that centroids' numbers take."""
+    """Return the bits per row of the centroid numbers."""
     k = len(candidate.centroids)
     if not k:
         return 0.0
     tail_bits = label_bits(k)[1]
     shares = np.bincount(candidate.labels, minlength=k) / len(candidate.labels)
-    shares = np.add.reduceat(shares, np.arange(0, k, 1 << tail_bits))  # of each head
+    shares = np.add.reduceat(shares, np.arange(0, k, 1 << tail_bits))  # share of each head
     return tail_bits - float((shares * np.log2(np.maximum(shares, 1e-9))).sum())
 
 
@@ -156,7 +157,7 @@ def _label_entropy(candidate: Candidate) -> float:
 
 
 def state_of(candidate: Candidate, trial: Trial) -> dict[str, AnyArray]:
-    """Return the arrays of `state` for a trial of all rows of the sample: docs/format.md says what they are."""
+    """Return the arrays of `state` for a trial of all rows of the sample; docs/format.md describes them."""
     step, sample, unit = trial.step, candidate.sample, candidate.basis_unit
     stored = CodedTables.smallest(candidate, trial)
     coded = stored.centroids
@@ -180,7 +181,7 @@ def state_of(candidate: Candidate, trial: Trial) -> dict[str, AnyArray]:
 
 
 def _stretch(candidate: Candidate, trial: Trial, means: IntArray) -> DoubleArray:
-    """Return what to multiply each bucket's rows by, so that they are as long as before on average, (buckets,)."""
+    """Return the factor, (buckets,), that restores the root mean square length of the rows of each bucket."""
     sample, m = candidate.sample, trial.axes
     multipliers = sample.multipliers
     centroids = candidate.centroid_values(trial.step, m)
@@ -202,7 +203,7 @@ def _stretch(candidate: Candidate, trial: Trial, means: IntArray) -> DoubleArray
 
 
 def _head_frequencies(candidate: Candidate) -> AnyArray:
-    """Return the frequencies, of 4096, of the heads of centroids' numbers, (heads,) uint16; each at least 1."""
+    """Return the frequencies of the heads of centroid numbers, (heads,) uint16, of 4096; each at least 1."""
     k = len(candidate.centroids)
     if not k:
         return np.zeros(0, np.uint16)

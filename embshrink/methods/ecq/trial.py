@@ -1,24 +1,24 @@
-"""What a setting of `ecq` costs and loses, tried on a sample of the rows.
+"""The bits and the error of a setting of `ecq`, tried on a sample of the rows.
 
-A `Candidate` is a set of centroids with the axes that fit what they leave; it does not depend on the step. A `Trial`
-is a candidate at one step: the levels, sizes and statistics that it leads to.
+A `Candidate` is a set of centroids with the axes that fit the residuals; it does not depend on the step size. A
+`Trial` is a candidate at one step size, with the levels, sizes and statistics that result.
 
-*Axes.* The axes are the eigenvectors of the second moments of what is left of the rows (the Karhunen-Loeve
-transform). They are stored as int8 and so only nearly orthonormal; coordinates are those of the least squares for the
-axes A (m, c) as they are stored: ``x A^T (A A^T)^-1``.
+*Axes.* The axes are the eigenvectors of the second moments of the residuals (the Karhunen-Loeve transform). They are
+stored as int8, so they are only nearly orthonormal. Coordinates are found by least squares for the stored axes A,
+(m, c): ``x A^T (A A^T)^-1``.
 
 *Levels.* With s[j] the root mean square of the coefficients of axis j, in 1/256 of a level:
 
     axis_levels[j] = 256 (4 log2(s[j] / distance of two values) + 24)
 
-A bucket and a centroid add what the mean energy of their rows is beyond that. With the energy of row i,
-e[i] = mean over j of (x[i, j] / s[j])^2, and means that are smoothed by 4 rows of the mean energy of all,
+To this, a bucket and a centroid add the relative mean energy of their rows. The energy of row i is
+e[i] = mean over j of (x[i, j] / s[j])^2. Means are smoothed as if 4 rows of the overall mean energy were added:
 
     centroid_levels[k] = 512 log2(mean of e over its rows), a multiple of 16
     bucket_levels[b] = 512 log2(mean over its rows of e / 2^(centroid_levels / 512))
 
-512 being 256 * 4 / 2, as an octave of energy is half an octave of size. A file's axis levels count from the first
-level that its tables have (`embshrink.methods.ecq.stored`).
+The factor 512 is 256 * 4 / 2, because an octave of energy is half an octave of size. In a file, axis levels are
+relative to the first level of its tables (`embshrink.methods.ecq.stored`).
 """
 
 from __future__ import annotations
@@ -49,29 +49,31 @@ if TYPE_CHECKING:
     from embshrink.methods.ecq.model import Int8Array, Settings
     from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 
-TRIAL_ROWS = 8_192  # that a step is tried on
-NO_SPREAD = 2.0**-6  # in distances of values: less counts as so much
-NEGLIGIBLE = 0.08  # axes behind the last one of more extent, in distances of values, are left out
-FAINT = 1e-6  # weight of means and centroids when axes are chosen: they gather in few of those that rows leave free
-SMOOTHING = 4  # rows of the overall energy that a bucket's and a centroid's mean energy is smoothed by
-ENERGY_LEVELS = LEVELS_PER_OCTAVE / 2 * (1 << FRACTION)  # an octave of energy in levels: it is half of one of size
-CLASS_UNIT = 16  # centroids' levels are multiples of so many 1/256
+TRIAL_ROWS = 8_192  # approximate number of rows on which a step size is tried
+NO_SPREAD = 2.0**-6  # minimum standard deviation in levels, in distances of two values
+NEGLIGIBLE = 0.08  # in distances of two values: axes after the last one of larger extent are dropped
+FAINT = 1e-6  # weight of means and centroids in the axes: concentrates them on few of the axes without residuals
+SMOOTHING = 4  # rows of the overall mean energy that are added to those of a bucket or centroid
+ENERGY_LEVELS = LEVELS_PER_OCTAVE / 2 * (1 << FRACTION)  # an octave of energy in 1/256 level: half an octave of size
+CLASS_UNIT = 16  # levels of centroids are multiples of 16/256
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows that everything is learned from.
+    """The sample of rows from which the state is learned.
 
     Parameters
     ----------
     n : int
         Rows of the whole table.
     rows : numpy.ndarray, shape (s, c), float32
-        The mean of their bucket taken off.
+        The sampled rows, less the mean of their bucket.
     buckets : numpy.ndarray, shape (s,), int64
+        Rank bucket of each sampled row.
     means : numpy.ndarray, shape (buckets, c), float64
+        Mean row of each bucket.
     weights : numpy.ndarray, shape (buckets,), uint16
-        What a bucket's values are multiplied by when they are decoded, in 1/64.
+        Relative step size of each bucket: the factor for decoded values, in 1/64.
     """
 
     n: int
@@ -82,34 +84,35 @@ class Sample:
 
     @property
     def multipliers(self) -> DoubleArray:
-        """What the values of each row are multiplied by when they are decoded, (s,)."""
+        """The relative step size of each row, (s,): the factor for its decoded values."""
         return self.weights[self.buckets].astype(np.float64) / UNIT
 
     @property
     def few(self) -> IntArray:
-        """Rows that are enough to try a step on."""
+        """The rows on which a step size is tried."""
         return np.arange(len(self.rows))[:: max(1, len(self.rows) // TRIAL_ROWS)]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate at one step.
+    """A candidate at one step size.
 
     Parameters
     ----------
     step : float
+        Step size, in the unit of the vectors.
     bits : float
-        Bits a row that the coefficients take.
+        Bits per row of the coefficients.
     axis_levels, bucket_levels, centroid_levels : numpy.ndarray, shape (m,), (buckets,), (centroids,), int64
-        What a coefficient's level is the sum of, in 1/256.
+        The terms of the initial level of a coefficient, in 1/256.
     row_levels : numpy.ndarray, shape (s,), int64
-        What bucket and centroid of each row tried add up to.
+        The sum of the bucket's and the centroid's level of each row tried.
     targets, rebuilt : numpy.ndarray, shape (s, m), float64
-        Coefficients before and after, in 1/64 steps.
+        Coefficients before and after quantization, in 1/64 steps.
     sizes : numpy.ndarray, shape (s, m), int32
-        With their signs.
+        Signed sizes.
     statistics : Statistics
-        What was learned from these sizes.
+        Statistics of these sizes.
     """
 
     step: float
@@ -125,48 +128,48 @@ class Trial:
 
     @property
     def axes(self) -> int:
-        """How many axes have coefficients."""
+        """Number of axes that have coefficients."""
         return len(self.axis_levels)
 
     @property
     def distortion(self) -> float:
-        """Squared error of a row, in squares of 1/64 steps."""
+        """Mean squared error of a row, in squares of 1/64 steps."""
         return float(np.square(self.targets - self.rebuilt).sum() / len(self.targets))
 
 
 class Candidate:
-    """Centroids, and axes for what they leave: to be tried at one step after another.
+    """Centroids, and axes for the residuals, to be tried at several step sizes.
 
     Parameters
     ----------
     codec : Settings
     sample : Sample
     centroids : numpy.ndarray, shape (k, c), float32
-        None, or at least two.
+        Empty (k = 0), or at least two.
 
     Attributes
     ----------
     centroids : numpy.ndarray, shape (k, c), float32
-        The most used first.
+        The most used centroid first.
     labels : numpy.ndarray, shape (s,), int64
-        The sample rows' centroids.
+        Centroid of each sampled row.
     basis : numpy.ndarray, shape (c, c), int8
-        Axes as rows, the one of most variance first, in `basis_unit`.
+        Axes as rows, in descending order of variance, in `basis_unit`.
     variances : numpy.ndarray, shape (c,), float64
-        Of the residuals along the axes.
+        Variance of the residuals along each axis.
     spread, extent : numpy.ndarray, shape (c,), float64
-        Root mean square of the coordinates, of the residuals and with means and centroids.
+        Root mean square of the coordinates along each axis: of the residuals, and including means and centroids.
     reach, least_step : float
-        The largest coordinate, and the smallest step that still has a size for it.
+        The largest coordinate, and the smallest step size for which it still has a size.
     """
 
     def __init__(self, codec: Settings, sample: Sample, centroids: FloatArray) -> None:
         self.codec, self.sample = codec, sample
         self.labels, rest = np.zeros(len(sample.rows), np.int64), sample.rows
-        taken = sample.means[sample.buckets].astype(np.float32)  # off each row
+        taken = sample.means[sample.buckets].astype(np.float32)  # subtracted from each row
         if len(centroids):
             labels = nearest_centroids(sample.rows, centroids)
-            # The most used first, so that centroids with the same head are about equally likely.
+            # The most used first, so that centroids with the same head are about equally frequent.
             order = np.argsort(-np.bincount(labels, minlength=len(centroids)), kind="stable")
             centroids, self.labels = centroids[order], np.argsort(order, kind="stable")[labels]
             rest = sample.rows - centroids[self.labels]
@@ -189,7 +192,7 @@ class Candidate:
         self.least_step = self.reach / (ESCAPED // 2)
 
     def _along(self, vectors: FloatArray, multipliers: DoubleArray) -> DoubleArray:
-        """Return the coordinates of rows along the axes, over what the rows' values are multiplied by."""
+        """Return the coordinates of rows along the axes, divided by the relative step size of each row."""
         found: DoubleArray = vectors.astype(np.float64) @ self._inverse / multipliers[:, None]
         return found
 
@@ -200,16 +203,18 @@ class Candidate:
         return total / len(vectors)
 
     def try_step(self, step: float, rows: IntArray, statistics: Statistics, learn: int = 1) -> Trial:
-        """Quantize some rows of the sample with one step.
+        """Quantize some rows of the sample with one step size.
 
         Parameters
         ----------
         step : float
+            Step size, in the unit of the vectors.
         rows : numpy.ndarray, shape (s,), int64
+            Indices of rows of the sample.
         statistics : Statistics
-            To make the first tables from.
+            Statistics for the first tables.
         learn : int
-            How many times to learn statistics from the sizes and choose sizes anew by them.
+            How many times to learn statistics from the sizes and to choose sizes again.
         """
         axis_levels, targets, energy = self._targets(step, rows)
         bucket_levels, centroid_levels = self._priors(energy, rows)
@@ -226,7 +231,7 @@ class Candidate:
                      targets, sizes, rebuilt, statistics)
 
     def _targets(self, step: float, rows: IntArray) -> tuple[IntArray, DoubleArray, DoubleArray]:
-        """Return the axes' levels, the coefficients (s, m) of some rows in 1/64 steps, and their energy (s,)."""
+        """Return the levels of the axes, and the coefficients (s, m), in 1/64 steps, and energy (s,) of some rows."""
         apart = step * spacing(self.codec.trellis) / UNIT
         m = 1 + int(np.flatnonzero(self.extent > NEGLIGIBLE * apart).max(initial=0))
         usual = np.maximum(self.spread[:m], apart * NO_SPREAD) / step * UNIT
@@ -245,7 +250,7 @@ class Candidate:
         return levels_of(self.spread[:m] / apart), targets, energy
 
     def _priors(self, energy: DoubleArray, rows: IntArray) -> tuple[IntArray, IntArray]:
-        """Return what buckets and centroids add to their rows' levels, in 1/256: see the top of this file."""
+        """Return the levels of buckets and of centroids, in 1/256: see the top of this file."""
         centroid_levels = np.zeros(len(self.centroids), np.int64)
         if len(self.centroids):
             labels = self.labels[rows]
@@ -258,25 +263,25 @@ class Candidate:
         return bucket_levels.astype(np.int64), centroid_levels
 
     def centroid_sizes(self, step: float, m: int) -> SizeArray:
-        """Return the sizes of the centroids' coefficients, with their signs, (k, m)."""
+        """Return the signed sizes of the coefficients of all centroids, (k, m) int32."""
         unit = step / UNIT * centroid_unit(self.codec.trellis)
         sizes = np.rint(self._centroid_coordinates[:, :m] / unit)
         return np.clip(sizes, 1 - ESCAPED, ESCAPED - 1).astype(np.int32)
 
     def centroid_values(self, step: float, m: int) -> DoubleArray:
-        """Return the centroids' coefficients as they are stored, (k, m), in 1/64 steps."""
+        """Return the coefficients of all centroids as they are stored, (k, m), in 1/64 steps."""
         return self.centroid_sizes(step, m).astype(np.float64) * centroid_unit(self.codec.trellis)
 
 
 def levels_of(spread: DoubleArray) -> IntArray:
-    """Return the levels, in 1/256, of standard deviations that are given in distances of values."""
+    """Return the levels, in 1/256, of standard deviations in distances of two values."""
     levels = LEVELS_PER_OCTAVE * np.log2(np.maximum(spread, NO_SPREAD)) + ZERO_LEVEL
     rounded: IntArray = np.rint(levels * (1 << FRACTION)).astype(np.int64)
     return rounded
 
 
 def _smooth_means(energy: DoubleArray, groups: IntArray, count: int) -> DoubleArray:
-    """Return the mean energy of each group's rows and `SMOOTHING` rows of the overall mean."""
+    """Return the mean energy of each group, with `SMOOTHING` rows of the overall mean added."""
     met = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, energy, minlength=count).astype(np.float64)
     means: DoubleArray = (sums + SMOOTHING * float(energy.mean())) / (met + SMOOTHING)
@@ -284,14 +289,14 @@ def _smooth_means(energy: DoubleArray, groups: IntArray, count: int) -> DoubleAr
 
 
 def nearest_centroids(matrix: FloatArray, centroids: FloatArray) -> IntArray:
-    """Return the nearest centroid of each row, (n,): by products also in few columns, unlike k-means' own."""
+    """Return the nearest centroid of each row, (n,); unlike in `numerics.kmeans`, always by matrix products."""
     offsets: FloatArray = np.einsum("ij,ij->i", centroids, centroids) * np.float32(-0.5)
     nearest: IntArray = best_targets(matrix, centroids, offsets)[0]
     return nearest
 
 
 def inverse_axes(basis: AnyArray, unit: float) -> DoubleArray:
-    """Return what rows (c,) are multiplied by for their coordinates along axes (m, c) that are nearly orthonormal."""
+    """Return the matrix (c, m) that maps rows to least-squares coordinates along axes (m, c) times `unit`."""
     axes = np.asarray(basis, np.int8) * unit
     with one_blas_thread():
         solution: DoubleArray = np.linalg.solve(axes @ axes.T, axes)

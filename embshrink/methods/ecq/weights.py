@@ -1,4 +1,4 @@
-"""Whose errors count: what the values of each rank bucket are multiplied by."""
+"""The weights of errors: a relative step size for each rank bucket."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def parse_weights(text: str) -> tuple[str, float]:
-    """Return what errors are weighted by ("none", "zipf" or "counts"), and to which power.
+    """Parse the parameter `weights`: return the kind ("none", "zipf" or "counts") and the exponent A.
 
     Raises
     ------
     StepError
-        If the text is none of ``none``, ``zipf:A`` and ``counts:A``, with A from 0 to 2, or 1 where it is left out.
+        If the text is not ``none``, ``zipf:A`` or ``counts:A`` with A from 0 to 2. Without ``:A``, A is 1.
     """
     name, _, rest = text.partition(":")
     try:
@@ -28,24 +28,24 @@ def parse_weights(text: str) -> tuple[str, float]:
     except ValueError:
         power = -1.0
     if name not in ("none", "zipf", "counts") or not 0 <= power <= 2:
-        raise StepError(f"ecq cannot weigh by {text!r}", expected="none, zipf:A or counts:A, with A from 0 to 2",
-                        hint="For instance weights=zipf:0.5")
+        raise StepError(f"ecq cannot take weights={text}", expected="none, zipf:A or counts:A, with A from 0 to 2",
+                        hint="Use for example weights=zipf:0.5.")
     return name, power
 
 
 def bucket_weights(text: str, n: int, frequencies: DoubleArray) -> Uint16Array:
-    """Return what the values of each bucket's rows are multiplied by when they are decoded, (buckets,), in 1/64.
+    """Return the relative step size of each rank bucket, the factor for its decoded values: (buckets,), in 1/64.
 
-    A row's weight w multiplies its squared error. The mean weight of the rows of a bucket, w_b, gives it a step
+    A row's weight w multiplies its squared error. With the mean weight w_b of its rows, a bucket gets a step size
     proportional to w_b ** -0.5, so that the weighted distortion of all buckets is the same. The geometric mean of the
-    steps, over rows, is 1: at high rates that leaves the bits as they are.
+    step sizes over all rows is 1: at high rates, this leaves the bits unchanged.
 
     Parameters
     ----------
     text : str
         As for `parse_weights`.
     n : int
-        Rows, the most frequent first.
+        Number of rows, the most frequent first.
     frequencies : numpy.ndarray, shape (n,), float64
         Relative frequency of each row.
     """
