@@ -150,9 +150,9 @@ def test_bits_and_size(vectors, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"size": 100}, r"the file cannot be made so small by this method \(expected >= [\d,]+ bytes, found 100\)"),
-    ({"bits": 3}, r"bits 3 is out of reach of this method \(found 212.8 at the nearest\)"),
-    ({"bits": 3, "size": 4}, "bits and size are both given"),
+    ({"size": 100}, r"size=100 \(--size\) is too small for pq \(expected >= [\d,]+ bytes\)"),
+    ({"bits": 3}, r"bits=3 \(--bits\) is too small for pq \(expected >= 212.8 bits per word\)"),
+    ({"bits": 3, "size": 4}, r"only one aim can be given \(found bits \(--bits\) and size \(--size\)\)"),
 ])
 def test_impossible_aims_are_refused(arguments, message, vectors, tmp_path):
     with pytest.raises(StepError, match=message):
@@ -162,7 +162,7 @@ def test_impossible_aims_are_refused(arguments, message, vectors, tmp_path):
 
 def test_aims_need_a_bits_step(vectors, tmp_path):
     for aim in ({"bits": 50}, {"size": 10**6}):
-        with pytest.raises(StepError, match="(bits|size) needs a bits step to set"):
+        with pytest.raises(StepError, match=r"(bits|size) \(--\1\) needs a bits step .*found prune"):
             compress(vectors, tmp_path / "v.ems", ["prune"], **aim)
 
 

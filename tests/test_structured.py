@@ -109,7 +109,7 @@ def test_bits_are_not_exceeded(text, bits, table):
     ("groupreduce", "groupreduce cannot keep so little of this table"),
     ("blocksparse", "blocksparse cannot be so sparse: every word has the first block"),
     ("tensortrain", "tensortrain cannot spend so few bits a row"),
-    ("magnitude", "bits 3 is out of reach of this method"),
+    ("magnitude", r"bits=3 \(--bits\) is too small for magnitude"),
 ])
 def test_too_few_bits_are_refused(text, message, vectors, tmp_path):
     with pytest.raises(StepError, match=message):
