@@ -387,7 +387,7 @@ def most_similar(
             items.append(item)
             weights.append(weight)
     if not items:
-        raise ValueError("cannot compute similarity with no input")
+        raise ValueError("expected at least one word or vector: positive and negative are empty")
     vectors, given = _look_up(emb, items)
     query = _sum(emb, vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)
@@ -452,7 +452,7 @@ def doesnt_match(emb: SearchTable, words: Iterable[WordT]) -> WordT:
     """Return the word with the lowest cosine to the mean of all; words that are missing are passed over."""
     words = [word for word in words if word in emb]
     if not words:
-        raise ValueError("cannot select a word from an empty list")
+        raise ValueError("expected at least one word that is in the vocabulary")
     vectors = emb.vectors_for(words, norm=True)
     return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
 
