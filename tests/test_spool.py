@@ -114,7 +114,7 @@ def test_all_of_it_is_refused_where_that_is_too_much(tmp_path):
 
 
 def test_a_limit_that_is_too_low_is_refused(tmp_path):
-    with pytest.raises(EmbshrinkError, match=f"expected >= {LEAST_LIMIT} bytes, found 1000"):
+    with pytest.raises(EmbshrinkError, match=f"expected >= {LEAST_LIMIT} bytes .256 MiB., found 1000"):
         Spool(1000, tmp_path)
 
 
@@ -263,7 +263,7 @@ def test_other_formats_are_refused_where_they_do_not_fit(sources, tmp_path, monk
     export(embshrink.as_embeddings(sources / "a.bin"), tmp_path / "a.fifu")
     embshrink.compress(tmp_path / "a.fifu", tmp_path / "a.ems", ["pq"], max_memory=LEAST_LIMIT)
     monkeypatch.setattr(spool, "SHARE", LEAST_LIMIT)
-    with pytest.raises(SourceError, match="finalfusion is read into memory whole"):
+    with pytest.raises(SourceError, match=r"max_memory \(--max-memory\) is too small: a finalfusion file is read"):
         embshrink.compress(tmp_path / "a.fifu", tmp_path / "b.ems", ["pq"], max_memory=LEAST_LIMIT)
 
 
