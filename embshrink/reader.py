@@ -331,6 +331,8 @@ def get(
     up [0. 2.]
     left None
     """
+    if not isinstance(words, Iterable):
+        raise TypeError(f"words must be a word or a list of words, not {type(words).__name__}")
     words = [words] if isinstance(words, str) else list(words)
     with _opened(source) as emb:
         return [Lookup(word, emb.get(word), emb.alias_of(word) if aliases and word in emb else None)
@@ -561,6 +563,9 @@ class Embeddings(VectorTable):
         """
         if isinstance(word, (str, bytes)):
             return self.get_vector(word)
+        if not isinstance(word, Iterable):
+            raise TypeError(f"expected a word or a list of words, not {type(word).__name__}; emb.vectors[i] is the "
+                            "vector with the id i")
         return self.vectors_for(word)
 
     def get_mean_vector(
@@ -736,6 +741,8 @@ class Embeddings(VectorTable):
         ValueError
             If the vector has another shape.
         """
+        if isinstance(vector, (str, bytes)):
+            raise TypeError("expected a vector, not a word; use similar_by_word for a word")
         return self.most_similar([np.asarray(vector)], topn=topn, restrict_vocab=restrict_vocab)
 
     def nearest(

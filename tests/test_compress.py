@@ -166,6 +166,23 @@ def test_aims_need_a_bits_step(vectors, tmp_path):
             compress(vectors, tmp_path / "v.ems", ["prune"], **aim)
 
 
+@pytest.mark.parametrize(("arguments", "kind", "message"), [
+    ({"seed": -1}, StepError, r"seed \(--seed\) cannot be -1 \(expected a whole number of at least 0\)"),
+    ({"vocabulary": "zip"}, StepError, r"vocabulary \(--vocabulary\) cannot be 'zip' .*auto or packed or plain"),
+    ({"ngrams": "none"}, StepError, "unknown method 'none'"),
+    ({"counts": [1, 2]}, TypeError, "counts must be a path or a mapping from words to counts, not list"),
+    ({"keep_words": "king"}, TypeError, "keep_words must be a list of words, not one str"),
+    ({"max_memory": "1G"}, TypeError, "max_memory must be a number of bytes, not str"),
+    ({"options": {"limit": 5}}, TypeError, "options must be embshrink.ReadOptions, not dict"),
+])
+def test_wrong_settings_are_refused_before_any_work(arguments, kind, message, vectors, tmp_path):
+    source = tmp_path / "v.txt"
+    embshrink.write_vectors(vectors.words, [vectors.matrix], source, "text")
+    with pytest.raises(kind, match=message):
+        compress(source, tmp_path / "v.ems", "pq", **arguments)
+    assert os.listdir(tmp_path) == ["v.txt"]
+
+
 def test_existing_target_is_kept_without_force(vectors, tmp_path):
     target = tmp_path / "v.ems"
     target.write_bytes(b"mine")

@@ -189,6 +189,28 @@ def test_zero_vectors_have_cosine_zero():
     assert [score for _, score in emb.most_similar("a")] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda emb: emb[5], TypeError, "expected a word or a list of words, not int; emb.vectors"),
+    (lambda emb: emb.get(5), TypeError, "expected a word as str or bytes, not int"),
+    (lambda emb: emb[b"nothing"], KeyError, r"Key 'nothing' not present in .*\.ems"),
+    (lambda emb: emb.most_similar(5), TypeError, "expected a word, a vector, or a list of these, not int"),
+    (lambda emb: emb.most_similar("w1", topn="5"), TypeError, "topn must be a whole number or None, not str"),
+    (lambda emb: emb.most_similar([("w1",)]), ValueError, "found a tuple of 1"),
+    (lambda emb: emb.similar_by_vector("w1"), TypeError, "use similar_by_word"),
+    (lambda emb: emb.nearest("w1"), ValueError, "expected a list of words or vectors, .* found one str"),
+    (lambda emb: emb.nearest(np.ones(10)), ValueError, r"found shape \(10,\)"),
+    (lambda emb: emb.nearest(["w1"], topn=-1), ValueError, "topn must be a whole number of at least 0, found -1"),
+    (lambda emb: emb.get_mean_vector(["w1"], [1, 2]), ValueError, "one weight for each of the 1 words, found 2"),
+    (lambda emb: emb.doesnt_match(["nothing"]), ValueError, "at least one word that is in the vocabulary"),
+    (lambda emb: embshrink.get(emb, 5), TypeError, "words must be a word or a list of words, not int"),
+    (lambda emb: WordVectors("ab", np.ones((2, 3))), TypeError, "words must be a list of words, not one str"),
+    (lambda emb: WordVectors(["a", "a"], np.ones((2, 3))), ValueError, r"more than once \(found 'a' 2 times\)"),
+])
+def test_wrong_arguments_are_named(call, kind, message, pruned):
+    with pytest.raises(kind, match=message):
+        call(pruned[1])
+
+
 def test_no_input_is_refused(pruned):
     with pytest.raises(ValueError, match="positive and negative are empty"):
         pruned[1].most_similar()

@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
@@ -289,6 +290,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         If a target exists and `force` is False, or writing fails.
     EmbshrinkError
         If `max_memory` is too small, or a step cannot work within it.
+    TypeError
+        If an argument is of a wrong type.
 
     Notes
     -----
@@ -306,12 +309,10 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     (3, 2, 2, ['prune:keep=2', 'cast'])
     """
     listed = registry.as_steps(steps)
-    if not isinstance(ngrams, str):
+    if ngrams not in ("same", "drop"):
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
-    if vocabulary not in VOCABULARIES:
-        raise StepError(f"vocabulary (--vocabulary) cannot be {vocabulary!r}", expected=" or ".join(VOCABULARIES),
-                        hint="Choose one of these.")
+    _check_settings(seed, vocabulary, counts, keep_words, max_memory)
     for path in (target, remap):
         if path is not None:
             check_target(path, force)
@@ -344,6 +345,23 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         warnings.append(f"the process used up to {report.peak_memory:,} bytes of memory, more than max_memory "
                         f"(--max-memory) of {max_memory:,}; the output is complete and correct")
     return report
+
+
+def _check_settings(
+    seed: object, vocabulary: object, counts: object, keep_words: object, max_memory: object
+) -> None:
+    """Raise StepError or TypeError if a setting of `compress` has a wrong value or type, before any work."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise StepError(f"seed (--seed) cannot be {seed!r}", expected="a whole number of at least 0")
+    if vocabulary not in VOCABULARIES:
+        raise StepError(f"vocabulary (--vocabulary) cannot be {vocabulary!r}", expected=" or ".join(VOCABULARIES),
+                        hint="Choose one of these.")
+    if counts is not None and not isinstance(counts, (str, os.PathLike, Mapping)):
+        raise TypeError(f"counts must be a path or a mapping from words to counts, not {type(counts).__name__}")
+    if isinstance(keep_words, (str, bytes)):
+        raise TypeError(f"keep_words must be a list of words, not one {type(keep_words).__name__}")
+    if max_memory is not None and not isinstance(max_memory, Integral):
+        raise TypeError(f"max_memory must be a number of bytes, not {type(max_memory).__name__}")
 
 
 def plan(

@@ -275,6 +275,12 @@ def nearest_batch(
     One pass over an index answers 8 queries. Without an index, rows are decoded once for as many queries as 64 MiB of
     cosines allow.
     """
+    if isinstance(queries, (str, bytes)) or (isinstance(queries, np.ndarray) and queries.ndim != 2):
+        given = f"shape {queries.shape}" if isinstance(queries, np.ndarray) else f"one {type(queries).__name__}"
+        raise ValueError("expected a list of words or vectors, or an array of shape "
+                         f"(q, {emb.vector_size}), found {given}")
+    if not isinstance(topn, (int, np.integer)) or topn < 0:
+        raise ValueError(f"topn must be a whole number of at least 0, found {topn!r}")
     found = [_look_up(emb, [item]) for item in queries]
     stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
     ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
@@ -357,11 +363,15 @@ def most_similar(
     weights: list[float] = []
     for side, sign in ((positive, 1.0), (negative, -1.0)):
         for entry in _as_list(side):
+            if isinstance(entry, tuple) and len(entry) != 2:
+                raise ValueError(f"expected (word or vector, weight), found a tuple of {len(entry)}")
             item, weight = entry if isinstance(entry, tuple) else (entry, sign)
             items.append(item)
             weights.append(weight)
     if not items:
         raise ValueError("expected at least one word or vector: positive and negative are empty")
+    if not (topn is None or isinstance(topn, (int, np.integer))):
+        raise TypeError(f"topn must be a whole number or None, not {type(topn).__name__}")
     vectors, given = _look_up(emb, items)
     query = _sum(emb, vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)
@@ -376,6 +386,8 @@ def _as_list(given: Items | None) -> list[Item | tuple[Item, float]]:
         return []
     if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
         return [given]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"expected a word, a vector, or a list of these, not {type(given).__name__}")
     return list(given)
 
 

@@ -39,6 +39,8 @@ class WordVectors:
     ShapeError
         If `matrix` does not have two axes, the numbers of words and rows differ, a word occurs twice, or a value is
         not finite or too large for float32.
+    TypeError
+        If `words` is one str, or a word is neither str nor bytes.
 
     Examples
     --------
@@ -58,6 +60,8 @@ class WordVectors:
         self, words: Iterable[str | bytes], matrix: ArrayLike, source: Mapping[str, object] | None = None,
         warnings: Iterable[str] | None = None,
     ) -> None:
+        if isinstance(words, (str, bytes)):
+            raise TypeError(f"words must be a list of words, not one {type(words).__name__}")
         self.words = words if isinstance(words, Words) else Words(words)
         self.matrix = as_matrix(matrix)
         self.source, self.warnings = dict(source or {}), list(warnings or [])

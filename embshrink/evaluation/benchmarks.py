@@ -201,6 +201,8 @@ def similarity_benchmarks(
         return [read_pairs(path) for path in find_pairs()]
     if isinstance(pairs, (str, os.PathLike, WordPairs)):
         return [as_word_pairs(pairs)]
+    if not isinstance(pairs, Iterable):
+        raise TypeError(f"pairs must be WordPairs, a path, a list of these, or None, not {type(pairs).__name__}")
     return [as_word_pairs(benchmark) for benchmark in pairs]
 
 
@@ -216,6 +218,8 @@ def analogy_benchmark(analogies: Analogies | str | os.PathLike[str] | Literal[Tr
     """
     if analogies is None:
         return None
+    if analogies is not True and not isinstance(analogies, (Analogies, str, os.PathLike)):
+        raise TypeError(f"analogies must be Analogies, a path, True or None, not {analogies!r}")
     return as_analogies(find_analogies() if analogies is True else analogies)
 
 

@@ -50,10 +50,8 @@ class Spool:
 
     def __init__(self, limit: int, folder: str | os.PathLike[str]) -> None:
         if limit < LEAST_LIMIT:
-            raise EmbshrinkError("max_memory (--max-memory) is too small", found=limit,
-                                 expected=f">= {LEAST_LIMIT} bytes ({LEAST_LIMIT >> 20} MiB)",
-                                 hint=f"Set it to at least {LEAST_LIMIT >> 20} MiB: Python and its libraries alone "
-                                      "take about 200 MB.")
+            raise EmbshrinkError("so little memory is not enough for any table", expected=f">= {LEAST_LIMIT} bytes",
+                                 found=limit, hint="The interpreter and its libraries alone take about 200 MB.")
         self.limit = limit
         self.folder = os.fspath(folder)
 
