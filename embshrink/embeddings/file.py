@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from embshrink.embeddings.subwords import Subwords
 from embshrink.embeddings.table import VectorTable
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.methods import pipeline
 from embshrink.storage.container import Container
 from embshrink.storage.header import Header, SubwordsHeader
@@ -59,7 +59,7 @@ def _table_of(container: Container, kind: type[TableT], sparing: bool) -> TableT
     words = _words_of(container, header)
     if len(words) != header.words:
         raise FormatError("the header and the words section state different numbers of words", expected=header.words,
-                          found=len(words))
+                          found=len(words), hint=DAMAGED)
     stored = pipeline.restore(header.steps, len(words), header.dim, header.rows, header.owned, container.group)
     subwords = None if header.subwords is None else _subwords_of(container, header.subwords, header.dim)
     return kind(words, stored.decode, header.dim, stored.row_map, header.rows, owned=header.owned, stored=stored,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.vocabulary.bitmap import Bitmap
 from embshrink.vocabulary.ngram_hashing import Hashing
 from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
@@ -74,12 +74,13 @@ class Subwords:
             or not isinstance(missing, str) or missing not in ("zero", "skip")
         ):
             raise FormatError("the header's subwords have an impossible 'present' or 'missing'", found=header,
-                              expected=f"present 0 to {self.hashing.bucket}, missing zero or skip")
+                              expected=f"present 0 to {self.hashing.bucket}, missing zero or skip", hint=DAMAGED)
         for name, (dtype, shape) in plan_ids(self.hashing.bucket).items():
             part = arrays.get(name)
             if part is None or part.dtype.name != dtype.name or part.shape != shape:
-                raise FormatError(f"section ngrams.{name} is missing or does not fit", expected=f"{dtype} {shape}",
-                                  found=None if part is None else f"{part.dtype} {part.shape}")
+                raise FormatError(f"section ngrams.{name} is missing or has another shape", hint=DAMAGED,
+                                  expected=f"{dtype} {shape}",
+                                  found="no section" if part is None else f"{part.dtype} {part.shape}")
         self.present, self.missing, self.rows = present, missing, rows
         self.bitmap = Bitmap(arrays["bitmap"], arrays["ranks"])
 
@@ -89,7 +90,8 @@ class Subwords:
             return -1
         row, _ = self.bitmap.rank(bucket)
         if row >= self.present:
-            raise FormatError("ngrams.ranks points past the last row", expected=f"< {self.present}", found=row)
+            raise FormatError("ngrams.ranks refers to a row that does not exist", found=row,
+                              expected=f"< {self.present}", hint=DAMAGED)
         return row
 
     def vector(self, word: Word) -> FloatArray | None:
@@ -106,10 +108,10 @@ class Subwords:
         ids = np.flatnonzero(np.unpackbits(np.asarray(self.bitmap.bits, np.uint8), bitorder="little"))
         if len(ids) and ids[-1] >= self.hashing.bucket:
             raise FormatError("ngrams.bitmap has bits set after the last bucket", expected=f"< {self.hashing.bucket}",
-                              found=int(ids[-1]))
+                              found=int(ids[-1]), hint=DAMAGED)
         if len(ids) != self.present:
             raise FormatError("ngrams.bitmap does not have one bit set for each row", expected=self.present,
-                              found=len(ids))
+                              found=len(ids), hint=DAMAGED)
         return ids
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
@@ -128,5 +130,5 @@ class Subwords:
         ids = self.ids()
         ranks = encode_ids(ids, self.hashing.bucket)["ranks"]
         if not np.array_equal(ranks, np.asarray(self.bitmap.ranks)):
-            raise FormatError("ngrams.ranks does not agree with ngrams.bitmap")
+            raise FormatError("ngrams.ranks does not agree with ngrams.bitmap", hint=DAMAGED)
         self.rows.check_rows()

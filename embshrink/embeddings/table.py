@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.numerics.progress import Progress, no_progress
@@ -168,8 +168,8 @@ class VectorTable:
     def _checked_rows(self, rows: AnyArray) -> AnyArray:
         """Return row numbers from the file's map; raise FormatError if one is not below the number of rows."""
         if rows.size and int(rows.max()) >= self.n_rows:
-            raise FormatError("map.rows names a row that is not there", path=self.path, expected=f"< {self.n_rows}",
-                              found=int(rows.max()))
+            raise FormatError("map.rows refers to a row that does not exist", path=self.path,
+                              expected=f"< {self.n_rows}", found=int(rows.max()), hint=DAMAGED)
         return rows
 
     def rows_of(self, ids: IntArray) -> IntArray:
@@ -385,13 +385,13 @@ class VectorTable:
         if self._map.owners is not None:
             owners = np.asarray(self._map.owners).astype(np.int64)
             if owners.size and int(owners.max()) >= len(self):
-                raise FormatError("map.owners names a word that is not there", path=self.path,
-                                  expected=f"< {len(self)}", found=int(owners.max()))
+                raise FormatError("map.owners refers to a word that does not exist", path=self.path,
+                                  expected=f"< {len(self)}", found=int(owners.max()), hint=DAMAGED)
             return owners
         rows, first = np.unique(np.asarray(self.row_map), return_index=True)  # the first word that has the row
         if len(rows) != self.n_rows:
-            raise FormatError("a stored row belongs to no word", path=self.path, expected=self.n_rows,
-                              found=len(rows))
+            raise FormatError("a stored row belongs to no word", path=self.path, found=len(rows),
+                              expected=f"{self.n_rows} rows with words", hint=DAMAGED)
         return first.astype(np.int64)
 
     def shares_row(self, first: str | bytes, second: str | bytes) -> bool:
@@ -479,13 +479,13 @@ class VectorTable:
         self._check_codes()
         owners, scale, row_map = self.owners(), self.scale, self.row_map
         if row_map is not None and owners is not None and not np.array_equal(row_map[owners], np.arange(self.n_rows)):
-            raise FormatError("map.owners names a word that has another row")
+            raise FormatError("map.owners refers to a word that has another row", hint=DAMAGED)
         if scale is not None and not np.isfinite(scale).all():
-            raise FormatError("map.scale holds a NaN or an infinity")
+            raise FormatError("map.scale holds a NaN or an infinity", hint=DAMAGED)
         largest = self._largest_numbers(progress)
         with np.errstate(over="ignore"):
             if scale is not None and not np.isfinite(scale * largest[np.asarray(row_map)]).all():
-                raise FormatError("map.scale makes a vector that is not finite")
+                raise FormatError("map.scale makes a vector that is not finite", hint=DAMAGED)
 
     def _check_codes(self) -> None:
         if self.stored is None:
@@ -509,7 +509,7 @@ class VectorTable:
             stop = start + len(block)
             largest[start:stop] = np.abs(block).max(axis=1)
             if not np.isfinite(largest[start:stop]).all():
-                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {stop - 1}")
+                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {stop - 1}", hint=DAMAGED)
             progress("checking rows", stop, self.n_rows)
         return largest
 
