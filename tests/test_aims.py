@@ -94,6 +94,12 @@ def test_a_limit_of_the_codec_is_no_error_of_its_step(steps, arguments, message,
         compress(table, tmp_path / "a.ems", steps, **arguments)
 
 
+def test_the_message_is_about_the_method_that_comes_closer(table, tmp_path):
+    for arguments in ({"bits": 0.01}, {"size": 34_500}):
+        with pytest.raises(aims.AimMissed, match="too small for ecq"):  # rq's codebooks take more
+            compress(table, tmp_path / "a.ems", "ecq", choose=True, **arguments)
+
+
 def test_the_value_that_the_message_names_is_reached(table, tmp_path):
     compress(table, tmp_path / "a.ems", "ecq", size=10**9, measure=False)  # more than any setting takes
     for step, arguments in (("pq:centroids=16", {"max_error": 1e-7}), ("pq", {"bits": 1}), ("pq", {"size": 34_500})):

@@ -86,7 +86,15 @@ def _named(kind: str) -> str:
 
 
 class AimMissed(StepError):
-    """No setting of the method meets the aim. The message gives the closest value, and what would meet the aim."""
+    """No setting of the method meets the aim. The message gives the closest value, and what would meet the aim.
+
+    Attributes
+    ----------
+    least : float
+        For `bits` and `size`: the fewest bits per word, or bytes, of the method.
+    """
+
+    least: float = math.inf
 
 
 def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Made:
@@ -126,8 +134,8 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
         return search.spend()
     try:
         made = search.spend()
-    except StepError:
-        return search.or_rq(None)
+    except StepError as missed:
+        return search.rq_instead(missed)
     return search.or_rq(made) if made.bits_per_word < FEW_BITS * made.stored.dim else made
 
 
@@ -208,6 +216,15 @@ class _Search:
 
     def _with(self, codec: Codec) -> list[Step]:
         return [*self.before, codec]
+
+    def rq_instead(self, missed: StepError) -> Made:
+        """Return the result of `rq` after another codec missed the aim; if both miss it, raise the closer one."""
+        try:
+            return self.or_rq(None)
+        except AimMissed as other:
+            if isinstance(missed, AimMissed) and missed.least < other.least:
+                raise missed from None
+            raise
 
     def or_rq(self, made: Made | None) -> Made:
         """Return the result of `rq` if its error is smaller than that of `made`, or if `made` is None."""
@@ -315,13 +332,19 @@ class _Search:
         if self.aim.kind == "bits":
             needed = f"{math.ceil(least * 10) / 10:g}"
             hint = f"Set bits to at least {needed}, put prune before {name}, or use another bits method."
-            return AimMissed(f"{self.aim} is too small for {name}", expected=f">= {needed} bits per word", hint=hint)
+            return self._missed(f"{self.aim} is too small for {name}", f">= {needed} bits per word", hint, least)
         sizes = self.job.plan(self._with(self.codec)).sections
         words = sum(size for section, size in sizes.items() if section.startswith("words."))
         hint = f"Set size to at least {least:,.0f}, put prune before {name}, or use another bits method."
         if self.aim.value <= words:
             hint = f"The words alone take {words:,} bytes. Set a larger size, or read fewer words (limit, --limit)."
-        return AimMissed(f"{self.aim} is too small for {name}", expected=f">= {least:,.0f} bytes", hint=hint)
+        return self._missed(f"{self.aim} is too small for {name}", f">= {least:,.0f} bytes", hint, least)
+
+    @staticmethod
+    def _missed(problem: str, expected: str, hint: str, least: float) -> AimMissed:
+        error = AimMissed(problem, expected=expected, hint=hint)
+        error.least = least
+        return error
 
     # ------------------------------------------------------------ quality
 
