@@ -1,10 +1,10 @@
-"""What the literature, or its own documentation, says a method must show, on GloVe 6B 50d in one run.
+"""Check on GloVe 6B 50d, in one run, what papers and the documentation claim of each method.
 
     pip install -e '.[bench]'
     python benchmarks/claims.py
 
-Takes about five minutes, most of them faiss's residual quantizer. Relative errors marked "uncentred" are against
-||X||^2, as in the literature; all others against ||X - mean||^2.
+Takes about five minutes, most of them in the residual quantizer of faiss. Relative errors marked "uncentred" are
+relative to ||X||^2, as in the papers; all others to ||X - mean||^2.
 """
 
 import numpy as np

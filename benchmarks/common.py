@@ -1,4 +1,4 @@
-"""What the benchmarks share: the real vectors, paired timing, and the JSON they write."""
+"""Shared code of the benchmarks: the real vectors, paired timing, and JSON output."""
 
 import importlib.util
 import json
@@ -48,7 +48,7 @@ def seconds(function):
 
 
 def paired(ours, theirs, pairs=5):
-    """Time two callables in turn, ours first, and return medians and the median of the pairs' ratios.
+    """Time two callables in turn, that of embshrink first; return medians, and the median of the ratios of pairs.
 
     Each is called once before, so that compiling and caches are not counted for either.
     """
@@ -87,19 +87,19 @@ print(json.dumps([peak() - before, taken]))
 
 
 def peak_growth(setup, work):
-    """Return by how many bytes the peak memory of a fresh process grows during `work`, after `setup` (Linux)."""
+    """Return the growth in bytes of the peak memory of a new process during `work`, after `setup` (Linux)."""
     return peak_and_seconds(setup, work)[0]
 
 
 def peak_and_seconds(setup, work):
-    """Return as `peak_growth`, and the seconds `work` took."""
+    """Return the result of `peak_growth`, and the seconds that `work` took."""
     code = PEAK.format(setup=setup, work=work)
     result = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(result.stdout.splitlines()[-1])
 
 
 def machine():
-    """Return what the figures were taken on."""
+    """Return a description of the machine and the versions of packages."""
     from embshrink.numerics.parallel import thread_count
 
     versions = {}
@@ -117,7 +117,7 @@ def machine():
 
 
 def earlier(name, part="rows"):
-    """Return a part of results/NAME.json, to add to: empty where there is none, or it is of another machine."""
+    """Return a part of results/NAME.json; empty if it is missing, or of another machine."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return {}
@@ -129,7 +129,7 @@ def earlier(name, part="rows"):
 
 
 def write(name, record, show=True):
-    """Write a benchmark's figures to results/NAME.json, and print them."""
+    """Write the figures of a benchmark to results/NAME.json, and print them."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"machine": machine(), **record}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")

@@ -1,21 +1,22 @@
-"""A fastText model of real English, shrunk by embshrink and by compress-fasttext, in one run.
+"""Compress a fastText model of real English with embshrink and with compress-fasttext, in one run.
 
-The text is four dictionaries of Debian: GCIDE, WordNet, FOLDOC and the Jargon File, 78 MB. Two commands make it:
+The text is four dictionaries of Debian: GCIDE, WordNet, FOLDOC and the Jargon File, 78 MB. These commands make it:
 
     apt-get download dict-gcide dict-wn dict-foldoc dict-jargon; for deb in dict-*.deb; do dpkg -x "$deb" dicts; done
     zcat dicts/usr/share/dictd/{gcide,wn,foldoc,jargon}.dict.dz > dicts.txt
 
-Then, in an environment of their own if you like:
+Then, in a new virtual environment if you like:
 
     pip install -e '.[bench]' fasttext-wheel 'compress-fasttext[full]'
     python benchmarks/fasttext_case.py dicts.txt FOLDER
 
-FOLDER keeps the model of 0.9 GB and the compressed files; a model that is there is taken again. Training takes six to
-eight minutes on one thread (with more it would be another model every time), all else about ten.
+FOLDER keeps the model of 0.9 GB and the compressed files; an existing model is used again. Training takes six to
+eight minutes on one thread (with more threads, the model would differ in every run), the rest about ten.
 
-1,000 words that the text has 20 to 1,000 times are deleted from it before training: the model makes their vectors
-from n-grams alone, and they are the unseen words here. All is measured against what the fasttext package answers from
-the model, for all words of its vocabulary and for the unseen ones, and by the same code for both.
+1,000 words that occur 20 to 1,000 times in the text are deleted from it before training. The model makes their
+vectors from n-grams alone; they are the out-of-vocabulary words. Both programs are compared, by the same code, with
+the vectors that the fasttext package returns for the model: for all words of its vocabulary, and for the
+out-of-vocabulary words.
 """
 
 import collections
@@ -50,7 +51,7 @@ OURS = {  # steps of the words, steps of the n-grams
 
 
 def prepare(source, target):
-    """Write the text to train on, an entry to a line, and return the words held back from it."""
+    """Write the training text, one entry per line, and return the words that were deleted from it."""
     text = Path(source).read_text(encoding="utf-8", errors="replace")
     text = re.sub(r"\\[^\\\n]*\\", " ", text)  # how a headword is pronounced
     text = re.sub(r"\[[^][\n]*(?:Webster|WordNet|PJC)[^][\n]*\]", " ", text)  # which edition says so
@@ -66,7 +67,7 @@ def prepare(source, target):
 
 
 class Original:
-    """What the fasttext package answers: the vectors that all is measured against."""
+    """The vectors that the fasttext package returns, with which all others are compared."""
 
     def __init__(self, path, unseen):
         import fasttext
@@ -78,7 +79,7 @@ class Original:
         self.unseen_vectors = np.stack([model.get_word_vector(word) for word in unseen])
 
     def measure(self, vectors, unseen_vectors):
-        """Return how near other vectors of the same words are, and what they are worth."""
+        """Return the cosines, the overlap and the benchmark scores of other vectors of the same words."""
         cosines = cosines_of(self.vectors, vectors)
         table, whole = (embshrink.as_embeddings(embshrink.WordVectors(self.words, each))
                         for each in (vectors, self.vectors))
@@ -98,7 +99,7 @@ def cosines_of(ours, theirs):
 
 
 def exactness(model, target, original):
-    """Return how far float32 is from the fasttext package; n-grams of none of the model's words are zero here."""
+    """Return the differences of float32 rows from the fasttext package; untrained n-grams are zero here."""
     embshrink.compress(model, target, "cast:dtype=float32", force=True, measure=False)
     with embshrink.load(target) as emb:
         words = np.abs(emb.vectors_for(original.words) - original.vectors).max(axis=1)
@@ -108,7 +109,7 @@ def exactness(model, target, original):
 
 
 def shrink(model, target, original, words, ngrams):
-    """Return the record of one of our settings."""
+    """Return the record of one setting of embshrink."""
     options = {"ngrams": ngrams, "force": True, "measure": False}
     taken, report = seconds(lambda: embshrink.compress(model, target, words, **options))
     with embshrink.load(target) as emb:
@@ -139,7 +140,7 @@ def shrink_by_peer(model, target, original, arguments):
 
 
 def opening(code):
-    """Time whole processes that open a file and make the vector of an unseen word, against ``import numpy``."""
+    """Time processes that open a file and make the vector of one unseen word, relative to ``import numpy``."""
     mine, numpy = ([sys.executable, "-W", "ignore", "-c", each] for each in (code, "import numpy"))
     process_seconds(mine), process_seconds(numpy)
     times = [(process_seconds(mine), process_seconds(numpy)) for _ in range(PAIRS)]

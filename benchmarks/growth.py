@@ -1,18 +1,18 @@
-"""How time and memory grow with words: GloVe 6B 50d at four sizes, and up to two million words of 300 numbers.
+"""How time and memory grow with the number of words: GloVe 6B 50d, and up to two million words of 300 dimensions.
 
     pip install -e '.[bench]'
-    python benchmarks/growth.py                   # GloVe's first words: some minutes on two cores
-    python benchmarks/growth.py --part wide       # up to two million words of 300 numbers: a quarter of an hour
+    python benchmarks/growth.py                   # the first words of GloVe: some minutes on two cores
+    python benchmarks/growth.py --part wide       # up to two million words of 300 dimensions: a quarter of an hour
     python benchmarks/growth.py --part bounded    # with --max-memory: half an hour, 8 GB of disk
-    python benchmarks/growth.py --only ecq        # what has that in its name; the rest is kept
+    python benchmarks/growth.py --only ecq        # only rows with "ecq" in their name; the others are kept
 
 Writes results/growth.json and docs/performance.md. Linux only: memory is read from /proc. Each figure of the first
-two parts is of fresh processes, in which imports were done and kernels compiled before: the time, of GloVe the median
-of three, and by how much the most memory held at once grew since the work began. The exponent is the slope of
-log(seconds) over log(words) by least squares: 1 is linear.
+two parts is measured in new processes, after imports and with compiled kernels: the time (for GloVe the median of
+three), and the growth of peak memory since the work began. The exponent is the slope of log(seconds) over log(words)
+by least squares; 1 is linear.
 
-Large tables are synthetic: normal numbers with the spectrum of GloVe's. The commands of the last part run as a user
-would run them, and their memory is all that the process held, the interpreter counted.
+Large tables are synthetic: normal random numbers with the spectrum of GloVe. The commands of the last part run as a
+user runs them, and their memory is that of the whole process, including the interpreter.
 """
 
 import argparse
@@ -125,7 +125,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - start
 
 
 def write_inputs(folder):
-    """Write what the jobs read: the matrix, and for each size a text file and a shrunk one."""
+    """Write the input of the jobs: the matrix, and for each size a text file and a compressed file."""
     _, matrix = glove()
     np.save(f"{folder}/glove.npy", matrix)
     words = [f"word{index}" for index in range(len(matrix))]
@@ -136,7 +136,7 @@ def write_inputs(folder):
 
 
 def measure(job, setup, sizes, folder, repeats):
-    """Return what a job takes at each size, and how its time grows."""
+    """Return time and memory of a job at each size, and the exponent of its time."""
     before, work = job
     taken, peaks = [], []
     for n in sizes:
@@ -152,7 +152,7 @@ def measure(job, setup, sizes, folder, repeats):
 
 
 class Synthetic:
-    """Normal numbers whose spectrum decays, from the first column to the last, as that of GloVe's 50."""
+    """Normal random numbers whose spectrum decays, from the first column to the last, as that of GloVe 50d."""
 
     def __init__(self, dim):
         values = np.linalg.eigvalsh(np.cov(glove()[1][:100_000].T))[::-1]
@@ -162,7 +162,7 @@ class Synthetic:
         self._basis = (spectrum[:, None] * np.linalg.qr(self._rng.standard_normal((dim, dim)))[0]).astype(np.float32)
 
     def blocks(self, count):
-        """Yield so many rows, some thousand at a time."""
+        """Yield rows in blocks of some thousand."""
         for start in range(0, count, WIDE_BLOCK):
             rows = min(WIDE_BLOCK, count - start)
             yield self._rng.standard_normal((rows, len(self._basis)), np.float32) @ self._basis
@@ -173,7 +173,7 @@ def names(count):
 
 
 def write_model(path):
-    """Write a fastText model with n-grams: all numbers are as those of a table."""
+    """Write a fastText model with n-grams, whose rows are random as those of a table."""
     numbers, words = Synthetic(OTHER_DIM), names(OTHER_ROWS)
     with open(path, "wb") as file:
         # magic, version; dim, ws, epoch, minCount, neg, wordNgrams, loss, model, bucket, minn, maxn, lrUpdateRate, t
@@ -200,7 +200,7 @@ def write_source(path):
 
 
 def source(folder, name):
-    """Return the path of a source, written if it is not there."""
+    """Return the path of a source; write it if it is missing."""
     path = folder / name
     if not path.exists():
         write_source(path)
@@ -208,7 +208,7 @@ def source(folder, name):
 
 
 def run_bounded(name, words, folder):
-    """Return what a command takes: seconds, all memory it held at once, and its file."""
+    """Return the time, the peak memory and the output size of a command."""
     first, *rest = words.split()
     target = folder / "bounded.ems"
     command = [sys.executable, "-m", "embshrink", first, str(source(folder, name)), str(target), *rest, "--force",

@@ -1,9 +1,9 @@
-"""Reading, pruning, PQ training and start-up against gensim, numpy and faiss, as ratios of paired runs.
+"""Reading, pruning, PQ training and start-up compared with gensim, numpy and faiss, as ratios of paired runs.
 
     pip install -e '.[bench]'
     python benchmarks/main_job.py [FOLDER]
 
-FOLDER keeps the 171 MB and 84 MB files between runs. gensim takes a minute or so for each reading of the text.
+FOLDER keeps the files of 171 MB and 84 MB between runs. gensim takes about a minute each time it reads the text.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Every method on GloVe 6B 50d: what it takes, what it loses, how long it needs.
+"""Size, loss and time of every method on GloVe 6B 50d.
 
     pip install -e '.[bench]'
     python benchmarks/methods.py
 
-Writes results/methods.json, and puts the table between the markers in docs/methods.md and README.md.
+Writes results/methods.json, and the table between the markers in docs/methods.md and README.md.
 """
 
 import os
@@ -52,7 +52,7 @@ SETTINGS = [
 
 
 def decode_nanoseconds(emb, rows=20_000):
-    """Return nanoseconds a row, decoding rows at random in one batch."""
+    """Return nanoseconds per row to decode random rows in one batch."""
     chosen = np.random.default_rng(0).integers(emb.n_rows, size=rows)
     emb.decode_rows(chosen)
     return 1e9 * min(seconds(lambda: emb.decode_rows(chosen))[0] for _ in range(3)) / rows
@@ -84,7 +84,7 @@ def table(rows):
 
 
 def replace_table(path, name, text):
-    """Put `text` between the markers <!-- name --> and <!-- /name --> of a file that has them."""
+    """Replace the text between the markers <!-- name --> and <!-- /name --> of a file."""
     content = path.read_text(encoding="utf-8")
     pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
     if re.search(pattern, content, re.S):

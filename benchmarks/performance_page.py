@@ -1,9 +1,9 @@
-"""Put the figures of results/speed.json and growth.json into docs/performance.md and README.md, between markers.
+"""Write the figures of results/speed.json and growth.json between the markers in docs/performance.md and README.md.
 
     python benchmarks/performance_page.py
-    python benchmarks/performance_page.py --check    # exit code 1 if they say anything else
+    python benchmarks/performance_page.py --check    # exit code 1 if the pages have other figures
 
-The text around the tables is written by hand; no figure in it is.
+The text around the tables is written by hand; its figures are not.
 """
 
 import json
@@ -18,14 +18,14 @@ MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.S)
 
 
 def table(head, rows):
-    """Return a table in Markdown; columns after the first whose head begins with > are set to the right."""
+    """Return a table in Markdown; columns whose head begins with > are aligned to the right."""
     marks = ["---:" if cell.startswith(">") else "---" for cell in head]
     lines = [[cell.lstrip(">") for cell in head], marks, *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines).replace("| --- |", "|---|")
 
 
 def duration(seconds):
-    """Return seconds to three digits, in the unit that suits them."""
+    """Return seconds with three digits, in s, ms or us."""
     for unit, size in (("s", 1), ("ms", 1e-3)):
         if seconds >= size:
             return f"{_digits(seconds / size)} {unit}"
@@ -42,7 +42,7 @@ def size(count):
 
 
 def ratio(record):
-    """Return how many times faster ours is, or slower, and the range over the pairs."""
+    """Return how many times faster or slower embshrink is, and the range over the pairs."""
     low, high = record["times_faster_range"]
     text = f"**{record['times_faster']:.3g}x faster**"
     if record["times_faster"] < 1:
@@ -150,7 +150,7 @@ def bounded(speed, growth):
 
 
 def elsewhere(speed, growth):
-    """Return what another machine showed, at an earlier commit, for the demands that are not met here."""
+    """Return results of another machine, at an earlier commit, for the demands that are not met here."""
     other, rows = json.loads((RESULTS / "speed-epyc.json").read_text()), []
     for name, row in speed["rows"].items():
         for peer, record in row["against"].items():
@@ -170,20 +170,20 @@ PARTS = {"machine": speed_machine, "verdict": verdict, "speeds": speeds, "demand
 
 
 def filled(text):
-    """Return a page's text with its parts filled in anew."""
+    """Return the text of a page with new figures between its markers."""
     speed, growth = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("speed", "growth"))
     return MARKED.sub(lambda match: match[1] + PARTS[match[2]](speed, growth) + "\n" + match[3]
                       if match[2] in PARTS else match[0], text)
 
 
 def fill():
-    """Fill the pages in anew."""
+    """Write new figures into the pages."""
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def check():
-    """Exit with code 1 if a page says anything else."""
+    """Exit with code 1 if a page has other figures."""
     for page in PAGES:
         if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8"):
             sys.exit(f"{page.name} does not say what results/*.json do: python benchmarks/performance_page.py")

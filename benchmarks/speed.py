@@ -1,17 +1,17 @@
-"""Every speed that was asked for, beside what others take for the same, in paired runs on GloVe 6B 50d.
+"""Speed of embshrink and of other programs at the same work, in paired runs on GloVe 6B 50d.
 
     pip install -e '.[bench]' spacy
     python benchmarks/speed.py                       # about a quarter of an hour on two cores
     python benchmarks/speed.py --only kmeans reading  # rows with that in their name; the others are kept
     python benchmarks/speed.py --list
 
-Writes results/speed.json, a row as soon as it is measured, and at the end docs/performance.md. Ours and theirs run
-in turn in one process, on two threads each: ours by `set_threads`, faiss's by `omp_set_num_threads`, BLAS's and
-scikit-learn's by threadpoolctl, arrow's by `set_cpu_count`. Both have run once before, unless a row says otherwise.
-Peers are given what is best for them: unit rows and queries ready made, faiss's codebooks trained on 65,536 rows,
-scikit-learn's faster algorithm. Indexes and models that are made once are not counted for either; what ours take is
-said: the first searches of a file that was just opened. OMP_WAIT_POLICY=active in the environment lets faiss's
-threads wait busily, which may be faster where nothing else runs.
+Writes results/speed.json after each row, and docs/performance.md at the end. embshrink and the other program run in
+turn in one process, on two threads each: embshrink by `set_threads`, faiss by `omp_set_num_threads`, BLAS and
+scikit-learn by threadpoolctl, arrow by `set_cpu_count`. Both have run once before, unless a row says otherwise.
+The other programs get their best conditions: prepared unit rows and queries, codebooks of faiss trained on 65,536
+rows, the faster algorithm of scikit-learn. The time to make indexes and models is not counted; that of embshrink is
+shown in separate rows, as the first searches of a newly opened file. With OMP_WAIT_POLICY=active in the environment,
+threads of faiss wait in a busy loop, which may be faster on an idle machine.
 """
 
 import argparse

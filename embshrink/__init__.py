@@ -1,6 +1,6 @@
-"""Make pre-trained word vectors small after training, and keep them useful.
+"""Make files of pre-trained word vectors smaller after training, and measure what is lost.
 
-Public names are imported on first use: ``import embshrink`` costs next to nothing.
+A public name is imported when it is first used, so that ``import embshrink`` alone takes almost no time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# name: where it is; the block above says the same to type checkers and editors, and a test compares the two
+# name: its module; the block above tells type checkers and editors the same, and a test compares the two
 _PUBLIC = {
     "load": "embshrink.reader",
     "as_embeddings": "embshrink.reader",
@@ -49,7 +49,7 @@ _PUBLIC = {
     "read_vectors": "embshrink.formats",
     "write_vectors": "embshrink.formats",
     "ReadOptions": "embshrink.formats",
-    # the commands
+    # the functions that have the names of commands
     "prune": "embshrink.compression.run",
     "quantize": "embshrink.compression.run",
     "compress": "embshrink.compression.run",
@@ -77,7 +77,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 
-if not TYPE_CHECKING:  # a checker is to refuse names that are not there
+if not TYPE_CHECKING:  # so that type checkers report names that do not exist
 
     def __getattr__(name: str) -> object:
         if name not in _PUBLIC:

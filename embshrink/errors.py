@@ -1,17 +1,17 @@
-"""The exceptions embshrink raises.
+"""The exceptions of embshrink.
 
 ::
 
-    EmbshrinkError (ValueError)
-    +-- FormatError   an .ems file is damaged, foreign or too new
-    +-- SourceError   an input file is malformed, or is not what it was taken for
-    +-- StepError     unknown method, bad parameter, wrong order of steps
-    +-- ShapeError    a method and a matrix do not fit each other
+    EmbshrinkError (a ValueError)
+    +-- FormatError   an .ems file is damaged, of another kind, or too new
+    +-- SourceError   an input file is malformed, or not of a format that embshrink reads
+    +-- StepError     unknown method, bad parameter, wrong order of steps, or an aim that is not met
+    +-- ShapeError    a method cannot work on a matrix of this shape or with these values
     +-- TargetError   the output could not be written
-    +-- ExtraError    an optional package is needed and not installed
+    +-- ExtraError    a package that is not installed is needed
 
-A message says where, what was expected, what was found, and what to do next.
-A missing word is a plain :class:`KeyError`, as everywhere in Python.
+A message says what happened, where, what was expected and found, and what to do.
+A word that is missing is a plain :class:`KeyError`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-LONGEST = 300  # characters shown of what was expected or found: a hostile file may hold a megabyte of it
+DAMAGED = "The file is damaged: download it again, or compress the source vectors again."  # a hint
+LONGEST = 300  # characters shown of a value: a hostile file may hold a megabyte of it
 
 
 def _short(value: object) -> str:
@@ -33,20 +34,29 @@ def _short(value: object) -> str:
 
 
 class EmbshrinkError(ValueError):
-    """Base of every error embshrink raises on purpose.
+    """Base class of the errors that embshrink raises on purpose.
+
+    The parameters are attributes of the exception.
 
     Parameters
     ----------
     problem : str
-        What is wrong, in one clause, with the numbers in it.
+        What is wrong, in one clause.
     path : str or os.PathLike, optional
-        The file it is wrong in.
+        The file that the error is about.
     where : str, optional
-        The place inside the file: ``"line 12"``, ``"byte 345"``.
+        The place in the file, such as ``"line 12"`` or ``"byte 345"``.
     expected, found : object, optional
-        What should have been there and what was.
+        The value that was expected, and the value that was found.
     hint : str, optional
-        What the user can do next, as a full sentence.
+        What to do, as a full sentence.
+
+    Examples
+    --------
+    >>> raise SourceError("the row is too short", path="glove.txt", where="line 12", expected=50, found=49)
+    Traceback (most recent call last):
+    ...
+    embshrink.errors.SourceError: glove.txt: line 12: the row is too short (expected 50, found 49)
     """
 
     def __init__(self, problem: str, *, path: str | os.PathLike[str] | None = None, where: str | None = None,
@@ -69,14 +79,21 @@ class EmbshrinkError(ValueError):
         return f"{text}. {self.hint}" if self.hint else text
 
     def located(self, path: str | os.PathLike[str]) -> Self:
-        """Return this error with `path` filled in, unless it already names a file."""
+        """Return this error after setting `path`, unless the error already names a file."""
         if self.path is None:
             self.path = os.fspath(path)
             self.args = (self._message(),)
         return self
 
     def as_dict(self) -> dict[str, str | int | float]:
-        """Return the parts as a JSON-able dict, for ``--json``."""
+        """Return the error as a dict that can be written as JSON, as ``--json`` does.
+
+        Returns
+        -------
+        dict
+            ``error`` (name of the class), ``problem``, ``message`` (the whole text), and those of ``path``,
+            ``where``, ``expected``, ``found`` and ``hint`` that are given.
+        """
         parts: dict[str, str | int | float] = {
             "error": type(self).__name__, "problem": self.problem, "message": str(self),
         }
@@ -88,27 +105,27 @@ class EmbshrinkError(ValueError):
 
 
 class FormatError(EmbshrinkError):
-    """An ``.ems`` file is damaged, is not one, or was written by a newer major version."""
+    """A file is damaged, is not an ``.ems`` file, or is of a newer version of the format."""
 
 
 class SourceError(EmbshrinkError):
-    """An input file is malformed, truncated, or not a word-vector file at all."""
+    """An input file is malformed, truncated, or not a word-vector file."""
 
 
 class StepError(EmbshrinkError):
-    """A step names an unknown method, has a bad parameter, or stands in the wrong order."""
+    """A step has an unknown method or a bad parameter, steps are in the wrong order, or an aim cannot be met."""
 
 
 class ShapeError(EmbshrinkError):
-    """A method cannot work on a matrix of this shape, or on these values."""
+    """A method cannot work on a matrix of this shape or with these values."""
 
 
 class TargetError(EmbshrinkError):
-    """The output could not be written; whatever was there before is untouched."""
+    """The output could not be written; an existing file at the target is unchanged."""
 
 
 class ExtraError(EmbshrinkError):
-    """An optional package is needed for this and is not installed."""
+    """An optional package is needed and not installed."""
 
 
 def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
@@ -117,15 +134,15 @@ def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
     Parameters
     ----------
     module : str
-        The module's name.
+        Name of the module.
     extra : str
-        The extra of embshrink that installs it.
+        The extra of embshrink that installs it, such as ``"zstd"``.
     purpose : str
-        What the module is needed for; the message begins with it.
+        What needs the module; the message begins with it.
 
     Returns
     -------
-    module
+    types.ModuleType
 
     Raises
     ------
@@ -139,5 +156,5 @@ def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise ExtraError(
             f"{purpose} needs the package {module}",
-            hint=f"Install it with: pip install 'embshrink[{extra}]'",
+            hint=f"Install it with: pip install 'embshrink[{extra}]'.",
         ) from error

@@ -1,8 +1,8 @@
-"""The public face of a compressed table: open a file, look words up, search, compare.
+"""Open a compressed file, look up words, search and evaluate.
 
-`Embeddings` has the names and return shapes of gensim 4's ``KeyedVectors``, so that it can stand where one was
-expected; gensim is not imported. Opening and looking words up need numpy and the standard library only. The functions
-have the names of the commands that read, and take paths or open tables.
+`Embeddings` has the method names and return types of gensim 4's ``KeyedVectors``, so that it can replace one; gensim
+is not imported. Opening a file and looking up words need numpy and the standard library only. Each function has the
+name of a command, and takes a path or an open table.
 """
 
 from __future__ import annotations
@@ -32,59 +32,72 @@ if TYPE_CHECKING:
 Word: TypeAlias = str | bytes
 WordT = TypeVar("WordT", str, bytes)
 Path: TypeAlias = str | os.PathLike[str]
-Indices: TypeAlias = "int | slice | Sequence[int] | AnyArray"  # as numpy takes them
+Indices: TypeAlias = "int | slice | Sequence[int] | AnyArray"  # as in numpy
 
 
 def load(path: Path, *, verify: str = "lazy", mmap: bool = True) -> Embeddings:
-    """Open an ``.ems`` file; nothing is decoded.
+    """Open an ``.ems`` file without decoding any vector.
 
     Parameters
     ----------
     path : str or os.PathLike
-    verify : {"lazy", "header", "full"}
-        ``lazy`` checks each block of data when it is first touched, ``header`` never, ``full`` now.
-    mmap : bool
-        Map the file, or read it into memory whole. Prefer False where another program may cut the
-        file short while it is open: a mapped file kills the process then.
+        The file.
+    verify : {"lazy", "header", "full"}, default "lazy"
+        When checksums are checked. ``"lazy"``: of each block of data when it is first read. ``"header"``: of the
+        header and the section table only. ``"full"``: of the whole file now, as `verify` does.
+    mmap : bool, default True
+        Map the file into memory; False reads the whole file. Use False if another program may truncate the file
+        while it is open: with a mapped file, the operating system ends the process then.
 
     Returns
     -------
     Embeddings
+        Close it with ``close()``, or use it in a ``with`` statement.
 
     Raises
     ------
     FormatError
-        If the file is not an ``.ems`` file, is damaged, truncated or too new.
+        If the file cannot be read, is not an ``.ems`` file, is damaged or truncated, or is of a newer version; or if
+        `verify` is not one of the three values.
     """
     return open_file(path, Embeddings, verify=verify, mmap=mmap)
 
 
 def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
-    """Return embeddings from a file or from word vectors in memory; embeddings are returned as they are.
+    """Return a file or word vectors in memory as `Embeddings`.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors or path
-        A path may be an ``.ems`` file, or any source that `embshrink.read_vectors` reads.
+    source : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
 
     Returns
     -------
     Embeddings
+        `source` itself if it is one already.
 
     Raises
     ------
     FormatError
-        If an ``.ems`` file is damaged.
+        If an ``.ems`` file is damaged or too new.
     SourceError
         If another file cannot be read.
     TypeError
-        If it is none of these.
+        If `source` is of another type.
+
+    Examples
+    --------
+    >>> import embshrink
+    >>> vectors = embshrink.WordVectors(["up", "down", "left"], [[0.0, 2.0], [0.0, -1.0], [1.0, 1.0]])
+    >>> emb = embshrink.as_embeddings(vectors)
+    >>> [word for word, cosine in emb.most_similar("up", topn=2)]
+    ['left', 'down']
     """
     if isinstance(source, Embeddings):
         return source
     if isinstance(source, (str, os.PathLike)) and is_ems(source):
         return load(source)
-    from embshrink.embeddings.word_vectors import WordVectors  # what a lookup need not pay for
+    from embshrink.embeddings.word_vectors import WordVectors  # imported here: a lookup does not need it
 
     if isinstance(source, (str, os.PathLike)):
         from embshrink.formats import read_vectors
@@ -92,7 +105,7 @@ def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
         source = read_vectors(source)
     if isinstance(source, WordVectors):
         return Embeddings.of_vectors(source)
-    raise TypeError(f"expected embeddings, word vectors or a path, not {type(source).__name__}")
+    raise TypeError(f"expected Embeddings, WordVectors or a path, not {type(source).__name__}")
 
 
 def evaluate(
@@ -103,57 +116,62 @@ def evaluate(
     restrict_vocab: int | None = 300_000, case_insensitive: bool = True, dummy4unknown: bool = False,
     k: int = 10, queries: int = 1000, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
 ) -> Evaluation:
-    """Measure all that can be measured: word similarity, analogies, and what was lost against a baseline.
+    """Score word vectors on word similarity and analogies, and measure what they lost against a baseline.
 
     Parameters
     ----------
-    emb : Embeddings, WordVectors, or path
-        A path may be an ``.ems`` file or any source `embshrink.read_vectors` reads.
-    baseline : Embeddings, WordVectors, or path, optional
-        What `emb` was made from. It is scored too, and reconstruction and neighbour overlap are measured
-        against it; reconstruction only where the vector sizes agree.
-    pairs : WordPairs or path, or list of them, optional
-        Word-similarity benchmarks; None for WordSim-353 and SimLex-999, an empty list for none.
-    analogies : Analogies or path or True, optional
-        An analogy benchmark, True for Google's; None for none.
-    restrict_vocab : int, optional
-        Consider only the first so many words in the benchmarks, and as answers of analogies; None for all.
-    case_insensitive : bool
-        Compare the benchmarks' words in upper case; of several that are equal then, the first counts, as the most
-        frequent.
-    dummy4unknown : bool
-        Count pairs with an unknown word as similarity 0, and such questions as wrong, instead of leaving them out.
-    k : int
-        Neighbours of each word in the neighbour overlap.
-    queries : int
-        Words whose neighbours are compared, drawn at random; all where there are fewer.
+    emb : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    baseline : Embeddings, WordVectors, str or os.PathLike, optional
+        The vectors that `emb` was made from. They are scored too. Reconstruction (if the dimensions are equal) and
+        neighbour overlap are measured against them, over the words that both have.
+    pairs : WordPairs, str or os.PathLike, or list of these, optional
+        Word-similarity benchmarks. None: WordSim-353 and SimLex-999, which come with gensim. An empty list: none.
+    analogies : Analogies, str, os.PathLike or True, optional
+        An analogy benchmark. True: Google's questions-words, which comes with gensim. None: no analogies.
+    restrict_vocab : int or None, default 300000
+        Use only the first `restrict_vocab` words, in the benchmarks and as answers to analogies; None for all.
+    case_insensitive : bool, default True
+        Compare words in upper case. If several words are equal in upper case, the first one is used.
+    dummy4unknown : bool, default False
+        Count pairs with an unknown word as similarity 0, and analogies with an unknown word as wrong, instead of
+        leaving them out.
+    k : int, default 10
+        Number of nearest neighbours that are compared for each word.
+    queries : int, default 1000
+        Number of words whose neighbours are compared, drawn at random; all words if there are fewer.
     sample : int, optional
-        Words compared in the reconstruction, drawn at random; None for all.
-    seed : int
-        Of both draws.
-    progress : callable
-        ``progress(stage, done, total)``.
+        Number of words whose vectors are compared, drawn at random; None for all.
+    seed : int, default 0
+        Seed of both random draws.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     Evaluation
-        Scores on uncompressed vectors are gensim's.
+        On uncompressed vectors the scores are equal to gensim's.
 
     Raises
     ------
     SourceError
         If a benchmark or a source cannot be read.
     FormatError
-        If an ``.ems`` file is damaged.
+        If an ``.ems`` file is damaged or too new.
     ExtraError
-        If the default benchmarks are not there.
+        If a default benchmark is asked for and gensim or its test data is not installed.
     EmbshrinkError
-        If the baseline has fewer than two of the words, or a count is below 1.
+        If `emb` and `baseline` have fewer than two words in common, or if a number is below 1.
+
+    Notes
+    -----
+    Word similarity is Spearman's and Pearson's correlation of cosines with human judgements. Analogies are answered
+    by 3CosAdd (Mikolov, Yih and Zweig, NAACL 2013). The relative error is ``||X - X^||^2 / ||X - mean||^2``.
     """
     from embshrink.evaluation import run
     from embshrink.evaluation.benchmarks import analogy_benchmark, similarity_benchmarks
 
-    # first, so that a benchmark that cannot be read is reported before a large table is read
+    # Before the tables, so that a benchmark that cannot be read is reported at once.
     pairs, analogies = similarity_benchmarks(pairs), analogy_benchmark(analogies)
     return run.evaluate(
         as_embeddings(emb), None if baseline is None else as_embeddings(baseline), pairs=pairs, analogies=analogies,
@@ -163,14 +181,18 @@ def evaluate(
 
 
 class Verified(NamedTuple):
-    """What `verify` checked, and found good.
+    """Result of `verify`: what was checked and found correct.
 
-    Parameters
+    Attributes
     ----------
     path : str
+        The file.
     level : {"full", "header"}
-    words, rows, bytes : int
-        How many words and stored rows there are, and bytes of the file.
+        ``"header"`` if `verify` was called with ``quick=True``.
+    words, rows : int
+        Number of words, and of stored rows.
+    bytes : int
+        Size of the file.
     """
 
     path: str
@@ -180,21 +202,22 @@ class Verified(NamedTuple):
     bytes: int
 
     def as_dict(self) -> dict[str, object]:
-        """Return a JSON-able dict."""
+        """Return a dict that can be written as JSON: ``path``, ``ok``, ``level`` and ``bytes``."""
         return {"path": self.path, "ok": True, "level": self.level, "bytes": self.bytes}
 
 
 class Lookup(NamedTuple):
-    """A word that was asked for.
+    """Result of `get` for one word.
 
-    Parameters
+    Attributes
     ----------
     word : str
-    vector : numpy.ndarray, shape (dim,), float32, or None
-        None for a word that is missing.
+        The word that was looked up.
+    vector : numpy.ndarray of float32, shape (dim,), or None
+        Its vector; None if the word is missing.
     alias_of : str or None
-        The word whose vector it is; None for a centroid, for a vector made of n-grams, for a missing word, and where
-        that was not asked for.
+        The word whose vector it shares, or the word itself. None for a centroid, for an out-of-vocabulary word, and
+        with ``aliases=False``.
     """
 
     word: str
@@ -203,14 +226,16 @@ class Lookup(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A word that was found.
+    """One word that `similar` or `analogy` found.
 
-    Parameters
+    Attributes
     ----------
     word : str
+        The word.
     cosine : float
+        Cosine similarity to the query.
     alias_of : str or None
-        The word whose vector it answers with; None for a centroid.
+        The word whose vector it shares, or the word itself; None if vectors are centroids.
     """
 
     word: str
@@ -218,51 +243,54 @@ class Neighbour(NamedTuple):
     alias_of: str | None
 
     def as_dict(self) -> dict[str, object]:
-        """Return a JSON-able dict."""
+        """Return a dict that can be written as JSON."""
         return self._asdict()
 
 
 def info(path: Path) -> FileInfo:
-    """Return what an ``.ems`` file says of itself, and where its bytes go.
+    """Return the header of an ``.ems`` file and the size of each of its sections.
 
     Parameters
     ----------
     path : str or os.PathLike
+        The file.
 
     Returns
     -------
-    dict
-        The header's keys, ``path``, ``version`` of the format, ``bytes`` of the file, ``sections`` (bytes of each),
-        ``bits_per_word`` for the vectors, ``word_bits_per_word`` for the words.
+    FileInfo
+        A dict with the keys of the header, and ``path``, ``version`` (of the format), ``bytes`` (of the file),
+        ``sections`` (bytes of each), ``bits_per_word`` (of the vectors) and ``word_bits_per_word`` (of the words).
 
     Raises
     ------
     FormatError
-        If the file is not an ``.ems`` file, or its header is damaged.
+        If the file cannot be read, is not an ``.ems`` file, or its header is damaged.
     """
     with load(path) as emb:
         return emb.info()
 
 
 def verify(path: Path, *, quick: bool = False, progress: Progress = no_progress) -> Verified:
-    """Check an ``.ems`` file: checksums, word index, row map, and every row decoded.
+    """Check an ``.ems`` file: checksums, word index, row map, codes, and that every row decodes to finite numbers.
 
     Parameters
     ----------
     path : str or os.PathLike
-    quick : bool
-        Check the header, lengths and the section table only.
-    progress : callable
-        ``progress("checking rows", done, total)``.
+        The file.
+    quick : bool, default False
+        Check only the header, the section table and the length of the file.
+    progress : callable, optional
+        Called as ``progress("checking rows", done, total)``.
 
     Returns
     -------
     Verified
+        What was checked.
 
     Raises
     ------
     FormatError
-        Naming the first thing that is wrong.
+        If the file cannot be read or anything is wrong. The message names the first fault.
     """
     with load(path) as emb:
         if not quick:
@@ -273,25 +301,38 @@ def verify(path: Path, *, quick: bool = False, progress: Progress = no_progress)
 def get(
     source: Embeddings | WordVectors | Path, words: str | Iterable[str], *, aliases: bool = True
 ) -> list[Lookup]:
-    """Look words up.
+    """Look up words.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors or path
+    source : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
     words : str or iterable of str
-    aliases : bool
-        Say whose vector each word answers with; where words share rows, that takes a pass over all of them.
+        One word or several. Out-of-vocabulary words get a vector if the source has n-grams.
+    aliases : bool, default True
+        Find the word whose vector each word shares. If words share rows, this takes a pass over all words.
 
     Returns
     -------
     list of Lookup
-        One for each word, in order. A word that is missing has no vector.
+        One for each word, in order. For a missing word, ``vector`` is None.
 
     Raises
     ------
     FormatError, SourceError
         If the source cannot be read.
+
+    Examples
+    --------
+    >>> import embshrink
+    >>> vectors = embshrink.WordVectors(["up", "down"], [[0.0, 2.0], [0.0, -1.0]])
+    >>> for found in embshrink.get(vectors, ["up", "left"]):
+    ...     print(found.word, found.vector)
+    up [0. 2.]
+    left None
     """
+    if not isinstance(words, Iterable):
+        raise TypeError(f"words must be a word or a list of words, not {type(words).__name__}")
     words = [words] if isinstance(words, str) else list(words)
     with _opened(source) as emb:
         return [Lookup(word, emb.get(word), emb.alias_of(word) if aliases and word in emb else None)
@@ -300,7 +341,7 @@ def get(
 
 @contextlib.contextmanager
 def _opened(source: Embeddings | WordVectors | Path) -> Iterator[Embeddings]:
-    """Yield a source as embeddings; a file that was opened for it is closed."""
+    """Yield a source as `Embeddings`; close the file if it was opened here."""
     emb = as_embeddings(source)
     try:
         yield emb
@@ -312,25 +353,28 @@ def _opened(source: Embeddings | WordVectors | Path) -> Iterator[Embeddings]:
 def similar(
     source: Embeddings | WordVectors | Path, word: str, *, topn: int = 10, restrict_vocab: int | None = None
 ) -> list[Neighbour]:
-    """Return the words nearest to a word, by cosine.
+    """Return the nearest neighbours of a word by cosine similarity.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors or path
+    source : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
     word : str
-    topn : int
+        The query.
+    topn : int, default 10
+        Number of neighbours.
     restrict_vocab : int, optional
-        Look only among the first so many words.
+        Search only the first `restrict_vocab` words; all by default.
 
     Returns
     -------
     list of Neighbour
-        Best first.
+        The highest cosine first, without `word`.
 
     Raises
     ------
     KeyError
-        If the word is missing.
+        If the word is missing, and there are no n-grams to make its vector of.
     FormatError, SourceError
         If the source cannot be read.
     """
@@ -341,31 +385,41 @@ def analogy(
     source: Embeddings | WordVectors | Path, a: str, b: str, c: str, *, topn: int = 10,
     restrict_vocab: int | None = None,
 ) -> list[Neighbour]:
-    """Return the words that are to `c` as `b` is to `a`: the highest cosine to ``b - a + c`` (3CosAdd).
+    """Answer "a is to b as c is to ?" by the words with the highest cosine to ``b - a + c`` (3CosAdd).
 
     Parameters
     ----------
-    source : Embeddings, WordVectors or path
+    source : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
     a, b, c : str
-    topn : int
+        The words of the question.
+    topn : int, default 10
+        Number of answers.
     restrict_vocab : int, optional
-        Look only among the first so many words.
+        Search only the first `restrict_vocab` words; all by default.
 
     Returns
     -------
     list of Neighbour
-        Best first, without `a`, `b` and `c`.
+        The highest cosine first, without `a`, `b` and `c`.
 
     Raises
     ------
     KeyError
-        If a word is missing.
+        If a word is missing, and there are no n-grams to make its vector of.
     FormatError, SourceError
         If the source cannot be read.
 
-    References
-    ----------
-    Mikolov, Yih and Zweig, NAACL 2013.
+    Notes
+    -----
+    Each word's vector is brought to length 1 first. Method: Mikolov, Yih and Zweig, NAACL 2013.
+
+    Examples
+    --------
+    >>> import embshrink
+    >>> vectors = embshrink.WordVectors(["man", "woman", "king", "queen"], [[1, 0], [1, 1], [3, 0], [2, 2]])
+    >>> [answer.word for answer in embshrink.analogy(vectors, "man", "woman", "king")]
+    ['queen']
     """
     return _neighbours(source, [b, c], [a], topn, restrict_vocab)
 
@@ -383,30 +437,35 @@ def export(
     source: Embeddings | WordVectors | Path, target: Path, format: str | None = None, *, force: bool = False,
     progress: Progress = no_progress,
 ) -> str:
-    """Write a compressed table for other programs: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and more.
+    """Write vectors to a file of another program: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and others.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors or path
+    source : Embeddings, WordVectors, str or os.PathLike
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
     target : str or os.PathLike
+        The file to write, or the folder for the format ``"spacy"``. The target appears complete or not at all.
     format : str, optional
-        A format that can be written, see `list_formats`; by the target's ending if not given.
-    force : bool
+        A format that can be written; `embshrink.list_formats` lists them. Chosen by the ending of `target` by
+        default.
+    force : bool, default False
         Replace an existing target.
-    progress : callable
-        ``progress("writing", done, total)``, in words.
+    progress : callable, optional
+        Called as ``progress("writing", done, total)``, in words.
 
     Returns
     -------
     str
-        The format.
+        The name of the format.
 
     Raises
     ------
     TargetError
-        If the format cannot hold a word, the target exists and `force` is false, or writing fails.
+        If the format cannot hold a word, the target exists and `force` is False, or writing fails.
     FormatError, SourceError
         If the source cannot be read.
+    EmbshrinkError
+        If `format` is not the name of a format that can be written.
     """
     from embshrink import formats
 
@@ -415,7 +474,7 @@ def export(
 
 
 def is_ems(path: Path) -> bool:
-    """Whether the file at `path` begins as an ``.ems`` file does; not a pipe, which would lose what is looked at."""
+    """Whether a file begins with the magic bytes of ``.ems``; False for a pipe, from which nothing must be read."""
     from embshrink.storage.container import MAGIC
 
     if not os.path.isfile(path):
@@ -428,7 +487,20 @@ def is_ems(path: Path) -> bool:
 
 
 class Embeddings(VectorTable):
-    """Words and their vectors, with gensim's names; the lookup and the file are those of `VectorTable`.
+    """Words and their vectors, decoded on request, with the method names of gensim's ``KeyedVectors``.
+
+    `embshrink.load` and `embshrink.as_embeddings` return one. Words are str, or bytes for words that are not UTF-8.
+    Methods raise KeyError for a missing word. A word that is not in the vocabulary gets the mean of its n-gram
+    vectors, if the file has n-grams: ``emb[word]`` returns it, and ``word in emb`` is False.
+
+    Attributes
+    ----------
+    words : Vocabulary
+        The words by id, a sequence of str.
+    vector_size : int
+        Dimension of the vectors.
+    n_rows : int
+        Number of stored rows; fewer than words if words share rows.
 
     Examples
     --------
@@ -442,67 +514,97 @@ class Embeddings(VectorTable):
 
     @property
     def index_to_key(self) -> list[str]:
-        """All words, by id."""
+        """All words as a list of str, by id."""
         if self._index_to_key is None:
             self._index_to_key = [to_text(word) for word in self.words.raw]
         return self._index_to_key
 
     @property
     def key_to_index(self) -> Mapping[str, int]:
-        """A mapping from word to id that is not built but searched."""
+        """Mapping from word to id. It is a view that searches the file; no dict is built."""
         return _KeyToIndex(self)
 
     @property
     def vectors(self) -> LazyVectors:
-        """All vectors as an array-like of shape (n, dim) that decodes what is indexed."""
+        """All vectors as an array-like of float32, shape (n, dim), which decodes the rows that are indexed."""
         return LazyVectors(self)
 
     def get_index(self, word: Word, default: int | None = None) -> int:
-        """Return the id of `word`; `default` where there is none, or KeyError if that is None."""
+        """Return the id of a word.
+
+        Parameters
+        ----------
+        word : str or bytes
+            The word.
+        default : int, optional
+            Returned for a missing word.
+
+        Returns
+        -------
+        int
+            From 0 to ``len(emb) - 1``.
+
+        Raises
+        ------
+        KeyError
+            If the word is missing and `default` is None.
+        """
         if default is not None and word not in self:
             return default
         return self.id_of(word)
 
     def __getitem__(self, word: Word | Iterable[Word]) -> FloatArray:
-        """Return the vector of a word, (dim,), or of a list of words, (k, dim); KeyError for a missing one."""
+        """Return the vector of a word, (dim,), or the vectors of k words, (k, dim), as float32.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing, and the file has no n-grams to make its vector of.
+        """
         if isinstance(word, (str, bytes)):
             return self.get_vector(word)
+        if not isinstance(word, Iterable):
+            raise TypeError(f"expected a word or a list of words, not {type(word).__name__}; emb.vectors[i] is the "
+                            "vector with the id i")
         return self.vectors_for(word)
 
     def get_mean_vector(
         self, words: Iterable[Item], weights: Sequence[float] | RealArray | None = None, pre_normalize: bool = True,
         post_normalize: bool = False, ignore_missing: bool = True,
     ) -> FloatArray:
-        """Return the weighted mean of words' vectors, as gensim does.
+        """Return the weighted mean of the vectors of words, as gensim does.
 
         Parameters
         ----------
         words : iterable of str, bytes or numpy.ndarray
             Words, and vectors of shape (dim,).
         weights : sequence of float, optional
-            One for each word; 1 by default.
-        pre_normalize, post_normalize : bool
-            Bring words' vectors, or the mean, to length 1.
-        ignore_missing : bool
-            Leave out words that are missing.
+            One weight for each word; 1 by default.
+        pre_normalize : bool, default True
+            Bring the vector of each word to length 1 first. Vectors that are given as arrays are used as they are.
+        post_normalize : bool, default False
+            Bring the mean to length 1.
+        ignore_missing : bool, default True
+            Leave out words that are not in the vocabulary.
 
         Returns
         -------
-        numpy.ndarray, shape (dim,), float32
+        numpy.ndarray of float32, shape (dim,)
+            Zeros if every word is left out.
 
         Raises
         ------
         KeyError
-            If a word is missing, without `ignore_missing`.
+            If a word is missing and `ignore_missing` is False.
         ValueError
-            If there is no word, or another number of weights.
+            If `words` is empty, the number of weights differs from that of words, or a vector has another length.
         """
         words = list(words)
         if not words:
-            raise ValueError("cannot compute mean with no input")
+            raise ValueError("cannot compute the mean of no words: the list is empty")
         factors = np.ones(len(words), np.float32) if weights is None else np.asarray(weights, np.float32)
         if len(factors) != len(words):
-            raise ValueError("keys and weights array must have same number of elements")
+            raise ValueError(f"expected one weight for each of the {len(words)} words, found {len(factors)}")
         if ignore_missing:
             present = [isinstance(word, np.ndarray) or word in self for word in words]
             words = [word for word, there in zip(words, present) if there]
@@ -516,22 +618,34 @@ class Embeddings(VectorTable):
         return unit_rows(mean[None])[0] if post_normalize else mean
 
     def norms(self) -> FloatArray:
-        """Return the Euclidean length of each word's vector, (n,) float32."""
+        """Return the Euclidean length of each word's vector, as float32 of shape (n,)."""
         return np.concatenate([row_norms(block) for _, block in self.blocks()] or [np.zeros(0, np.float32)])
 
     # ------------------------------------------------------------ similarity (see embeddings/search.py)
 
     def similarity(self, first: Word, second: Word) -> float:
-        """Return the cosine of two words; 0 for a zero vector."""
+        """Return the cosine similarity of two words; 0 if a vector is zero.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        """
         one, two = self.vectors_for([first, second], norm=True)
         return float(one @ two)
 
     def distance(self, first: Word, second: Word) -> float:
-        """Return 1 - cosine of two words."""
+        """Return the cosine distance of two words: 1 - `similarity`."""
         return 1 - self.similarity(first, second)
 
     def n_similarity(self, first: Iterable[Item], second: Iterable[Item]) -> float:
-        """Return the cosine of the means of two lists of words."""
+        """Return the cosine similarity of the means of two lists of words; missing words are left out.
+
+        Raises
+        ------
+        ValueError
+            If a list is empty.
+        """
         one, two = (self.get_mean_vector(words, pre_normalize=False, post_normalize=True)
                     for words in (first, second))
         return float(one @ two)
@@ -558,33 +672,46 @@ class Embeddings(VectorTable):
         self, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
         clip_start: int = 0, clip_end: int | None = None, restrict_vocab: int | None = None,
     ) -> list[tuple[str, float]] | FloatArray:
-        """Return the words nearest to a sum of words, by cosine; with ``topn=None`` the cosine of every word.
+        """Return the nearest neighbours, by cosine similarity, of a sum of words and vectors.
 
         Parameters
         ----------
-        positive, negative : str, bytes, numpy.ndarray, or list of these or of (word or vector, weight)
-            Added and subtracted; words are brought to length 1 first.
-        topn : int or None
+        positive, negative : str, bytes, numpy.ndarray, or list of these or of (word or vector, weight), optional
+            Words and vectors to add, and to subtract. The vector of each word is brought to length 1 first.
+        topn : int or None, default 10
+            Number of neighbours. With None, the cosine of every word is returned instead.
         clip_start, clip_end : int, optional
-            Look only among the words with these ids.
+            Search only the words with ids from `clip_start` to ``clip_end - 1``; all by default.
         restrict_vocab : int, optional
-            Look only among the first so many words; overrides `clip_end`.
+            Search only the first `restrict_vocab` words; overrides `clip_end`.
 
         Returns
         -------
         list of (str, float)
-            Best first, without the words that were given; or numpy.ndarray, shape (n,), float32.
+            Words and cosines, the highest cosine first, without the words that were given. Words with equal cosines
+            are in the order of their ids. With ``topn=None``: numpy.ndarray of float32, shape (n,), by id.
 
         Raises
         ------
         KeyError
-            If a word is missing.
+            If a word is missing, and the file has no n-grams to make its vector of.
         ValueError
-            If no word is given, or a vector has another length.
+            If no word or vector is given, or a vector has another length.
 
-        See Also
+        Notes
+        -----
+        The search is exact. The first one decodes all rows. From the second on, a table of 20,000 rows or more is
+        searched by an index, which is kept in memory until `close`: with codes of 4 bits (pq, iiq, scalar) it takes
+        their bytes and 2 bytes per row, else at most dim + 9 bytes per row, and for packed words about 20 bytes per
+        word.
+
+        Examples
         --------
-        embshrink.embeddings.search.most_similar : what it takes in time and memory.
+        >>> import embshrink
+        >>> vectors = embshrink.WordVectors(["man", "woman", "king", "queen"], [[1, 0], [1, 1], [3, 0], [2, 2]])
+        >>> emb = embshrink.as_embeddings(vectors)
+        >>> [word for word, cosine in emb.most_similar(["king", "woman"], ["man"], topn=1)]
+        ['queen']
         """
         from embshrink.embeddings import search
 
@@ -593,7 +720,13 @@ class Embeddings(VectorTable):
     def similar_by_word(
         self, word: Word, topn: int = 10, restrict_vocab: int | None = None
     ) -> list[tuple[str, float]]:
-        """Return the words nearest to a word."""
+        """Return the nearest neighbours of a word: `most_similar` with one word.
+
+        Raises
+        ------
+        KeyError
+            If the word is missing.
+        """
         return self.most_similar([word], topn=topn, restrict_vocab=restrict_vocab)
 
     similar_by_key = similar_by_word
@@ -601,27 +734,130 @@ class Embeddings(VectorTable):
     def similar_by_vector(
         self, vector: RealArray | Sequence[float], topn: int = 10, restrict_vocab: int | None = None
     ) -> list[tuple[str, float]]:
-        """Return the words nearest to a vector."""
+        """Return the nearest neighbours of a vector, (dim,): `most_similar` with one vector.
+
+        Raises
+        ------
+        ValueError
+            If the vector has another shape.
+        """
+        if isinstance(vector, (str, bytes)):
+            raise TypeError("expected a vector, not a word; use similar_by_word for a word")
         return self.most_similar([np.asarray(vector)], topn=topn, restrict_vocab=restrict_vocab)
 
     def nearest(
         self, queries: Sequence[Item] | RealArray, topn: int = 10, restrict_vocab: int | None = None
     ) -> tuple[IntArray, FloatArray]:
-        """Return the words nearest to each of several words or vectors.
+        """Return the nearest neighbours of each of several words or vectors, by cosine similarity.
 
         Parameters
         ----------
-        queries : sequence of str, bytes or numpy.ndarray, or numpy.ndarray, shape (q, dim)
-        topn : int
+        queries : sequence of str, bytes or numpy.ndarray, or numpy.ndarray of shape (q, dim)
+            Words and vectors. A word is not among its own neighbours.
+        topn : int, default 10
+            Number of neighbours of each query.
         restrict_vocab : int, optional
-            Look only among the first so many words.
+            Search only the first `restrict_vocab` words; all by default.
 
         Returns
         -------
-        ids : numpy.ndarray, shape (q, topn), int64
-            ``emb.words[id]`` is the word; -1 where there are no more.
-        cosines : numpy.ndarray, shape (q, topn), float32
-            NaN where there are no more.
+        ids : numpy.ndarray of int64, shape (q, topn)
+            Ids of the neighbours, the highest cosine first: ``emb.words[id]`` is the word. -1 if there are fewer.
+        cosines : numpy.ndarray of float32, shape (q, topn)
+            Their cosines. NaN if there are fewer.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        ValueError
+            If a vector has another length.
+
+        Notes
+        -----
+        The neighbours are those of `most_similar` for each query, in less time.
+        """
+        from embshrink.embeddings import search
+
+        return search.nearest_batch(self, queries, topn, restrict_vocab)
+
+    def distances(self, word_or_vector: Item, other_words: Sequence[Word] = ()) -> FloatArray:
+        """Return the cosine distances of a word or vector to other words.
+
+        Parameters
+        ----------
+        word_or_vector : str, bytes or numpy.ndarray of shape (dim,)
+            The query.
+        other_words : sequence of str or bytes, optional
+            Words to compare with; all words by default.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (k,)
+            1 - cosine, in the order of `other_words`, or by id.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        ValueError
+            If the vector has another length.
+        """
+        from embshrink.embeddings import search
+
+        return search.distances(self, word_or_vector, other_words)
+
+    def logits(self, vector: RealArray | Sequence[float]) -> FloatArray:
+        """Return the dot product of a vector with the vector of every word: a softmax layer in compressed form.
+
+        Parameters
+        ----------
+        vector : array_like, shape (dim,)
+            The query; not normalized.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n,)
+            By id.
+
+        Raises
+        ------
+        ValueError
+            If the vector has another shape.
+
+        Notes
+        -----
+        With codes of `pq` and similar methods, products are sums of table entries, and no row is decoded (Jegou et
+        al. 2011, asymmetric distances; Shi and Yu, Interspeech 2018, section 3).
+        """
+        from embshrink.embeddings import search
+
+        return search.logits(self, vector)
+
+    def doesnt_match(self, words: Iterable[WordT]) -> WordT:
+        """Return the word with the lowest cosine similarity to the mean of all; missing words are left out.
+
+        Raises
+        ------
+        ValueError
+            If `words` is empty, or none of the words is in the vocabulary.
+        """
+        from embshrink.embeddings import search
+
+        return search.doesnt_match(self, words)
+
+    def rank(self, first: Word, second: Word) -> int:
+        """Return the rank of `second` among the neighbours of `first`; 1 for the nearest.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        """
+        return len(self.closer_than(first, second)) + 1
+
+    def closer_than(self, first: Word, second: Word) -> list[str]:
+        """Return the words with a higher cosine similarity to `first` than `second` has, by id.
 
         Raises
         ------
@@ -630,49 +866,45 @@ class Embeddings(VectorTable):
         """
         from embshrink.embeddings import search
 
-        return search.nearest_batch(self, queries, topn, restrict_vocab)
-
-    def distances(self, word_or_vector: Item, other_words: Sequence[Word] = ()) -> FloatArray:
-        """Return 1 - cosine to `other_words`, or to all words, as an array."""
-        from embshrink.embeddings import search
-
-        return search.distances(self, word_or_vector, other_words)
-
-    def logits(self, vector: RealArray | Sequence[float]) -> FloatArray:
-        """Return the dot product of a vector with every word's; see `embshrink.embeddings.search.logits`."""
-        from embshrink.embeddings import search
-
-        return search.logits(self, vector)
-
-    def doesnt_match(self, words: Iterable[WordT]) -> WordT:
-        """Return the word that fits the others least: farthest from their mean.
-
-        Raises
-        ------
-        ValueError
-            If none of the words is there.
-        """
-        from embshrink.embeddings import search
-
-        return search.doesnt_match(self, words)
-
-    def rank(self, first: Word, second: Word) -> int:
-        """Return how near `second` is to `first` among all words; 1 is nearest."""
-        return len(self.closer_than(first, second)) + 1
-
-    def closer_than(self, first: Word, second: Word) -> list[str]:
-        """Return the words that are nearer to `first` than `second` is."""
-        from embshrink.embeddings import search
-
         return search.closer_than(self, first, second)
 
-    # ------------------------------------------------------------ evaluation and export, as gensim names them
+    # ------------------------------------------------------------ evaluation and export, with gensim's names
 
     def evaluate_word_pairs(
         self, pairs: WordPairs | Path, delimiter: str = "\t", restrict_vocab: int | None = 300_000,
         case_insensitive: bool = True, dummy4unknown: bool = False,
     ) -> tuple[tuple[float, float], tuple[float, float], float]:
-        """Return (Pearson (r, p), Spearman (rho, p), percentage of unknown pairs), as gensim does."""
+        """Correlate cosine similarities with human judgements, with gensim's arguments and result.
+
+        Parameters
+        ----------
+        pairs : WordPairs, str or os.PathLike
+            A benchmark, or the path of its file: two words and a score per line.
+        delimiter : str, default tab
+            Separator of the columns.
+        restrict_vocab : int or None, default 300000
+            Use only the first `restrict_vocab` words; None for all.
+        case_insensitive : bool, default True
+            Compare words in upper case.
+        dummy4unknown : bool, default False
+            Count pairs with an unknown word as similarity 0 instead of leaving them out.
+
+        Returns
+        -------
+        pearson : (float, float)
+            Pearson's r and its p-value; NaN if not defined.
+        spearman : (float, float)
+            Spearman's rho and its p-value; NaN if not defined.
+        unknown : float
+            Percentage of pairs with an unknown word.
+
+        Raises
+        ------
+        SourceError
+            If the benchmark cannot be read.
+        EmbshrinkError
+            If no pair has both words in the vocabulary, or `restrict_vocab` is below 1.
+        """
         from embshrink.evaluation.similarity import word_similarity
 
         score = word_similarity(self, pairs, delimiter=delimiter, restrict_vocab=restrict_vocab,
@@ -683,7 +915,33 @@ class Embeddings(VectorTable):
         self, analogies: Analogies | Path, restrict_vocab: int | None = 300_000, case_insensitive: bool = True,
         dummy4unknown: bool = False,
     ) -> tuple[float, list[GensimSection]]:
-        """Return (score, sections), as gensim does."""
+        """Answer analogies by 3CosAdd, with gensim's arguments and result.
+
+        Parameters
+        ----------
+        analogies : Analogies, str or os.PathLike
+            A benchmark, or the path of its file: sections of questions of four words.
+        restrict_vocab : int or None, default 300000
+            Use only the first `restrict_vocab` words, in questions and as answers; None for all.
+        case_insensitive : bool, default True
+            Compare words in upper case.
+        dummy4unknown : bool, default False
+            Count questions with an unknown word as wrong instead of leaving them out.
+
+        Returns
+        -------
+        score : float
+            Share of the questions that are answered correctly, from 0 to 1.
+        sections : list of dict
+            ``section``, ``correct`` and ``incorrect`` of each section; the last one has all questions.
+
+        Raises
+        ------
+        SourceError
+            If the benchmark cannot be read.
+        EmbshrinkError
+            If `restrict_vocab` is below 1.
+        """
         from embshrink.evaluation.analogies import analogies as answer
 
         score = answer(self, analogies, restrict_vocab=restrict_vocab,
@@ -691,7 +949,22 @@ class Embeddings(VectorTable):
         return score.as_gensim()
 
     def save_word2vec_format(self, path: Path, binary: bool = False, *, force: bool = False) -> None:
-        """Write all words and decoded vectors in a word2vec format; `force` replaces an existing file."""
+        """Write all words and their decoded vectors as a word2vec file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file to write.
+        binary : bool, default False
+            Write word2vec's binary format instead of its text format.
+        force : bool, default False
+            Replace an existing file.
+
+        Raises
+        ------
+        TargetError
+            If the format cannot hold a word, the file exists and `force` is False, or writing fails.
+        """
         from embshrink.formats import write_vectors
 
         write_vectors(self.words, (block for _, block in self.blocks()), path,
@@ -699,7 +972,7 @@ class Embeddings(VectorTable):
 
     def __reduce__(self) -> tuple[object, ...]:
         if self._container is None:
-            raise TypeError("only embeddings that were loaded from a file can be pickled")
+            raise TypeError("only Embeddings that were loaded from a file can be pickled: the pickle holds its path")
         return _load_again, (self._container.path, self._container.verify, self._container.mmap)
 
 
@@ -708,7 +981,7 @@ def _load_again(path: str, verify: str, mmap: bool) -> Embeddings:
 
 
 class _KeyToIndex(Mapping[str, int]):
-    """Word -> id without building a dict."""
+    """Mapping from word to id that searches the vocabulary instead of building a dict."""
 
     def __init__(self, emb: Embeddings) -> None:
         self._emb = emb
@@ -730,7 +1003,15 @@ class _KeyToIndex(Mapping[str, int]):
 
 
 class LazyVectors:
-    """All vectors, decoded as they are indexed."""
+    """All vectors as an array-like that decodes the rows that are indexed.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Number of words, dimension.
+    dtype : numpy.dtype
+        float32.
+    """
 
     dtype = np.dtype(np.float32)
 

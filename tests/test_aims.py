@@ -1,4 +1,6 @@
-"""Aims: what is asked for is kept, or the nearest is named; on a sample first, on the whole at last."""
+"""Aims are kept, or the message gives the closest value; settings are tried on a sample first."""
+
+import re
 
 import numpy as np
 import pytest
@@ -64,15 +66,48 @@ def test_a_sample_first_and_the_whole_at_last(table, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"size": 500}, r"the file cannot be made so small by this method \(expected >= [\d,]+ bytes, found 500\)"),
-    ({"max_error": 1e-12}, r"max error 1e-12 is out of reach of this method \(found \S+ at the nearest\)"),
-    ({"bits": 1, "max_error": 0.1}, "bits and max_error are both given. Give one of them"),
-    ({"min_cosine": 1.5}, r"min_cosine cannot be 1.5 \(expected 0 to 1\)"),
+    ({"size": 500}, r"size=500 \(--size\) is too small for pq \(expected >= [\d,]+ bytes\)\. The words alone take"),
+    ({"size": 34_500}, r"size=34,500 .*expected >= ([\d,]+) bytes\)\. Set size to at least \1"),
+    ({"bits": 1}, r"bits=1 \(--bits\) is too small for pq \(expected >= (\S+) bits per word\)\. Set bits to .* \1"),
+    ({"max_error": 1e-7}, r"max_error=1e-07 \(--max-error\) is out of .* pq \(expected relative error <= 1e-07, "
+                          r"found 0\.\d+ at best\)\. Use cast, which reaches \S+, or set max_error to 0\.\d+ or "),
+    ({"min_overlap": 0.99999}, r"\(--min-overlap\).*overlap@10 >= .*Use cast, .*set min_overlap to 0\.\d+ or less"),
+    ({"bits": 1, "max_error": 0.1}, r"only one aim.*found bits \(--bits\) and max_error \(--max-error\).*Keep one"),
+    ({"min_cosine": 1.5}, r"min_cosine \(--min-cosine\) is out of range .*above 0 and below 1, found 1\.5"),
+    ({"size": "6MB"}, r"size \(--size\) is out of range .*a number above 0, found '6MB'"),
 ])
-def test_what_cannot_be_had_is_said(arguments, message, table, tmp_path):
+def test_an_aim_that_is_missed_is_explained(arguments, message, table, tmp_path):
     with pytest.raises(StepError, match=message):
         compress(table, tmp_path / "a.ems", "pq:centroids=16", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("steps", "arguments", "message"), [
+    (["ecq"], {"max_error": 1e-12}, "out of reach of ecq .*found .*e-08 at best.*Use cast:dtype=float32, which "),
+    (["ecq"], {"bits": 0.01}, r"too small for ecq \(expected >= [\d.]+ bits per word"),
+    (["prune:keep=300", "ecq"], {"max_error": 0.01}, r"Set max_error to 0\.2\d+ or more, or let prune remove less"),
+    (["prune:keep=300", "scalar"], {"min_cosine": 0.99}, r"Set min_cosine to 0\.8\d+ or less, or let prune "),
+])
+def test_a_limit_of_the_codec_is_no_error_of_its_step(steps, arguments, message, table, tmp_path):
+    """The message names the aim that was given, not a step or bits per row that the search chose."""
+    with pytest.raises(aims.AimMissed, match=message):
+        compress(table, tmp_path / "a.ems", steps, **arguments)
+
+
+def test_the_message_is_about_the_method_that_comes_closer(table, tmp_path):
+    for arguments in ({"bits": 0.01}, {"size": 34_500}):
+        with pytest.raises(aims.AimMissed, match="too small for ecq"):  # rq's codebooks take more
+            compress(table, tmp_path / "a.ems", "ecq", choose=True, **arguments)
+
+
+def test_the_value_that_the_message_names_is_reached(table, tmp_path):
+    compress(table, tmp_path / "a.ems", "ecq", size=10**9, measure=False)  # more than any setting takes
+    for step, arguments in (("pq:centroids=16", {"max_error": 1e-7}), ("pq", {"bits": 1}), ("pq", {"size": 34_500})):
+        with pytest.raises(aims.AimMissed) as caught:
+            compress(table, tmp_path / "b.ems", step, force=True, **arguments)
+        (name,), found = arguments, re.search(r"[Ss]et \w+ to (?:at least )?([\d.,e-]*\d)", str(caught.value))
+        value = found.group(1)
+        compress(table, tmp_path / "b.ems", step, measure=False, force=True, **{name: float(value.replace(",", ""))})
 
 
 def test_rq_is_taken_where_it_loses_less(table, tmp_path, monkeypatch):

@@ -230,7 +230,7 @@ def test_keep_words(run, source):
     Path("keep.txt").write_text(f"{words[200]}\nnothing\n", encoding="utf-8")
     result = run("prune", source, "--keep", 5, "--keep-words", "keep.txt")
     assert load("crime.ems").alias_of(words[200]) == words[200]
-    assert "1 of 2 words to keep are not in the source: nothing" in result.stderr
+    assert "1 of 2 words in keep_words (--keep-words) are not in the source and have no" in result.stderr
 
 
 def load_words(source):

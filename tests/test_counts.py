@@ -25,8 +25,14 @@ def test_counts_decide_what_prune_keeps(table, tmp_path):
 
 def test_a_mapping_does_too(table, tmp_path):
     report = compress(table, tmp_path / "v.ems", ["prune:keep=2"], counts={"ad": 50, "zz": 9, b"bb": 70})
-    assert report.warnings == ["98 of 100 words have no count, and count as 1"]
+    assert report.warnings == ["98 of 100 words have no count in counts (--counts); each is counted as used once"]
     assert {load(tmp_path / "v.ems").alias_of(word) for word in table.words} == {"ad", "bb"}
+
+
+@pytest.mark.parametrize("count", [float("nan"), "many", None])
+def test_a_count_must_be_a_number(count, table, tmp_path):
+    with pytest.raises(SourceError, match="the count of 'ad' in counts is not a finite number"):
+        compress(table, tmp_path / "v.ems", ["prune:keep=2"], counts={"ad": count})
 
 
 def test_alphabetical_order_is_warned_of(table, tmp_path):
@@ -54,8 +60,8 @@ def test_reading(tmp_path):
 
 
 @pytest.mark.parametrize(("data", "message"), [
-    (b"", "there are no counts in the file"),
-    (b"the 5\nof\n", r"line 2: a line of counts has no whole number at its end \(expected word count, found of\)"),
+    (b"", "the file of counts is empty"),
+    (b"the 5\nof\n", r"line 2: the line does not end in a count \(expected a word, .*, found 'of'\)\. Correct"),
     (b"the -5\n", "line 1"),
     (b"the 1.5\n", "line 1"),
     (b"the " + b"9" * 5000, "line 1"),
@@ -67,5 +73,5 @@ def test_bad_counts_are_refused(data, message, tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(SourceError, match="cannot read the counts: No such file"):
+    with pytest.raises(SourceError, match="cannot read the file of counts: No such file"):
         counts.read_counts(tmp_path / "nothing")

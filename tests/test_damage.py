@@ -692,9 +692,9 @@ def test_rows_that_are_not_there(made, path, kind):
     for index in range(0, len(words), 7):
         for value in (header["rows"], 255):
             path.write_bytes(assemble(header, {**arrays, "map.rows": with_value(arrays["map.rows"], index, value)}))
-            refused(path, "full", match=r"map\.rows names a row that is not there \(expected < \d+, found \d+\)")
+            refused(path, "full", match=r"map\.rows refers to a row that does not exist .*expected < \d+, found \d+")
             with load(path) as emb:
-                with pytest.raises(FormatError, match=r"a\.ems: map\.rows names a row that is not there"):
+                with pytest.raises(FormatError, match=r"a\.ems: map\.rows refers to a row that does not exist"):
                     emb.get(words[index])
                 other = (index + 1) % len(words)
                 assert np.array_equal(emb[words[other]], vectors[other])
@@ -707,9 +707,9 @@ def test_owners(made, path):
     rows = header["rows"]
     for owners in ([70] * rows, [2**32 - 1] * rows, [0] * rows, list(range(rows))[::-1]):
         path.write_bytes(assemble(header, {**arrays, "map.owners": np.array(owners, np.uint32)}))
-        refused(path, "full", match=r"map\.owners names a word that (is not there|has another row)")
+        refused(path, "full", match=r"map\.owners refers to a word that (does not exist|has another row)")
         if owners[0] >= 70:
-            with load(path) as emb, pytest.raises(FormatError, match=r"a\.ems: map\.owners names a word"):
+            with load(path) as emb, pytest.raises(FormatError, match=r"a\.ems: map\.owners refers to a word"):
                 emb.alias_of("w1")
     first = np.unique(arrays["map.rows"], return_index=True)[1].astype(np.uint32)
     path.write_bytes(assemble(header, {**arrays, "map.owners": first}))

@@ -221,7 +221,7 @@ def test_ngrams_of_floret(tmp_path):
 def test_damaged_ngrams(gensim_data, folder, tmp_path):
     emb, _ = exported(folder, gensim_data / "lee_fasttext_new.bin", "pq:subspaces=5")
     emb.subwords.bitmap = Bitmap(np.zeros_like(emb.subwords.bitmap.bits), emb.subwords.bitmap.ranks)
-    with pytest.raises(FormatError, match=r"bitmap does not have a bit for each row \(expected 1000, found 0\)"):
+    with pytest.raises(FormatError, match=r"bitmap does not have one bit set .*\(expected 1000, found 0\)"):
         export(emb, tmp_path / "no.bin", "fasttext")
     assert os.listdir(tmp_path) == []
 

@@ -116,7 +116,7 @@ def test_any_word_answers(emb):
 
 def test_there_is_nothing_to_search(emb):
     for search in (lambda: emb.most_similar("apple"), lambda: emb.distances("apple")):
-        with pytest.raises(embshrink.EmbshrinkError, match=r"there are no words to search: the table holds n-grams"):
+        with pytest.raises(embshrink.EmbshrinkError, match="no words to search: the table has n-grams only"):
             search()
 
 
@@ -155,7 +155,7 @@ def test_a_size_and_bits_may_be_asked_for(source, tmp_path):
 def test_row_steps_are_left_out_and_said_so(source, tmp_path):
     report = compress(source, tmp_path / "a.ems", ["prune:keep=100", "cast"], measure=False)
     assert report.steps == ["cast"]
-    assert report.warnings == ["row steps are left out: there are no words, only n-grams, and those keep their rows"]
+    assert len(report.warnings) == 1 and report.warnings[0].startswith("row steps are not run: ")
     compress(source, tmp_path / "b.ems", "cast", ngrams=["prune:keep=100", "cast"])
     with load(tmp_path / "b.ems", verify="full") as emb:
         assert emb.subwords.present == 100 and np.isfinite(emb["an-uncommonly-long-word"]).all()
@@ -163,7 +163,7 @@ def test_row_steps_are_left_out_and_said_so(source, tmp_path):
 
 def test_without_ngrams_nothing_is_left(source, emb, tmp_path):
     for path in (source, tmp_path / "v.ems"):
-        with pytest.raises(SourceError, match="there are no vectors in it.*as a floret table, keep those"):
+        with pytest.raises(SourceError, match="no vectors to keep.*A floret table has n-grams only. Keep them"):
             compress(path, tmp_path / "a.ems", "cast", ngrams="drop")
 
 

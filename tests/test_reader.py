@@ -89,7 +89,8 @@ def test_centroids_are_nobodys_alias(vectors, tmp_path):
 def test_owners_that_are_not_first_words_are_stored(vectors, tmp_path):
     keep = ["w399", "w250", "w300"]
     report = compress(vectors, tmp_path / "v.ems", ["prune:keep=3"], keep_words=keep, measure=False)
-    assert report.warnings == ["1 of 3 words to keep are not in the source: w399"]
+    assert report.warnings == [
+        "1 of 3 words in keep_words (--keep-words) are not in the source and have no effect: w399"]
     emb = load(tmp_path / "v.ems", verify="full")
     for word in ("w250", "w300"):
         assert emb.alias_of(word) == word
@@ -188,8 +189,30 @@ def test_zero_vectors_have_cosine_zero():
     assert [score for _, score in emb.most_similar("a")] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("call", "kind", "message"), [
+    (lambda emb: emb[5], TypeError, "expected a word or a list of words, not int; emb.vectors"),
+    (lambda emb: emb.get(5), TypeError, "expected a word as str or bytes, not int"),
+    (lambda emb: emb[b"nothing"], KeyError, r"Key 'nothing' not present in .*\.ems"),
+    (lambda emb: emb.most_similar(5), TypeError, "expected a word, a vector, or a list of these, not int"),
+    (lambda emb: emb.most_similar("w1", topn="5"), TypeError, "topn must be a whole number or None, not str"),
+    (lambda emb: emb.most_similar([("w1",)]), ValueError, "found a tuple of 1"),
+    (lambda emb: emb.similar_by_vector("w1"), TypeError, "use similar_by_word"),
+    (lambda emb: emb.nearest("w1"), ValueError, "expected a list of words or vectors, .* found one str"),
+    (lambda emb: emb.nearest(np.ones(10)), ValueError, r"found shape \(10,\)"),
+    (lambda emb: emb.nearest(["w1"], topn=-1), ValueError, "topn must be a whole number of at least 0, found -1"),
+    (lambda emb: emb.get_mean_vector(["w1"], [1, 2]), ValueError, "one weight for each of the 1 words, found 2"),
+    (lambda emb: emb.doesnt_match(["nothing"]), ValueError, "at least one word that is in the vocabulary"),
+    (lambda emb: embshrink.get(emb, 5), TypeError, "words must be a word or a list of words, not int"),
+    (lambda emb: WordVectors("ab", np.ones((2, 3))), TypeError, "words must be a list of words, not one str"),
+    (lambda emb: WordVectors(["a", "a"], np.ones((2, 3))), ValueError, r"more than once \(found 'a' 2 times\)"),
+])
+def test_wrong_arguments_are_named(call, kind, message, pruned):
+    with pytest.raises(kind, match=message):
+        call(pruned[1])
+
+
 def test_no_input_is_refused(pruned):
-    with pytest.raises(ValueError, match="no input"):
+    with pytest.raises(ValueError, match="positive and negative are empty"):
         pruned[1].most_similar()
     with pytest.raises(KeyError, match="nothing"):
         pruned[1].most_similar("nothing")
@@ -202,7 +225,7 @@ def test_pickles_to_the_path_and_copies(pruned):
     again = pickle.loads(data)
     assert np.array_equal(again["w250"], emb["w250"])
     assert np.array_equal(copy.deepcopy(emb)["w1"], emb["w1"])
-    with pytest.raises(TypeError, match="only embeddings that were loaded from a file"):
+    with pytest.raises(TypeError, match="only Embeddings that were loaded from a file"):
         pickle.dumps(embshrink.as_embeddings(make_vectors(5, 2)))
 
 

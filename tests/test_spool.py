@@ -263,7 +263,7 @@ def test_other_formats_are_refused_where_they_do_not_fit(sources, tmp_path, monk
     export(embshrink.as_embeddings(sources / "a.bin"), tmp_path / "a.fifu")
     embshrink.compress(tmp_path / "a.fifu", tmp_path / "a.ems", ["pq"], max_memory=LEAST_LIMIT)
     monkeypatch.setattr(spool, "SHARE", LEAST_LIMIT)
-    with pytest.raises(SourceError, match="finalfusion is read into memory whole"):
+    with pytest.raises(SourceError, match=r"max_memory \(--max-memory\) is too small: a finalfusion file is read"):
         embshrink.compress(tmp_path / "a.fifu", tmp_path / "b.ems", ["pq"], max_memory=LEAST_LIMIT)
 
 

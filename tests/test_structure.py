@@ -1,6 +1,7 @@
 """Agreements about the code that nobody should have to remember."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -154,6 +155,14 @@ def test_public_functions_stay_functions():
     assert callable(embshrink.compress)
     assert callable(embshrink.evaluate)
     assert callable(embshrink.load)
+
+
+def test_signatures_read_well():
+    """What help() shows has names, not addresses of objects."""
+    for name in embshrink.__all__:
+        if callable(getattr(embshrink, name)):
+            assert " at 0x" not in str(inspect.signature(getattr(embshrink, name))), name
+    assert "progress: 'Progress' = no_progress" in str(inspect.signature(embshrink.plan))
 
 
 TWINS = {  # a command, and the public call that does what it does

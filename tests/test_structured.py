@@ -109,7 +109,7 @@ def test_bits_are_not_exceeded(text, bits, table):
     ("groupreduce", "keep is too small for groupreduce on this table"),
     ("blocksparse", "density is too small for blocksparse: every word stores the first block"),
     ("tensortrain", "tensortrain needs more bits per row, even for rank 1"),
-    ("magnitude", "bits 3 is out of reach of this method"),
+    ("magnitude", r"bits=3 \(--bits\) is too small for magnitude"),
 ])
 def test_too_few_bits_are_refused(text, message, vectors, tmp_path):
     with pytest.raises(StepError, match=message):

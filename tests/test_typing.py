@@ -17,6 +17,8 @@ import embshrink
 report = embshrink.compress("glove.txt", "glove.ems", ["prune:keep=50000", "pq:subspaces=25"], seed=1)
 reveal_type(report.ratio)  # float | None
 reveal_type(report.steps)  # list[str]
+reveal_type(report.relative_error)  # float | None
+print(f"{report.ratio:.2f} times smaller, relative error {report.relative_error:.1e}")
 emb = embshrink.load("glove.ems")
 reveal_type(emb)  # embshrink.reader.Embeddings
 reveal_type(emb["king"].shape)  # tuple[int, ...]
@@ -33,6 +35,8 @@ reveal_type(emb.similarity("king", "queen"))  # float
 reveal_type(embshrink.WordVectors(["a", "b"], np.ones((2, 3)))["a"].ndim)  # int
 reveal_type([one.name for one in embshrink.list_methods()])  # list[str]
 reveal_type(embshrink.plan("glove.txt", "ecq").bytes)  # int
+reveal_type(embshrink.info("glove.ems")["bits_per_word"])  # float
+reveal_type(emb.info()["sections"])  # dict[str, int]
 reveal_type(embshrink.evaluate(emb).similarity[0].spearman)  # float | None
 reveal_type(embshrink.prune("glove.txt", keep=20_000, seed=3).rows)  # int
 """

@@ -1,1 +1,1 @@
-"""From a source to an ``.ems`` file: read, shrink, write, verify, report."""
+"""Compression of a source to an ``.ems`` file: read, run steps, write, verify, report."""

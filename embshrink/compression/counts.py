@@ -1,8 +1,9 @@
-"""How often words are used: from a file of counts, or guessed from their order."""
+"""Frequencies of words, from a file or mapping of counts, and whether words are in alphabetical order."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -21,30 +22,30 @@ LEAST_WORDS, LEAST_INITIALS = 50, 10  # fewer say little: w1, w2, w3, ... may we
 
 
 def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[str, str]]:
-    """Read a file of words and counts, one pair a line, as GloVe's and word2vec's vocabulary tools write it.
+    """Read a file of words and counts, as the vocabulary tools of GloVe and word2vec write it.
 
     Parameters
     ----------
     path : str or os.PathLike
-        ``word count``, separated by a tab or by spaces; the count is the last field.
+        The file. Each line has a word, a tab or spaces, and a whole number.
 
     Returns
     -------
     counts : dict of bytes to float
-        Where a word comes again, the counts are added up.
-    source : dict
-        ``name`` and ``sha256``, for the header.
+        The count of each word. Counts of a word that occurs again are added.
+    source : dict of str to str
+        ``name`` and ``sha256`` of the file, for the header.
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is empty, or a line has no count.
+        If the file cannot be read, is empty, or a line does not end in a count.
     """
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise SourceError(f"cannot read the counts: {error.strerror or error}", path=path) from error
+        raise SourceError(f"cannot read the file of counts: {error.strerror or error}", path=path) from error
     counts: dict[bytes, float] = {}
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         line = line.rstrip(b"\r")
@@ -52,39 +53,57 @@ def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[
             continue
         word, _, count = line.replace(b"\t", b" ").rpartition(b" ")
         if not count.isdigit() or len(count) > MOST_DIGITS:
-            raise SourceError("a line of counts has no whole number at its end", path=path, where=f"line {number}",
-                              expected="word count", found=line[:60].decode("utf-8", "replace"))
+            raise SourceError("the line does not end in a count", path=path, where=f"line {number}",
+                              expected=f"a word, a space, and a whole number of at most {MOST_DIGITS} digits",
+                              found=repr(line[:60].decode("utf-8", "replace")),
+                              hint="Correct the line, or pass the right file as counts (--counts).")
         word = word.strip(b" ")
         counts[word] = counts.get(word, 0.0) + int(count)
     if not counts:
-        raise SourceError("there are no counts in the file", path=path, expected="word count, one pair a line")
+        raise SourceError("the file of counts is empty", path=path, expected="a word and a count on each line",
+                          hint="Pass the right file as counts (--counts).")
     source = {"name": os.path.basename(os.fspath(path)), "sha256": hashlib.sha256(data).hexdigest()}
     return counts, source
 
 
 def weights_of(words: Vocabulary, counts: Mapping[str, float] | Mapping[bytes, float]) -> tuple[DoubleArray, int]:
-    """Return how often each word is used, and how many words had no count.
+    """Return the frequency of each word, and the number of words without a count.
 
     Parameters
     ----------
     words : Vocabulary
         n words.
     counts : mapping of str or bytes to float
+        The count of each word.
 
     Returns
     -------
-    weights : numpy.ndarray, shape (n,), float64
-        A word without a count, or with a count below 1, counts as 1.
+    weights : numpy.ndarray of float64, shape (n,)
+        The counts; 1 for a word without a count, or with a count below 1.
     missing : int
+        Number of words without a count.
+
+    Raises
+    ------
+    SourceError
+        If a count is not a finite number.
     """
-    by_bytes = {to_bytes(word): float(count) for word, count in counts.items()}
+    by_bytes: dict[bytes, float] = {}
+    for word, count in counts.items():
+        try:
+            number = float(count)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise SourceError(f"the count of {word!r} in counts is not a finite number", found=repr(count))
+        by_bytes[to_bytes(word)] = number
     raw = words.raw
     weights = np.array([by_bytes.get(word, 0.0) for word in raw])
     return np.maximum(weights, 1.0), sum(word not in by_bytes for word in raw)
 
 
 def looks_alphabetical(words: Vocabulary) -> bool:
-    """Whether words come in order of spelling, and so not in order of frequency."""
+    """Return whether words are in alphabetical order, and so not in order of frequency."""
     raw = words.raw
     if len(raw) < LEAST_WORDS or len({word[:1] for word in raw}) < LEAST_INITIALS:
         return False

@@ -1,4 +1,4 @@
-"""A table and all that steps are run with; what a run makes of it, and what it would take."""
+"""A table with the settings of a run; the result of a run, and the plan of one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from embshrink.storage.header import Header, SubwordsHeader
 from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
 from embshrink.vocabulary.words import Words, encode_plain, plan_plain
 
-MANY_WORDS = 10_000  # from here on "auto" packs words: fewer are no great part of a file, and faster plain
+MANY_WORDS = 10_000  # "auto" packs this many words and more: fewer take little of a file, and plain is faster
 
 
 class StoredWords(NamedTuple):
-    """How words are stored: their ids in the source, in the order of the file; the encoding; its sections."""
+    """How words are stored: their ids in the source by their id in the file, the encoding, and its sections."""
 
     ids: IntArray
     vocabulary: str
@@ -41,22 +41,24 @@ class StoredWords(NamedTuple):
 
 @dataclass
 class Made:
-    """What a run of steps made, ready to be written.
+    """The result of a run of steps, ready to be written.
 
     Parameters
     ----------
     stored : Shrunk
+        Codes and state of the vectors.
     full_map : RowMap
-        Over all words of the source.
+        Map from all words of the source to rows; -1 for a word that was dropped.
     words : Words
-        As they are stored.
-    ids : numpy.ndarray, shape (len(words),), int64
-        The id that each of them has in the source.
+        The words in the order in which they are stored.
+    ids : numpy.ndarray of int64, shape (len(words),)
+        The id of each of these words in the source.
     header : Header
+        Header of the file.
     sections : dict of str to array
-        Of the container.
+        Sections of the file.
     notes : dict of str to float
-        What the steps found.
+        Measurements of the steps, for the report.
     """
 
     stored: pipeline.Shrunk
@@ -69,13 +71,13 @@ class Made:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the whole file in bytes."""
         layout = {name: (part.dtype, part.shape) for name, part in self.sections.items()}
         return plan_container(self.header.as_dict(), layout)[0]
 
     @property
     def bits_per_word(self) -> float:
-        """Bits a word of the vectors, every table counted; where there are no words, an n-gram."""
+        """Bits per word of the vectors, including all tables; bits per n-gram if there are no words."""
         kinds: tuple[str, ...] = ("map.", "columns.", "state.", "codes.")
         count = len(self.words)
         if not count:
@@ -86,7 +88,7 @@ class Made:
 
     @property
     def table(self) -> VectorTable:
-        """The words and their vectors as a reader of the file would see them."""
+        """The words and their vectors as they will be read from the file."""
         stored = self.stored
         row_map = None if stored.row_map.is_identity else stored.row_map
         return VectorTable(self.words, stored.decode, stored.dim, row_map, stored.row_map.count,
@@ -95,21 +97,21 @@ class Made:
 
 @dataclass
 class PlannedFile:
-    """What a file would take.
+    """Planned size of a file: the result of `embshrink.plan`.
 
-    Parameters
+    Attributes
     ----------
     steps : list of str
-        Every choice filled in.
+        The steps with all parameters filled in.
     bytes : int
-        Of the whole file. Steps that may drop or merge words or rows (`dedupe`, and `prune` with `min_similarity`)
-        can come out smaller.
+        Size of the whole file. It is an upper limit for steps that may drop or merge words or rows: `dedupe`, and
+        `prune` with `min_similarity`.
     sections : dict of str to int
-        Bytes of each section, padding included.
+        Bytes of each section, including padding.
     bits_per_word : float
-        For the vectors, every table counted.
+        Bits per word of the vectors, including all tables that decoding needs.
     source_bytes : int or None
-        Of the source as it was given; None for vectors in memory.
+        Size of the source in bytes; None for vectors in memory.
     """
 
     steps: list[str]
@@ -119,27 +121,27 @@ class PlannedFile:
     source_bytes: int | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything but `source_bytes` as a JSON-able dict."""
+        """Return all attributes but `source_bytes` as a dict that can be written as JSON."""
         return {"steps": self.steps, "bytes": self.bytes, "sections": self.sections,
                 "bits_per_word": self.bits_per_word}
 
 
 @dataclass
 class Job:
-    """A table, and all that steps are run with.
+    """A table with the settings of a run.
 
     Parameters
     ----------
     table : SourceTable
-    seed : int
-    ngrams, vocabulary, keep_order, progress
+        The vectors.
+    seed, ngrams, vocabulary, keep_order, progress
         As for `embshrink.compress`.
     protected : numpy.ndarray of int64
-        Ids of words whose own vectors row steps must keep.
-    weights : numpy.ndarray, shape (n,), float64, optional
-        How often each word is used; Zipf's law by rank if not given.
-    counts_source : dict, optional
-        Where the weights are from, for the header.
+        Ids of words that must keep their own vectors in row steps.
+    weights : numpy.ndarray of float64, shape (n,), optional
+        Frequency of each word; by default from Zipf's law and the rank.
+    counts_source : mapping, optional
+        Source of the weights, for the header.
     """
 
     table: SourceTable
@@ -154,9 +156,9 @@ class Job:
     _laid_out: tuple[IntArray, StoredWords] | None = field(default=None, init=False, repr=False)
 
     def lay_out(self, kept: IntArray, movable: bool = True) -> StoredWords:
-        """Return how words are stored, for the ids of those that are left; what is asked again is kept.
+        """Return how the words with the ids `kept` are stored; the last result is cached.
 
-        Where rows cannot be moved with their words, their order is kept.
+        The order of words is kept if rows cannot be moved with their words.
         """
         if self._laid_out is None or not np.array_equal(self._laid_out[0], kept):
             self._laid_out = kept, self._encode_words(kept, movable)
@@ -178,7 +180,7 @@ class Job:
         return StoredWords(kept, "plain", encode_plain(words))
 
     def run(self, steps: Sequence[Step]) -> Made:
-        """Return what steps make of the table."""
+        """Run steps on the table and return the result."""
         table, own = self.table, word_steps(self.table, steps)
         notes: dict[str, float] = {}
         if own or table.stored is None:
@@ -186,7 +188,7 @@ class Job:
                 table.matrix, own, row_map=table.row_map, weights=self.weights, protected=self.protected,
                 seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids)
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
-        else:  # what the source has is kept as it is
+        else:  # without steps, the codes of the source are kept
             stored, full_map = table.stored, table.stored.row_map
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0), movable=False)
         header = self._header(stored.steps, len(laid_out.ids), stored.row_map.count,
@@ -202,7 +204,7 @@ class Job:
     def _shrink_ngrams(
         self, table: NgramTable, steps: Sequence[Step]
     ) -> tuple[SubwordsHeader, dict[str, StoredArray]]:
-        """Return the header's account of the n-grams, and their sections."""
+        """Return the part of the header about n-grams, and their sections."""
         stored = table.stored
         if steps or stored is None:
             stored, _ = pipeline.shrink(
@@ -223,15 +225,17 @@ class Job:
             writer=f"embshrink {embshrink.__version__}", counts=self.counts_source, protected=protected)
 
     def plan(self, steps: Steps) -> PlannedFile:
-        """Return what the file would take, without any work but laying out the words.
+        """Return the size of the file that steps would make; only the words are encoded for that.
 
         Parameters
         ----------
         steps : str, step, or list of these
+            As for `embshrink.compress`.
 
         Returns
         -------
         PlannedFile
+            Size of the file and of its sections.
         """
         table, n, listed = self.table, len(self.table.words), registry.as_steps(steps)
         planned = _plan(table, n, word_steps(table, listed), table.row_map)
@@ -254,7 +258,7 @@ class Job:
                            8 * planned.nbytes / n if n else 0.0, table.source_bytes)
 
     def sample(self, count: int) -> Job:
-        """Return a job of so many words at even distances, without n-grams."""
+        """Return a job on a sample of `count` words at even distances, without n-grams."""
         table = self.table
         ids = np.unique(np.linspace(0, len(table.words) - 1, count).astype(np.int64))
         part = WordVectors.checked(table.words.take(ids), table.embeddings.decode_ids(ids), {}, [])
@@ -262,7 +266,7 @@ class Job:
                    weights=None if self.weights is None else self.weights[ids])
 
     def loss(self, made: Made) -> Loss:
-        """Return what was lost, as `measure_loss`."""
+        """Return the loss of a result; see `measure_loss`."""
         common = np.argsort(made.ids), np.sort(made.ids)
         return measure_loss(made.table, self.table.embeddings, common=common, progress=self.progress)
 
@@ -270,7 +274,7 @@ class Job:
 def _plan(
     table: SourceTable | NgramTable, n: int, steps: Sequence[Step], row_map: RowMap | None = None
 ) -> pipeline.Planned:
-    """Return what steps would make of a table for n words or n-grams; without any, what the source has is kept."""
+    """Return the plan of steps for n words or n-grams; without steps, the codes of the source are kept."""
     stored = table.stored
     if steps or stored is None:
         return pipeline.plan(n, table.matrix.shape[1], steps, row_map=row_map)
@@ -280,7 +284,7 @@ def _plan(
 
 
 def word_steps(table: SourceTable, steps: Sequence[Step]) -> Sequence[Step]:
-    """Return the steps for words: none where there are only n-grams, which have steps of their own."""
+    """Return the steps for words: none if there are only n-grams, which have steps of their own."""
     return steps if len(table.words) else []
 
 
@@ -290,9 +294,10 @@ def ngram_steps(table: NgramTable, steps: Sequence[Step], ngrams: Steps) -> tupl
     Parameters
     ----------
     table : NgramTable
+        All n-grams.
     steps : sequence of Step
-        Those for words.
-    ngrams : "same", or str, step, or list of these
+        The steps for words.
+    ngrams : {"same"}, or str, step, or list of these
         As for `embshrink.compress`.
     """
     if ngrams == "same":
@@ -306,7 +311,7 @@ def ngram_steps(table: NgramTable, steps: Sequence[Step], ngrams: Steps) -> tupl
 
 
 def subwords_header(table: NgramTable, steps: Sequence[Step], rows: int, owned: bool) -> SubwordsHeader:
-    """Return what the header says of n-grams, whose rows are stored as these steps left them."""
+    """Return the part of the header about n-grams whose rows were stored by these steps."""
     return SubwordsHeader.of({
         **table.hashing.as_header(), "present": len(table.ids), "missing": table.missing, "rows": rows,
         "owned": owned, "steps": [registry.format(step) for step in steps]})

@@ -1,4 +1,4 @@
-"""The n-gram rows of a model, before they are shrunk."""
+"""The n-gram rows of a model, before steps are run on them."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from embshrink.storage.disk_rows import Matrix, Spool, on_blocks
 from embshrink.vocabulary.ngram_hashing import Hashing, all_bucket_ids
 from embshrink.vocabulary.words import Vocabulary
 
-WORDS_AT_ONCE = 100_000  # whose n-grams are hashed
+WORDS_AT_ONCE = 100_000  # words whose n-grams are hashed at a time
 
 
 @dataclass
 class NgramTable:
-    """The n-gram rows of a model, before they are shrunk.
+    """The n-gram rows of a model, before steps are run on them.
 
     Parameters
     ----------
     hashing : embshrink.vocabulary.ngram_hashing.Hashing
-    ids : numpy.ndarray, shape (k,), int64
+        How n-grams are hashed to buckets.
+    ids : numpy.ndarray of int64, shape (k,)
         The buckets that have a row, ascending.
-    matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (k, d), float32
+    matrix : numpy.ndarray of float32 or embshrink.storage.disk_rows.Rows, shape (k, d)
         Their rows.
-    uses : numpy.ndarray, shape (k,), float64
-        How often each bucket occurs in the words of the model, each word counted once: unseen words are more like the
-        model's many rare words than like its few frequent ones.
+    uses : numpy.ndarray of float64, shape (k,)
+        How often each bucket occurs in the words of the model. Each word is counted once, because out-of-vocabulary
+        words resemble the many rare words of the model more than its few frequent ones.
     missing : {"zero", "skip"}
-        What an n-gram without a row counts as in the mean: a zero vector, or not at all.
+        How an n-gram without a row counts in the mean: as a zero vector, or not at all.
     stored : embshrink.methods.pipeline.Shrunk, optional
-        The same rows in the codes of the source, where an ``.ems`` file can hold those as they are.
+        The rows as codes of the source, if an ``.ems`` file can hold these unchanged.
     """
 
     hashing: Hashing
@@ -47,9 +48,9 @@ class NgramTable:
     stored: Shrunk | None = None
 
     def most_useful(self, count: int) -> NgramTable:
-        """Return the table of the `count` n-grams with the largest uses times length; the rest become missing.
+        """Return the table of the `count` n-grams with the largest product of uses and length.
 
-        The measure of compress-fasttext's ``prune_ft_freq``.
+        The other n-grams become missing. This is the criterion of ``prune_ft_freq`` in compress-fasttext.
         """
         if count >= len(self.ids):
             return self
@@ -62,14 +63,15 @@ class NgramTable:
 def of_model(model: Model, spool: Spool | None = None) -> NgramTable:
     """Return the `NgramTable` of a fastText model.
 
-    Buckets that no n-gram of the model's words falls into were never trained: their rows still hold the random
-    numbers they were initialized with, and are left out. No word of the model uses them.
+    Buckets to which no n-gram of the model's words is hashed were never trained. Their rows still hold the random
+    numbers of the initialization and are left out.
 
     Parameters
     ----------
     model : Model
+        The model.
     spool : embshrink.storage.disk_rows.Spool, optional
-        Where rows go that are too many for memory.
+        Keeps rows on disk that do not fit into memory.
 
     Raises
     ------
@@ -97,28 +99,32 @@ def of_model(model: Model, spool: Spool | None = None) -> NgramTable:
 
 
 def of_file(subwords: Subwords) -> NgramTable:
-    """Return the `NgramTable` of an open file's n-grams, decoded; each counts as used once."""
+    """Return the `NgramTable` of the n-grams of an open file, decoded; each n-gram counts as used once."""
     ids = subwords.ids()
     matrix = subwords.rows.decode_ids(np.arange(subwords.present))
     return NgramTable(subwords.hashing, ids, matrix, np.ones(len(ids)), subwords.missing)
 
 
 def unseen_cosine(table: NgramTable, subwords: Subwords, words: Vocabulary, count: int = 1000) -> float | None:
-    """Return the mean cosine of vectors made of n-grams before and after, for words as if they were unseen.
+    """Return the mean cosine of n-gram vectors of words before and after compression.
+
+    The vectors of the words are made of n-grams alone, as those of out-of-vocabulary words are.
 
     Parameters
     ----------
     table : NgramTable
+        The n-grams before.
     subwords : Subwords
+        The n-grams after.
     words : Vocabulary
         Words to compare, taken at even distances.
-    count : int
-        How many are taken, at most.
+    count : int, default 1000
+        Largest number of words to compare.
 
     Returns
     -------
     float or None
-        None if no word has an n-gram. A word whose n-grams are all gone counts as 0.
+        None if no word has an n-gram. A word that lost all its n-grams counts as 0.
     """
     cosines = []
     for index in np.unique(np.linspace(0, len(words) - 1, min(count, len(words))).astype(np.int64)).tolist():

@@ -1,4 +1,4 @@
-"""What every method would make of a table, tried on a sample: error against bytes, and which are the best."""
+"""Try every bits method on a sample of a table, and find the settings with the smallest error for their size."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from embshrink.methods import registry
 from embshrink.methods.base import Codec
 from embshrink.numerics.progress import Progress, no_progress
 
-SAMPLE = 20_000  # words that everything is tried on
-BITS = (0.5, 1, 2, 4, 8)  # a number
-MOST_BITS = {"rq": 1}  # beyond, it takes minutes, and learns the sample by heart
+SAMPLE = 20_000  # words that every setting is tried on
+BITS = (0.5, 1, 2, 4, 8)  # per dimension
+MOST_BITS = {"rq": 1}  # with more, it takes minutes and overfits the sample
 
 
 @dataclass
 class ParetoPoint:
-    """One setting of a method.
+    """One setting of a method that `embshrink.pareto` tried.
 
     Attributes
     ----------
     step : str
+        The step, such as ``"pq:subspaces=25"``.
     bits_per_word : float
-        For vectors; codes as on the sample, tables spread over all words.
+        Bits per word of the vectors: codes as on the sample, and tables divided by the number of all words.
     bytes : int
-        Of the whole file.
-    relative_error, mean_cosine, overlap_at_10 : float
-        On the sample; among fewer words neighbours are easier to keep than among all.
+        Estimated size of the whole file.
+    relative_error : float
+        ``||X - X^||^2 / ||X - mean||^2`` on the sample; infinity if it is not defined.
+    mean_cosine : float
+        Mean cosine of each word's vectors before and after, on the sample.
+    overlap_at_10 : float or None
+        Share of the ten nearest neighbours that stay the same, on the sample. On all words it is lower. None for a
+        single word.
     best : bool
-        No other setting tried is as small and loses as little.
+        No other setting that was tried has both a file as small and an error as small.
     """
 
     step: str
@@ -42,18 +48,19 @@ class ParetoPoint:
 
 
 def pareto_front(job: Job, *, progress: Progress = no_progress) -> list[ParetoPoint]:
-    """Try every bits method at several sizes on a sample of a table's words.
+    """Try every bits method at several sizes on a sample of the words of a table.
 
     Parameters
     ----------
     job : Job
-    progress : callable
-        ``progress("trying methods", done, total)``.
+        The table, and the seed.
+    progress : callable, optional
+        Called as ``progress("trying methods", done, total)``.
 
     Returns
     -------
     list of ParetoPoint
-        From small to large.
+        The smallest file first.
     """
     n, d = len(job.table.words), job.table.matrix.shape[1]
     sample = job.sample(min(SAMPLE, n))
@@ -68,7 +75,7 @@ def pareto_front(job: Job, *, progress: Progress = no_progress) -> list[ParetoPo
             continue
         try:
             made = sample.run([step.with_bits(bits * d, d)])
-        except EmbshrinkError:  # not with so few bits
+        except EmbshrinkError:  # too few bits for this method
             continue
         text = made.header.steps[-1]
         if text not in tried:
@@ -82,7 +89,7 @@ def pareto_front(job: Job, *, progress: Progress = no_progress) -> list[ParetoPo
 
 
 def _measured(sample: Job, made: Made, step: str, n: int, words: int) -> ParetoPoint:
-    """Return a setting tried on a sample, as it would be for n words whose names take so many bytes."""
+    """Return the point of a setting that was tried on a sample, for n words that take `words` bytes themselves."""
     loss = sample.loss(made)
     codes = sum(part.nbytes for name, part in made.sections.items() if name.startswith(("codes.", "map.")))
     state = sum(part.nbytes for name, part in made.sections.items() if name.startswith("state."))

@@ -1,41 +1,48 @@
-"""Find the setting of a bits step that meets an aim: so many bits or bytes, or so much quality."""
+"""Find the setting of a bits step that meets an aim: a number of bits or bytes, or a quality."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 from embshrink.compression.job import Job, Made, ngram_steps
-from embshrink.errors import StepError
-from embshrink.methods import pipeline
+from embshrink.errors import EmbshrinkError, StepError
+from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Codec, Step, SteppedCodec
+from embshrink.methods.cast import Cast
 from embshrink.methods.rq import RQ
 from embshrink.storage.arrays import layout_bytes
 
-SAMPLE = 20_000  # words that settings are tried on first
+SAMPLE = 20_000  # words on which settings are tried first
 TRIES = 12  # on the sample
-LAST_TRIES = 5  # on the whole
-FEW_BITS = 0.9  # a number: from here on rq may lose less
-NEAR = 0.97  # of what may be lost, or taken: near enough
+LAST_TRIES = 5  # on the whole table
+FEW_BITS = 0.9  # per dimension: with fewer, rq may have the smaller error
+MOST_BITS = 1e7  # per row: the most that a codec takes as a parameter; a generous size may ask for more
+NEAR = 0.97  # a loss of this share of what is allowed is close enough
 
-# name: (what is measured, how what is lost follows from it)
+# aim: (key in `Loss`, loss as a function of its value)
 QUALITIES: dict[str, tuple[str, Callable[[float], float]]] = {
     "max_error": ("relative_error", lambda value: value),
     "min_cosine": ("mean_cosine", lambda value: 1 - value),
     "min_overlap": ("overlap_at_10", lambda value: 1 - value),
 }
+MEASURED = {"relative_error": "relative error", "mean_cosine": "mean cosine", "overlap_at_10": "overlap@10"}
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What to reach.
+    """The one aim of a run, and its value.
 
     Parameters
     ----------
     kind : {"bits", "size", "max_error", "min_cosine", "min_overlap"}
+        Name of the parameter of `embshrink.compress`.
     value : float
+        Bits per word for `bits`, bytes of the whole file for `size`, else above 0 and below 1.
     """
 
     kind: str
@@ -48,35 +55,59 @@ class Aim:
         Raises
         ------
         StepError
-            If there are two, or one is impossible.
+            If several aims are given, or the value of one is not a number in its range.
         """
         given = {kind: value for kind, value in values.items() if value is not None}
         if len(given) > 1:
-            raise StepError(f"{' and '.join(given)} are both given", hint="Give one of them.")
+            raise StepError("only one aim can be given", found=" and ".join(map(_named, given)),
+                            hint=f"Keep one of {', '.join(values)}.")
         for kind, value in given.items():
-            if not (value > 0 and (kind in ("bits", "size") or value < 1)):
-                raise StepError(f"{kind} cannot be {value}", expected="> 0" if kind in ("bits", "size") else "0 to 1")
+            unbounded = kind in ("bits", "size")
+            if not isinstance(value, Real) or not (value > 0 and (value < math.inf if unbounded else value < 1)):
+                raise StepError(f"{_named(kind)} is out of range", found=repr(value),
+                                expected=f"a number above 0{'' if unbounded else ' and below 1'}",
+                                hint=None if unbounded else "To lose nothing, use cast:dtype=float32 without an aim.")
             return cls(kind, value)
         return None
 
+    @property
+    def option(self) -> str:
+        """The name of the parameter, and of the command-line option."""
+        return _named(self.kind)
+
     def __str__(self) -> str:
-        return f"{self.kind.replace('_', ' ')} {self.value:g}"
+        value = f"{self.value:,.0f}" if self.kind == "size" else f"{self.value:g}"
+        return f"{self.kind}={value} (--{self.kind.replace('_', '-')})"
+
+
+def _named(kind: str) -> str:
+    """Return an aim's parameter, and the command-line option of it."""
+    return f"{kind} (--{kind.replace('_', '-')})"
 
 
 class AimMissed(StepError):
-    """No setting of the method meets the aim; the message says what comes nearest."""
+    """No setting of the method meets the aim. The message gives the closest value, and what would meet the aim.
+
+    Attributes
+    ----------
+    least : float
+        For `bits` and `size`: the fewest bits per word, or bytes, of the method.
+    """
+
+    least: float = math.inf
 
 
 def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Made:
-    """Return what steps make of a job's table with their bits step set so that the aim is met.
+    """Run steps with the bits step set to meet an aim.
 
     Parameters
     ----------
     aim : Aim
-    steps : list of step
+    steps : sequence of Step
+        The last one is the bits step that is set.
     job : Job
     choose : bool
-        Below `FEW_BITS` a number, try `rq` too, and take what has the smaller relative error.
+        Below `FEW_BITS` bits per dimension, try `rq` too, and keep the result with the smaller relative error.
 
     Returns
     -------
@@ -87,9 +118,12 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
     StepError
         If there is no bits step to set.
     AimMissed
+        If no setting of the bits step meets the aim.
     """
     if not steps or not isinstance(steps[-1], Codec):
-        raise StepError(f"{aim.kind} needs a bits step to set", hint="Add ecq, or another of: embshrink methods")
+        found = " ".join(map(registry.format, steps)) or "no step"
+        raise StepError(f"{aim.option} needs a bits step as the last step", found=found,
+                        hint="Add ecq, or another bits method (embshrink methods lists them).")
     codec = steps[-1]
     search = _Search(aim, steps[:-1], codec, job)
     if not isinstance(codec, SteppedCodec):
@@ -100,20 +134,65 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
         return search.spend()
     try:
         made = search.spend()
-    except StepError:
-        return search.or_rq(None)
+    except StepError as missed:
+        return search.rq_instead(missed)
     return search.or_rq(made) if made.bits_per_word < FEW_BITS * made.stored.dim else made
 
 
 class _Point(NamedTuple):
-    """A step that was tried, and what it loses: both as logarithms, for they are near to a line then."""
+    """A quantization step that was tried, and its loss: both as logarithms, which are nearly linear in each other."""
 
     step: float
     loss: float
 
 
+@dataclass
+class _Bounds:
+    """Steps between which the best one is.
+
+    Parameters
+    ----------
+    goal : float
+        Logarithm of the loss to come near to.
+    low, high : _Point or None
+        The largest step that meets the aim, and the last one that does not.
+    floor : float or None
+        Logarithm of a step that is too small for the codec.
+    """
+
+    goal: float
+    low: _Point | None = None
+    high: _Point | None = None
+    floor: float | None = None
+    last: _Point | None = None
+
+    def add(self, point: _Point, met: bool) -> None:
+        """Note a step that was tried, and whether it meets the aim."""
+        self.last = point
+        if not met:
+            self.high = point
+        elif self.low is None or point.step > self.low.step:
+            self.low = point
+
+    def next_step(self) -> float | None:
+        """Return the step to try next, or None if the bounds are close enough."""
+        low, high = self.low, self.high
+        if low and high:
+            if high.step - low.step < 0.005:
+                return None
+            share = (self.goal - low.loss) / max(high.loss - low.loss, 1e-9)
+            return math.exp(low.step + min(max(share, 0.1), 0.9) * (high.step - low.step))
+        guess = math.inf if self.last is None else (
+            self.last.step + min(max((self.goal - self.last.loss) / 2, -2.5), 2.5))
+        if self.floor is None or self.floor < guess < math.inf:
+            return math.exp(guess)
+        if high is None:
+            return math.exp(self.floor + 0.25)
+        return math.exp((self.floor + high.step) / 2) if high.step - self.floor > 0.02 else None
+
+
 class _Tried(NamedTuple):
-    """The largest step found that meets a quality, what it made (None: no step does), and the nearest quality."""
+    """The largest step found that meets a quality and its result, or None; the value of the quality closest to it."""
 
     step: float | None
     made: Made | None
@@ -121,7 +200,7 @@ class _Tried(NamedTuple):
 
 
 class _Search:
-    """Looks for the setting of a codec that meets an aim.
+    """Search for the setting of a codec that meets an aim.
 
     Parameters
     ----------
@@ -138,8 +217,17 @@ class _Search:
     def _with(self, codec: Codec) -> list[Step]:
         return [*self.before, codec]
 
+    def rq_instead(self, missed: StepError) -> Made:
+        """Return the result of `rq` after another codec missed the aim; if both miss it, raise the closer one."""
+        try:
+            return self.or_rq(None)
+        except AimMissed as other:
+            if isinstance(missed, AimMissed) and missed.least < other.least:
+                raise missed from None
+            raise
+
     def or_rq(self, made: Made | None) -> Made:
-        """Return what `rq` makes of it if that loses less than `made`, or there is nothing made."""
+        """Return the result of `rq` if its error is smaller than that of `made`, or if `made` is None."""
         search = _Search(self.aim, self.before, RQ(), self.job)
         if made is None:
             return search.spend_planned()
@@ -154,7 +242,7 @@ class _Search:
         return math.inf if error is None else error
 
     def _plan(self, codec: Codec) -> pipeline.Planned:
-        """Return what is planned for words, or where there are none for n-grams."""
+        """Return the plan for the words, or for the n-grams of a table without words."""
         table, steps = self.job.table, self._with(codec)
         if len(table.words) or table.ngrams is None:
             return pipeline.plan(len(table.words), table.matrix.shape[1], steps, row_map=table.row_map)
@@ -162,7 +250,7 @@ class _Search:
         return pipeline.plan(rows, dim, ngram_steps(table.ngrams, steps, "same")[1])
 
     def _settings(self) -> list[Codec]:
-        """Return the settings that differ, from few bits a row to many, of a codec whose size is known beforehand."""
+        """Return the distinct settings of a codec of known size, from few bits per row to many."""
         found: list[Codec] = []
         width = self._plan(self.codec).width
         for bits in range(1, 32 * width + 1):
@@ -177,7 +265,7 @@ class _Search:
     # ------------------------------------------------------------ bits and bytes
 
     def spend_planned(self) -> Made:
-        """Meet bits or a size with a codec whose size is known beforehand: the most that keeps within it."""
+        """Meet bits or a size with a codec of known size: use the largest setting within it."""
         def taken(codec: Codec) -> float:
             if self.aim.kind == "size":
                 return self.job.plan(self._with(codec)).bytes
@@ -185,7 +273,7 @@ class _Search:
             return 8 * planned.nbytes / max(len(self.job.table.words) or planned.rows, 1)
 
         settings = self._settings()
-        low, high = 0, len(settings)  # settings[low - 1] keeps within it, settings[high] does not
+        low, high = 0, len(settings)  # settings[low - 1] is within the aim, settings[high] is not
         while low < high:
             middle = (low + high) // 2
             if taken(settings[middle]) <= self.aim.value:
@@ -193,7 +281,7 @@ class _Search:
             else:
                 high = middle
         if not low:
-            raise self._missed(taken(settings[0]))
+            raise self._too_small(taken(settings[0]))
         return self.job.run(self._with(settings[low - 1]))
 
     def spend(self) -> Made:
@@ -205,98 +293,149 @@ class _Search:
         rows, n = planned.rows, max(len(self.job.table.words) or planned.rows, 1)
         codec_bytes = layout_bytes({name: part for name, part in planned.sections.items()
                                     if name.startswith(("state.", "codes."))})
-        if by_size:
-            bits = 8 * (self.aim.value - self.job.plan(self._with(empty)).bytes + codec_bytes) / rows
-        else:
-            bits = (self.aim.value * n - 8 * (planned.nbytes - codec_bytes)) / rows
+        least = (self.job.plan(self._with(empty)).bytes if by_size else 8 * planned.nbytes / n)
+        bits = 8 * (self.aim.value - least + codec_bytes) / rows if by_size else (
+            self.aim.value * n - 8 * (planned.nbytes - codec_bytes)) / rows
         best: tuple[float, Made] | None = None
         taken: float | None = None
         for _ in range(LAST_TRIES):
             if bits < 0.001:
                 break
-            bits = math.floor(bits * 1000) / 1000  # the file's header is read by people too
-            made = self.job.run(self._with(self.codec.with_bits(bits, width)))
+            bits = min(math.floor(bits * 1000) / 1000, MOST_BITS)  # people read the file's header too
+            made = self._run_with_bits(bits, width)
+            if made is None:  # too few for the codec's tables: find out how many are enough, for the message
+                if taken is not None:
+                    break
+                bits = max(4 * bits, 4)
+                continue
             taken = made.nbytes if by_size else made.bits_per_word
-            spare = (self.aim.value - taken) * (8 if by_size else n) / rows  # bits a row
+            spare = (self.aim.value - taken) * (8 if by_size else n) / rows  # bits per row
             if spare >= 0 and (best is None or taken > best[0]):
                 best = taken, made
-            if 0 <= spare <= max(0.005 * bits, 0.25):
+            if 0 <= spare <= max(0.005 * bits, 0.25) or bits == MOST_BITS:
                 break
             bits += spare - max(0.001 * bits, 0.05)
         if best is None:
-            raise self._missed(taken)
+            raise self._too_small(least if taken is None else taken)
         return best[1]
 
-    def _missed(self, nearest: float | None) -> AimMissed:
-        if self.aim.kind == "size":
-            return AimMissed("the file cannot be made so small by this method",
-                             expected=None if nearest is None else f">= {nearest:,} bytes",
-                             found=f"{self.aim.value:,.0f}", hint="Prune first, or take another method.")
-        return AimMissed(f"{self.aim} is out of reach of this method",
-                         found=None if nearest is None else f"{nearest:.4g} at the nearest",
-                         hint="Take another method, or another aim.")
+    def _run_with_bits(self, bits: float, width: int) -> Made | None:
+        """Return the result of the codec with a number of bits per row; None if these are too few for it."""
+        try:
+            return self.job.run(self._with(self.codec.with_bits(bits, width)))
+        except StepError:
+            return None
+
+    def _too_small(self, least: float) -> AimMissed:
+        """Return the error for too few bits or bytes, given the fewest that the method reached or would take."""
+        name = registry.name_of(self.codec)
+        if self.aim.kind == "bits":
+            needed = f"{math.ceil(least * 10) / 10:g}"
+            hint = f"Set bits to at least {needed}, put prune before {name}, or use another bits method."
+            return self._missed(f"{self.aim} is too small for {name}", f">= {needed} bits per word", hint, least)
+        sizes = self.job.plan(self._with(self.codec)).sections
+        words = sum(size for section, size in sizes.items() if section.startswith("words."))
+        hint = f"Set size to at least {least:,.0f}, put prune before {name}, or use another bits method."
+        if self.aim.value <= words:
+            hint = f"The words alone take {words:,} bytes. Set a larger size, or read fewer words (limit, --limit)."
+        return self._missed(f"{self.aim} is too small for {name}", f">= {least:,.0f} bytes", hint, least)
+
+    @staticmethod
+    def _missed(problem: str, expected: str, hint: str, least: float) -> AimMissed:
+        error = AimMissed(problem, expected=expected, hint=hint)
+        error.least = least
+        return error
 
     # ------------------------------------------------------------ quality
 
     @property
     def _allowed(self) -> float:
-        """How much may be lost."""
+        """The largest loss that meets the aim."""
         return QUALITIES[self.aim.kind][1](self.aim.value)
 
     def _loss(self, job: Job, made: Made) -> tuple[float, float | None]:
-        """Return what a run lost, and the quality that the aim speaks of."""
+        """Return the loss of a result, and the measured value that the aim is about."""
         key, lost = QUALITIES[self.aim.kind]
         value = dict(job.loss(made))[key]
         if not isinstance(value, float):
             return 0.0, None
         return lost(value), value
 
+    def _out_of_reach(self, nearest: float | None) -> AimMissed:
+        """Return the error for a quality that the codec does not reach, given the closest value it reached."""
+        less = self.aim.kind == "max_error"
+        measured, name = MEASURED[QUALITIES[self.aim.kind][0]], registry.name_of(self.codec)
+        hint = self._remedy()
+        if nearest is not None:
+            change = f"set {self.aim.kind} to {_rounded(nearest, up=less)} or {'more' if less else 'less'}"
+            before = " and ".join(registry.name_of(step) for step in self.before)
+            hint = f"{hint}, or {change}." if hint else (
+                f"{change.capitalize()}{f', or let {before} remove less' if before else ''}.")
+        return AimMissed(f"{self.aim} is out of reach of {name}",
+                         expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
+                         found=None if nearest is None else f"{nearest:.4g} at best", hint=hint)
+
+    def _remedy(self) -> str | None:
+        """Return advice to use a cast that meets the aim, which is tried; None if the steps before lose too much."""
+        for cast in (Cast("float16"), Cast("float32")):
+            if cast == self.codec:
+                continue
+            with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
+                loss, value = self._loss(self.job, self.job.run(self._with(cast)))
+                if loss <= self._allowed and value is not None:
+                    return f"Use {registry.format(cast)}, which reaches {value:.4g}"
+        return None
+
     def _smaller(self) -> Job:
-        """Return the job on a sample of its words; itself where it is small, or row steps need all words."""
+        """Return the job on a sample of its words; the job itself if it is small, or if row steps need all words."""
         if len(self.job.table.words) > 2 * SAMPLE and not any(step.axis == "rows" for step in self.before):
             return self.job.sample(SAMPLE)
         return self.job
 
     def reach_by_step(self, codec: SteppedCodec) -> Made:
-        """Find the largest step that meets a quality: on a sample, then on the whole."""
+        """Find the largest step that meets a quality: on a sample, then on the whole table."""
         step, smaller = None, self._smaller()
         if smaller is not self.job:
             step = self._try_steps(codec, smaller, None, TRIES).step
         found = self._try_steps(codec, self.job, step, LAST_TRIES if step else TRIES)
         if found.made is None:
-            raise self._missed(found.nearest)
+            raise self._out_of_reach(found.nearest)
         return found.made
 
     def _try_steps(self, codec: SteppedCodec, job: Job, step: float | None, tries: int) -> _Tried:
         """Return the largest step found that meets the aim, by bisection of logarithms."""
         allowed, best = self._allowed, _Tried(None, None, None)
-        low: _Point | None = None  # meets the aim
-        high: _Point | None = None  # does not
+        bounds = _Bounds(math.log(allowed * (1 + NEAR) / 2))
         for _ in range(tries):
-            made = job.run(self._with(codec.with_step(step) if step else codec))
-            loss, value = self._loss(job, made)
-            point = _Point(math.log(_found_step(made)), math.log(max(loss, 1e-9)))
-            if loss <= allowed:
-                if low is None or point.step > low.step:
-                    low, best = point, _Tried(math.exp(point.step), made, value)
-                if loss >= NEAR * allowed:
-                    break
+            made = self._run_with_step(codec, job, step)
+            if made is None:
+                bounds.floor = math.log(step or 1)
             else:
-                high = point
-                if low is None:
+                loss, value = self._loss(job, made)
+                point = _Point(math.log(_found_step(made)), math.log(max(loss, 1e-9)))
+                if loss <= allowed and (bounds.low is None or point.step > bounds.low.step):
+                    best = _Tried(math.exp(point.step), made, value)
+                elif best.made is None and (bounds.high is None or point.loss < bounds.high.loss):
                     best = best._replace(nearest=value)
-            goal = math.log(allowed * (1 + NEAR) / 2)
-            if low and high:
-                if high.step - low.step < 0.005:
+                if NEAR * allowed <= loss <= allowed:
                     break
-                share = (goal - low.loss) / max(high.loss - low.loss, 1e-9)
-                step = math.exp(low.step + min(max(share, 0.1), 0.9) * (high.step - low.step))
-            else:
-                step = math.exp(point.step + min(max((goal - point.loss) / 2, -2.5), 2.5))
+                bounds.add(point, loss <= allowed)
+            step = bounds.next_step()
+            if step is None:
+                break
         return best
 
+    def _run_with_step(self, codec: SteppedCodec, job: Job, step: float | None) -> Made | None:
+        """Return the result of a codec with a step; None if the step, which no user gave, is too small for it."""
+        if step is None:
+            return job.run(self._with(codec))
+        try:
+            return job.run(self._with(codec.with_step(step)))
+        except StepError:
+            return None
+
     def reach_by_bits(self) -> Made:
-        """Find the fewest bits that meet a quality: on a sample, then on the whole, more where it is missed there."""
+        """Find the fewest bits that meet a quality: on a sample, then on the whole table, with more if needed."""
         settings, smaller = self._settings(), self._smaller()
         first, last = 0, len(settings) - 1
         while first < last:
@@ -311,11 +450,17 @@ class _Search:
             loss, nearest = self._loss(self.job, made)
             if loss <= self._allowed:
                 return made
-        raise self._missed(nearest)
+        raise self._out_of_reach(nearest)
+
+
+def _rounded(value: float, *, up: bool) -> str:
+    """Return a number with four digits, rounded towards an aim that is easier to meet."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
+    return f"{(math.ceil if up else math.floor)(value / unit) * unit:.4g}"
 
 
 def _found_step(made: Made) -> float:
-    """Return the step that a run's codec found."""
+    """Return the quantization step of a result."""
     codec = made.stored.codec
     if not isinstance(codec, SteppedCodec) or codec.step is None:
         raise TypeError("the codec has no step")

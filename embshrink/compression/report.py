@@ -89,6 +89,21 @@ class Report:
         """Return everything as a JSON-able dict."""
         return {**dataclasses.asdict(self), "ratio": self.ratio}
 
+    @property
+    def relative_error(self) -> float | None:
+        """``loss["relative_error"]``; None if the loss was not measured or is not defined."""
+        return None if self.loss is None else self.loss.get("relative_error")
+
+    @property
+    def mean_cosine(self) -> float | None:
+        """``loss["mean_cosine"]``; None if the loss was not measured."""
+        return None if self.loss is None else self.loss.get("mean_cosine")
+
+    @property
+    def overlap_at_10(self) -> float | None:
+        """``loss["overlap_at_10"]``; None if the loss was not measured or is not defined."""
+        return None if self.loss is None else self.loss.get("overlap_at_10")
+
 
 def group_parts(sections: Mapping[str, int], total: int) -> dict[str, int]:
     """Return where a file's bytes go, in the kinds a person asks for."""

@@ -1,4 +1,4 @@
-"""The main job: read, shrink, write, verify, and say what was lost; and what it would make, before any work."""
+"""The main functions: read a source, run steps, write and verify a file, measure the loss; or plan all of this."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
@@ -46,7 +47,7 @@ Counts: TypeAlias = "str | os.PathLike[str] | Mapping[str, float] | Mapping[byte
 
 
 class Settings(TypedDict, total=False):
-    """What `prune` and `quantize` pass on to `compress`, where it is documented."""
+    """Settings that `prune` and `quantize` pass on to `compress`, which documents them."""
 
     seed: int
     counts: Counts
@@ -63,7 +64,7 @@ class Settings(TypedDict, total=False):
 
 
 class Aims(Settings, total=False):
-    """The settings, and the aims of which one may be given."""
+    """The settings, and the aims, of which at most one can be given."""
 
     bits: float | None
     size: int | None
@@ -73,21 +74,22 @@ class Aims(Settings, total=False):
 
 
 def default_target(source: Source) -> str:
-    """Return the name of the file that a source is compressed to if none is given: its own, with ``.ems``.
+    """Return the default target of a source: its path with the ending ``.ems``.
 
     Raises
     ------
     TargetError
-        If the source has no name, or would be written onto itself.
+        If the source is not a path, or the target would be the source itself.
     """
     if not isinstance(source, (str, os.PathLike)) or source == "-":
-        raise TargetError("the source has no name to make one of", hint="Name a target.")
+        raise TargetError("a source that is not a path has no default target", hint="Pass the path of a target.")
     base = os.fspath(source)
     for ending in COMPRESSED:
         base = base.removesuffix(ending)
     target = os.path.splitext(base)[0] + ".ems"
     if os.path.abspath(target) == os.path.abspath(source):
-        raise TargetError("the source would be written onto itself", path=target, hint="Name a target.")
+        raise TargetError("the default target is the source itself", path=target,
+                          hint="Pass the path of another target.")
     return target
 
 
@@ -96,34 +98,48 @@ def prune(
     min_similarity: float = -1.0, norms: bool = False, select: str = "frequency", weighted: bool = False,
     **settings: Unpack[Settings],
 ) -> Report:
-    """Keep the vectors of some words; each other word shares the nearest kept one.
+    """Keep the vectors of some words; every other word shares the nearest vector that is kept.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-    target : str or os.PathLike, optional
-        `source`'s name with ``.ems`` by default.
-    keep : int, optional
-        Vectors to keep; a tenth, at least 20,000, by default.
-    min_similarity : float
-        Drop a removed word whose nearest kept word has a lower cosine.
-    norms : bool
-        Keep each word's own length (2 bytes a word).
-    select : {"frequency", "facility"}
-        Keep the most frequent words, or those that stand best for all.
-    weighted : bool
-        With facility: count each word by its frequency.
-    **settings
         As for `compress`.
+    target : str or os.PathLike, optional
+        The ``.ems`` file to write. The path of `source` with the ending ``.ems`` by default.
+    keep : int, optional
+        Number of vectors to keep. A tenth of the words, at least 20,000, by default.
+    min_similarity : float, default -1.0
+        Drop a word from the vocabulary if its vector is removed and the cosine to the nearest kept vector is lower.
+        The default drops no word.
+    norms : bool, default False
+        Keep the length of each word's vector, in 2 bytes per word.
+    select : {"frequency", "facility"}, default "frequency"
+        Which vectors to keep: those of the most frequent words, or those that represent all words best (facility
+        location).
+    weighted : bool, default False
+        Weight words by frequency; only with ``select="facility"``.
+    **settings
+        Any keyword of `compress` except the aims and `choose`.
 
     Returns
     -------
     Report
+        What was written, and what was lost.
 
     Raises
     ------
     SourceError, StepError, ShapeError, TargetError
-        As `compress`.
+        As for `compress`. StepError also if a parameter is out of range.
+
+    Examples
+    --------
+    >>> import embshrink, os, tempfile
+    >>> vectors = embshrink.WordVectors(["good", "bad", "great"], [[1.0, 0.1], [-1.0, 0.2], [2.0, 0.3]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = embshrink.prune(vectors, os.path.join(folder, "small.ems"), keep=2)
+    ...     with embshrink.load(report.target) as emb:
+    ...         emb.alias_of("great")
+    'good'
     """
     step = registry.make("prune", keep=keep, min_similarity=min_similarity, norms=norms, select=select,
                          weighted=weighted)
@@ -134,33 +150,47 @@ def quantize(
     source: Source, target: str | os.PathLike[str] | None = None, *, method: str | None = None,
     parameters: Mapping[str, object] | Iterable[str] | None = None, **settings: Unpack[Aims],
 ) -> Report:
-    """Store vectors in fewer bits: about 2 a number, or as few as an aim allows.
+    """Store vectors in fewer bits: about 2 per dimension, or what an aim allows.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
+        As for `compress`.
     target : str or os.PathLike, optional
-        `source`'s name with ``.ems`` by default.
+        The ``.ems`` file to write. The path of `source` with the ending ``.ems`` by default.
     method : str, optional
-        A bits method; `ecq` by default, and `rq` where that loses less.
+        A bits method; `embshrink.list_methods` lists them. By default `ecq`, or with an aim of less than 0.9 bits per
+        dimension the one of `ecq` and `rq` with the smaller error.
     parameters : mapping of str to object, str, or iterable of str, optional
-        Of the method: ``{"subspaces": 25}``, ``"subspaces=25"``, or ``["subspaces=25"]``; None stands for a default.
+        Parameters of the method, such as ``{"subspaces": 25}``, ``"subspaces=25"`` or ``["subspaces=25"]``. In a
+        mapping, None stands for the default of the method.
     **settings
-        As for `compress`, the aims among them.
+        Any keyword of `compress` except `choose`, such as the aims `bits`, `size`, `max_error`, `min_cosine` and
+        `min_overlap`.
 
     Returns
     -------
     Report
+        What was written, and what was lost.
 
     Raises
     ------
     SourceError, StepError, ShapeError, TargetError
-        As `compress`; StepError also if the method is not a bits method.
+        As for `compress`. StepError also if `method` is not a bits method.
+
+    Examples
+    --------
+    >>> import embshrink, os, tempfile
+    >>> vectors = embshrink.WordVectors(["good", "bad", "great"], [[1.0, 0.1], [-1.0, 0.2], [2.0, 0.3]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     target = os.path.join(folder, "small.ems")
+    ...     embshrink.quantize(vectors, target, method="scalar", parameters={"bits": 4}).steps
+    ['scalar:bits=4']
     """
     name = method or "ecq"
     if registry.method(name, axis="bits").axis != "bits":
-        given = source if isinstance(source, str) else "SOURCE"
-        raise StepError(f"{name} is not a bits method", hint=f"Use: embshrink compress {given} TARGET {name}")
+        raise StepError(f"{name} is not a bits method",
+                        hint=f'Use compress(source, target, "{name}") (embshrink compress SOURCE TARGET {name}).')
     pairs = _pairs(parameters)
     step = registry.parse(f"{name}:{','.join(pairs)}" if pairs else name)
     return compress(source, default_target(source) if target is None else target, [step],
@@ -168,7 +198,7 @@ def quantize(
 
 
 def _pairs(parameters: Mapping[str, object] | Iterable[str] | None) -> list[str]:
-    """Return a method's parameters as ``key=value``."""
+    """Return the parameters of a method as strings ``key=value``."""
     if isinstance(parameters, Mapping):
         return [f"{key}={str(value).lower() if isinstance(value, bool) else value}"
                 for key, value in parameters.items() if value is not None]
@@ -183,74 +213,106 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     vocabulary: str = "auto", keep_order: bool = False, choose: bool = False, max_memory: int | None = None,
     force: bool = False, options: ReadOptions | None = None, measure: bool = True, progress: Progress = no_progress,
 ) -> Report:
-    """Shrink word vectors into an ``.ems`` file.
+    """Compress word vectors to an ``.ems`` file.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-        A word2vec, GloVe or fastText text file, a word2vec binary, a fastText model, compressed or not, ``-`` for
-        standard input; or an ``.ems`` file.
+        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file; ``"-"`` for standard input; or
+        vectors in memory.
     target : str or os.PathLike
-        Appears whole, verified, or not at all.
+        The file to write. It appears complete and verified, or not at all.
     steps : str, step, or list of these
-        For instance ``["prune:keep=50000", "pq:subspaces=25"]``. With no steps, codes of a finalfusion or navec
-        file are kept one to one, as is all of an ``.ems`` file, and of other sources every number.
-    seed : int
-        Same input, steps and seed give the same bytes, at any number of threads.
+        Row steps, then column steps, then at most one bits step, such as ``["prune:keep=50000", "pq:subspaces=25"]``;
+        `embshrink.list_methods` lists them. An empty list keeps the vectors as they are: the codes of a finalfusion,
+        navec or ``.ems`` file, and float32 numbers of other sources.
+    seed : int, default 0
+        Seed of all random choices. Equal input, steps and seed give equal bytes, with any number of threads.
     bits : float, optional
-        Set the bits step to spend at most so many bits a word on vectors, every table counted.
+        Aim: use at most this many bits per word for vectors, including all tables that decoding needs.
     size : int, optional
-        Set the bits step so that the whole file takes at most so many bytes.
-    max_error, min_cosine, min_overlap : float, optional
-        Set the bits step to what just reaches so small a relative error, or so large a mean cosine, or neighbour
-        overlap at 10. Of these and `bits` and `size` one may be given.
-    counts : str, os.PathLike or mapping, optional
-        How often each word is used: a file of ``word count`` lines, or a mapping. Without, words are taken to be
-        in order of frequency, and Zipf's law gives the rest.
-    keep_words : iterable of str or bytes
-        Words whose own vectors a row step must keep.
+        Aim: maximum size of the output file in bytes.
+    max_error : float, optional
+        Aim: the smallest file whose relative error is at most this, above 0 and below 1.
+    min_cosine : float, optional
+        Aim: the smallest file whose mean cosine is at least this, above 0 and below 1.
+    min_overlap : float, optional
+        Aim: the smallest file whose neighbour overlap@10 is at least this, above 0 and below 1.
+    counts : str, os.PathLike or mapping of str or bytes to number, optional
+        Frequency of each word: a file with ``word count`` on each line, or a mapping. By default, words are taken to
+        be in order of frequency, distributed by Zipf's law.
+    keep_words : iterable of str or bytes, optional
+        Words that must keep their own vectors in row steps.
     remap : str or os.PathLike, optional
-        Write which word answers with whose vector: JSON if the name ends in ``.json``, else tab-separated.
-    ngrams : {"same", "drop"} or list of str or step
-        What to do with the n-grams of a fastText model, from which unseen words get their vectors: the same column
-        and bits steps as to words, none are kept, or steps of their own. A first step ``prune:keep=N`` keeps the N
-        with the largest uses times length, and does not map the rest to them.
-    vocabulary : {"auto", "packed", "plain"}
-        How words are stored. Packed ones take a sixth; a word's id then changes within its rank's power of two.
-        Plain where that is smaller. "auto" packs them from 10,000 words on.
-    keep_order : bool
-        Keep every word's id, with packed words too.
-    choose : bool
-        Below a bit a number, take `rq` in place of the bits step where that loses less.
+        Write a file that lists each word that lost its own vector, the word whose vector it shares, and their cosine:
+        as JSON if the name ends in ``.json``, else tab-separated.
+    ngrams : {"same", "drop"}, or str, step, or list of these, default "same"
+        How to compress the n-grams of a fastText model, which make vectors of out-of-vocabulary words: with the
+        column and bits steps of the words, not at all (they are dropped), or with steps of their own. A first step
+        ``prune:keep=N`` keeps the N n-grams with the largest product of uses and length; the others are dropped.
+    vocabulary : {"auto", "packed", "plain"}, default "auto"
+        How words are stored. Packed words take about a sixth of the bytes of plain ones; a word's id changes, within
+        the power of two of its rank. ``"auto"`` packs 10,000 words and more. Words are stored plain if that is
+        smaller.
+    keep_order : bool, default False
+        Keep the id of every word, also with packed words.
+    choose : bool, default False
+        With the aim `bits` or `size` and less than 0.9 bits per dimension, use `rq` if its error is smaller than that
+        of the bits step.
     max_memory : int, optional
-        Bytes of memory that the process may take, 256 MiB or more. A table that is too large for that is kept in a
-        temporary file beside the target, and so are its codes; work goes block by block, and the bytes written are
-        the same. For text, word2vec, fastText models and ``.ems`` files, and for steps that work so: `cast`, `ecq`,
-        `pq`, `rq`, `scalar`, `iiq`, `magnitude:scope=row`, `lowrank`, `prune`; others are refused where the table
-        does not fit.
-    force : bool
+        Memory of the process in bytes, at least 256 MiB (``256 << 20``). A larger table and its codes are kept in
+        temporary files in the folder of `target` and processed in blocks; the output is the same. Possible with text,
+        word2vec, fastText and ``.ems`` files, and the steps `cast`, `ecq`, `pq`, `rq`, `scalar`, `iiq`,
+        `magnitude:scope=row`, `lowrank` and `prune`.
+    force : bool, default False
         Replace existing outputs.
     options : embshrink.ReadOptions, optional
-    measure : bool
-        Say what was lost; takes a second or more on large tables.
-    progress : callable
-        ``progress(stage, done, total)``.
+        How to read the source.
+    measure : bool, default True
+        Measure what was lost; takes a second or more on large tables.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     Report
+        What was written, and what was lost.
 
     Raises
     ------
-    SourceError, StepError, ShapeError, TargetError
-        Nothing is written then, and an existing target is as it was.
+    SourceError
+        If the source or the file of counts cannot be read, or too large a source does not fit into `max_memory`.
+    StepError
+        If a step is wrong, several aims are given, an aim is out of range, or an aim cannot be met.
+    ShapeError
+        If a step cannot work on the vectors.
+    TargetError
+        If a target exists and `force` is False, or writing fails.
+    EmbshrinkError
+        If `max_memory` is too small, or a step cannot work within it.
+    TypeError
+        If an argument is of a wrong type.
+
+    Notes
+    -----
+    After an error, nothing is written, and an existing target is unchanged. At most one aim can be given; it sets the
+    bits step, which must be the last one. The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the
+    share of the ten nearest neighbours that stay the same.
+
+    Examples
+    --------
+    >>> import embshrink, os, tempfile
+    >>> vectors = embshrink.WordVectors(["good", "bad", "great"], [[1.0, 0.1], [-1.0, 0.2], [2.0, 0.3]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = embshrink.compress(vectors, os.path.join(folder, "small.ems"), ["prune:keep=2", "cast"])
+    >>> report.words, report.rows, report.dim, report.steps
+    (3, 2, 2, ['prune:keep=2', 'cast'])
     """
     listed = registry.as_steps(steps)
-    if not isinstance(ngrams, str):
+    if ngrams not in ("same", "drop"):
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
-    if vocabulary not in VOCABULARIES:
-        raise StepError(f"words cannot be stored as {vocabulary!r}", expected=" or ".join(VOCABULARIES))
+    _check_settings(seed, vocabulary, counts, keep_words, max_memory)
     for path in (target, remap):
         if path is not None:
             check_target(path, force)
@@ -262,7 +324,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     clock.lap("read")
     warnings = list(table.warnings)
     if not len(table.words) and any(step.axis == "rows" for step in listed):
-        warnings.append("row steps are left out: there are no words, only n-grams, and those keep their rows")
+        warnings.append("row steps are not run: the source has n-grams and no words, and n-grams keep their rows. "
+                        "To keep fewer n-grams, pass ngrams (--ngrams) with prune:keep=N")
     protected = _protected_ids(table, keep_words, warnings)
     weights, counts_source = _weights(table, counts, listed, warnings)
     job = Job(table, seed, ngrams, vocabulary, keep_order, progress, protected, weights, counts_source)
@@ -279,37 +342,65 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     clock.lap("measure")
     report.seconds, report.peak_memory = clock.laps, peak_memory()
     if max_memory is not None and report.peak_memory is not None and report.peak_memory > max_memory:
-        warnings.append(f"the process took up to {report.peak_memory:,} bytes of memory, more than the "
-                        f"{max_memory:,} allowed")
+        warnings.append(f"the process used up to {report.peak_memory:,} bytes of memory, more than max_memory "
+                        f"(--max-memory) of {max_memory:,}; the output is complete and correct")
     return report
+
+
+def _check_settings(
+    seed: object, vocabulary: object, counts: object, keep_words: object, max_memory: object
+) -> None:
+    """Raise StepError or TypeError if a setting of `compress` has a wrong value or type, before any work."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise StepError(f"seed (--seed) cannot be {seed!r}", expected="a whole number of at least 0")
+    if vocabulary not in VOCABULARIES:
+        raise StepError(f"vocabulary (--vocabulary) cannot be {vocabulary!r}", expected=" or ".join(VOCABULARIES),
+                        hint="Choose one of these.")
+    if counts is not None and not isinstance(counts, (str, os.PathLike, Mapping)):
+        raise TypeError(f"counts must be a path or a mapping from words to counts, not {type(counts).__name__}")
+    if isinstance(keep_words, (str, bytes)):
+        raise TypeError(f"keep_words must be a list of words, not one {type(keep_words).__name__}")
+    if max_memory is not None and not isinstance(max_memory, Integral):
+        raise TypeError(f"max_memory must be a number of bytes, not {type(max_memory).__name__}")
 
 
 def plan(
     source: Source, steps: Steps = "ecq", *, seed: int = 0, options: ReadOptions | None = None,
     progress: Progress = no_progress,
 ) -> PlannedFile:
-    """Return what a file would take, section by section, before any work.
+    """Compute the size of a file without running steps.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-    steps : str, step, or list of these
-        `ecq`, which is what `quantize` does, by default.
-    seed : int
-    options : ReadOptions, optional
-    progress : callable
-        ``progress(stage, done, total)``.
+        As for `compress`. It is read.
+    steps : str, step, or list of these, default "ecq"
+        As for `compress`.
+    seed : int, default 0
+        As for `compress`.
+    options : embshrink.ReadOptions, optional
+        How to read the source.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     PlannedFile
+        Size of the file and of its sections.
 
     Raises
     ------
     SourceError
         If the source cannot be read.
     StepError, ShapeError
-        If a step is wrong, or the steps do not fit the table.
+        If a step is wrong, or does not fit the number of words or dimensions.
+
+    Examples
+    --------
+    >>> import embshrink
+    >>> vectors = embshrink.WordVectors(["good", "bad", "great"], [[1.0, 0.1], [-1.0, 0.2], [2.0, 0.3]])
+    >>> embshrink.plan(vectors, "cast").bits_per_word
+    32.0
     """
     return Job(open_table(source, options, progress=progress), seed).plan(steps)
 
@@ -317,20 +408,24 @@ def plan(
 def pareto(
     source: Source, *, seed: int = 0, options: ReadOptions | None = None, progress: Progress = no_progress
 ) -> list[ParetoPoint]:
-    """Try every bits method at several sizes on a sample of a source's words, and say which settings are best.
+    """Try every bits method at several sizes on a sample of at most 20,000 words.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-    seed : int
-    options : ReadOptions, optional
-    progress : callable
-        ``progress(stage, done, total)``.
+        As for `compress`.
+    seed : int, default 0
+        As for `compress`.
+    options : embshrink.ReadOptions, optional
+        How to read the source.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     list of ParetoPoint
-        From small to large.
+        One for each setting, the smallest file first. Those with ``best`` are the Pareto front: no other setting has
+        a file as small and an error as small.
 
     Raises
     ------
@@ -348,8 +443,8 @@ def _write(
 ) -> Report:
     """Write a file, and the remap if one is asked for; return what is known before the file is measured."""
     if remap is not None and made.full_map.owners is None:
-        raise StepError("there is no remap to report: centroids belong to no word",
-                        hint="A remap comes from prune or dedupe without kmeans.")
+        raise StepError("remap (--remap) cannot be written: rows are centroids, which belong to no word",
+                        hint="Use remap with prune or dedupe and without kmeans.")
     total = write_container(target, made.header.as_dict(), made.sections, force=force,
                             check=functools.partial(_verify, stored=made.stored, words=made.words))
     if remap is not None:
@@ -362,7 +457,7 @@ def _write(
 
 
 def _loss(written: VectorTable, table: SourceTable, ids: IntArray, progress: Progress) -> Loss:
-    """Return what was lost: of words, or where there are none of the rows of n-grams by bucket."""
+    """Return the loss of the words, or of the rows of n-grams if there are no words."""
     loss: Loss = {}
     if len(table.words):
         common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
@@ -378,12 +473,12 @@ def _loss(written: VectorTable, table: SourceTable, ids: IntArray, progress: Pro
 
 
 def _by_bucket(ids: IntArray, decode: Callable[[IntArray], FloatArray], dim: int) -> VectorTable:
-    """Return a table of n-grams' rows, each under its bucket's number."""
+    """Return the rows of n-grams as a table whose words are the numbers of their buckets."""
     return VectorTable(Words(map(str, ids.tolist())), decode, dim, None, len(ids))
 
 
 class _Clock:
-    """How long each stage took, in seconds."""
+    """Measure the time of each stage, in seconds."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
@@ -400,8 +495,8 @@ def _protected_ids(table: SourceTable, keep_words: Iterable[str | bytes], warnin
     ids = [table.words.find(word) for word in words]
     missing = [word.decode("utf-8", "replace") for word, index in zip(words, ids) if index < 0]
     if missing:
-        warnings.append(f"{len(missing):,} of {len(words):,} words to keep are not in the source: "
-                        f"{', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
+        warnings.append(f"{len(missing):,} of {len(words):,} words in keep_words (--keep-words) are not in the "
+                        f"source and have no effect: {', '.join(missing[:10])}{', ...' if len(missing) > 10 else ''}")
     return np.array([index for index in ids if index >= 0], dtype=np.int64)
 
 
@@ -409,11 +504,11 @@ def _weights(
     table: SourceTable, counts: Counts, steps: Sequence[Step],
     warnings: list[str],
 ) -> tuple[DoubleArray | None, dict[str, object] | None]:
-    """Return weights of the words, or None, and where they are from; warn where the words' order says nothing."""
+    """Return weights of the words, or None, and their source; warn if words are in alphabetical order."""
     if counts is None:
         if any(step.weighs for step in steps) and looks_alphabetical(table.words):
-            warnings.append("the words come in alphabetical order, which does not say how frequent they are: "
-                            "give a file of counts (--counts FILE)")
+            warnings.append(f"the {len(table.words):,} words are in alphabetical order, so the first ones are "
+                            "wrongly taken to be the most frequent: pass word counts with counts (--counts FILE)")
         return None, None
     source: dict[str, object] = {"name": "a mapping"}
     if not isinstance(counts, Mapping):
@@ -423,7 +518,8 @@ def _weights(
     else:
         weights, missing = weights_of(table.words, counts)
     if missing:
-        warnings.append(f"{missing:,} of {len(weights):,} words have no count, and count as 1")
+        warnings.append(f"{missing:,} of {len(weights):,} words have no count in counts (--counts); each is "
+                        "counted as used once")
     return weights, source
 
 

@@ -1,4 +1,4 @@
-"""What is to be shrunk: words, rows, and the map between them, from any source."""
+"""Read any source as a table: words, rows, and the map from words to rows."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ if TYPE_CHECKING:
 Source: TypeAlias = "str | os.PathLike[str] | WordVectors"
 
 
-
 @dataclass
 class SourceTable:
-    """Word vectors ready to be shrunk: words, rows, and the map between them where rows are shared.
+    """Word vectors on which steps can be run: words, rows, and the map from words to rows.
 
     Parameters
     ----------
     words : Vocabulary
-    matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (rows, d), float32
+        The words.
+    matrix : numpy.ndarray of float32 or embshrink.storage.disk_rows.Rows, shape (rows, d)
+        The rows.
     row_map : RowMap
+        Map from words to rows.
     source : dict
-        Provenance for the header.
+        Name, format, size and checksum of the source, for the header.
     warnings : list of str
-        What reading noticed.
+        Warnings of the reader.
     embeddings : VectorTable
-        The same vectors, to compare with.
+        The same vectors, as the baseline of the loss.
     ngrams : NgramTable, optional
-        What vectors of unseen words are made of, if the source has it.
+        The n-grams that make vectors of out-of-vocabulary words, if the source has any.
     stored : Shrunk, optional
-        The same vectors as the source has them, where that is as codes that a file of ours holds as they are.
+        The vectors as codes of the source, if an ``.ems`` file can hold these unchanged.
     """
 
     words: Vocabulary
@@ -61,13 +63,13 @@ class SourceTable:
 
     @property
     def name(self) -> str | None:
-        """The source's name, for messages."""
+        """Name of the source, for messages."""
         name = self.source.get("name")
         return None if name is None else str(name)
 
     @property
     def source_bytes(self) -> int | None:
-        """Bytes of the source as it was given; None for vectors in memory."""
+        """Size of the source in bytes, compressed if it is; None for vectors in memory."""
         size = self.source.get("size")
         return size if isinstance(size, int) else None
 
@@ -75,32 +77,39 @@ class SourceTable:
 def open_table(
     source: Source, options: ReadOptions | None = None, *, ngrams: bool = True, progress: Progress = no_progress
 ) -> SourceTable:
-    """Read what is to be shrunk.
+    """Read a source as a table on which steps can be run.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
-        Any file `embshrink.read_vectors` reads. An ``.ems`` file keeps its row map: words that share a row
-        go on sharing it, and only the stored rows are decoded.
+        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file. Words of an ``.ems`` file
+        continue to share rows, and only its stored rows are decoded.
     options : embshrink.ReadOptions, optional
-    ngrams : bool
-        Keep the n-grams of a fastText model, also of one in a finalfusion file; its words' vectors are finished ones
-        either way. With ``limit`` they are not kept. A floret table has nothing else.
-    progress : callable
+        How to read the source.
+    ngrams : bool, default True
+        Keep the n-grams of a fastText model or of one in a finalfusion file, unless ``options.limit`` is set. The
+        vectors of its words are complete with or without them. A floret table consists of n-grams only.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     SourceTable
+        The table.
 
     Raises
     ------
     SourceError
-        If it cannot be read, or nothing of it would be left.
+        If the source cannot be read, or has neither words nor n-grams that are kept.
+    TypeError
+        If `source` is neither a path nor `WordVectors`.
     """
+    if not isinstance(source, (str, os.PathLike, WordVectors)):
+        raise TypeError(f"expected a path or WordVectors as the source, not {type(source).__name__}")
     table = _read_table(source, options, ngrams, progress)
     if not len(table.words) and table.ngrams is None:
-        raise SourceError("there are no vectors in it", path=table.name,
-                          hint="If it holds n-grams alone, as a floret table, keep those.")
+        raise SourceError("the source has no vectors to keep", path=table.name,
+                          hint='A floret table has n-grams only. Keep them: leave out ngrams="drop" (--no-ngrams).')
     return table
 
 
@@ -128,22 +137,23 @@ def _read_table(source: Source, options: ReadOptions | None, ngrams: bool, progr
 
 
 def _refuse_large(stream: OpenSource, name: str, spool: Spool) -> None:
-    """Refuse a file that is read whole, whatever may be in memory, if that is too little."""
+    """Refuse a file of a format that is read whole if it does not fit into the memory that is allowed."""
     size = stream.content_size
     if size is None or not spool.fits(size):
-        raise SourceError(f"a file of the format {name} is read into memory whole", path=stream.path,
-                          expected=f"at most {spool.limit // SHARE} bytes", found=size,
-                          hint="Allow more memory, or turn it into a word2vec file first, elsewhere.")
+        raise SourceError(f"max_memory (--max-memory) is too small: a {name} file is read whole", path=stream.path,
+                          expected=f"a file of at most {spool.limit // SHARE:,} bytes",
+                          found="an unknown size" if size is None else f"{size:,}",
+                          hint="Allow more memory, or convert the file to word2vec format on a larger machine.")
 
 
 def _read_model(
     stream: OpenSource, name: str, options: ReadOptions, ngrams: bool, progress: Progress
 ) -> tuple[WordVectors, NgramTable | None, Shrunk | None]:
-    """Return a model's words as `WordVectors`; its n-grams and its words as codes, or None where it has none."""
+    """Return the words of a model as `WordVectors`, and its n-grams and codes; None if it has none."""
     from embshrink.formats import FORMATS, as_vectors
 
     model = FORMATS[name].model_reader()(stream, options, progress)
-    kept = None  # first: finishing the words uses the model up
+    kept = None  # n-grams first: finishing the words consumes the model
     if ngrams and model.has_ngrams and options.limit is None:
         kept = of_model(model, options.spool)
     found = model.finished_words(options, stream.path, progress, ngrams_kept=kept is not None)
@@ -152,14 +162,15 @@ def _read_model(
         ids = {word: row for row, word in reversed(list(enumerate(model.words.raw)))}
         stored = _as_stored(model.codes.take(np.array([ids[word] for word in vectors.words.raw], np.int64)))
         if stored is None:
-            vectors.warnings.append("its codes cannot be kept as they are, for a norm is out of float16's range")
+            vectors.warnings.append(f"the codes of all {len(vectors):,} words are decoded instead of kept: a norm is "
+                                    "outside the range of float16")
         if kept is not None:
             kept = dataclasses.replace(kept, stored=_as_stored(model.codes.take(kept.ids + len(model.words))))
     return vectors, kept, stored
 
 
 def _as_stored(codes: PQCodes) -> Shrunk | None:
-    """Return codes of another program as a file of ours holds them; None if that cannot say their norms."""
+    """Return codes of another program as an ``.ems`` file holds them; None if float16 cannot hold their norms."""
     step, state, parts = codes.as_pq()
     row_map = RowMap.identity(len(codes))
     if codes.norms is not None:
@@ -175,7 +186,7 @@ def _as_stored(codes: PQCodes) -> Shrunk | None:
 def _open_floret_or_spacy(
     stream: OpenSource, name: str, options: ReadOptions, ngrams: bool, progress: Progress
 ) -> SourceTable:
-    """Return a table whose words share rows, or one without words, whose rows are all n-grams'."""
+    """Return the table of a spaCy vocab, whose words may share rows, or of floret, which has only n-grams."""
     from embshrink.formats import floret, spacy
 
     found = (floret if name == "floret" else spacy).load_table(stream, options, progress)
@@ -209,10 +220,10 @@ def _open_ems(stream: OpenSource, path: str, ngrams: bool, spool: Spool | None) 
 
 
 def _kept_whole(table: VectorTable) -> Shrunk:
-    """Return all that an open file holds of a table's vectors, to be written to another file as it is."""
+    """Return the codes, state and row map of an open file, to be written to another file unchanged."""
     rows = np.arange(len(table)) if table.row_map is None else table.row_map.astype(np.int64)
     if table.stored is None:
-        raise TypeError("only a table out of a file has codes")
+        raise TypeError("only a table that was read from a file has codes")
     codes = {name: np.asarray(part) for name, part in table.stored.codes.items()}
     row_map = RowMap(rows, table.n_rows, table.owners(), table.scale)
     stored = table.stored

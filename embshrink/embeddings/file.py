@@ -1,4 +1,4 @@
-"""A table of vectors out of an ``.ems`` file: open at once, decode what is asked for."""
+"""Open an ``.ems`` file as a table of vectors, which are decoded on request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from embshrink.embeddings.subwords import Subwords
 from embshrink.embeddings.table import VectorTable
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.methods import pipeline
 from embshrink.storage.container import Container
 from embshrink.storage.header import Header, SubwordsHeader
@@ -20,28 +20,28 @@ def open_file(
     path: str | os.PathLike[str], kind: type[TableT], *, verify: str = "lazy", mmap: bool = True,
     sparing: bool = False,
 ) -> TableT:
-    """Open an ``.ems`` file as a table of a class; nothing is decoded.
+    """Open an ``.ems`` file without decoding any vector.
 
     Parameters
     ----------
     path : str or os.PathLike
+        The file.
     kind : type
-        `VectorTable`, or a class derived from it.
-    verify : {"lazy", "header", "full"}
-        ``lazy`` checks each block of data when it is first touched, ``header`` never, ``full`` now.
-    mmap : bool
-        Map the file, or read it into memory whole.
-    sparing : bool
-        Take what was read of the file out of memory again at once.
+        Class of the result: `VectorTable`, or a class derived from it.
+    verify, mmap
+        As for `embshrink.load`.
+    sparing : bool, default False
+        Release the memory of what was read of the file at once.
 
     Returns
     -------
     VectorTable
+        Of the class `kind`.
 
     Raises
     ------
     FormatError
-        If the file is not an ``.ems`` file, is damaged, truncated or too new.
+        If the file cannot be read, is not an ``.ems`` file, is damaged or truncated, or is of a newer version.
     """
     container = Container(path, verify=verify, mmap=mmap)
     try:
@@ -58,7 +58,8 @@ def _table_of(container: Container, kind: type[TableT], sparing: bool) -> TableT
     header = Header.of(container.header)
     words = _words_of(container, header)
     if len(words) != header.words:
-        raise FormatError("the header and the words differ", expected=header.words, found=len(words))
+        raise FormatError("the header and the words section state different numbers of words", expected=header.words,
+                          found=len(words), hint=DAMAGED)
     stored = pipeline.restore(header.steps, len(words), header.dim, header.rows, header.owned, container.group)
     subwords = None if header.subwords is None else _subwords_of(container, header.subwords, header.dim)
     return kind(words, stored.decode, header.dim, stored.row_map, header.rows, owned=header.owned, stored=stored,
@@ -74,7 +75,7 @@ def _words_of(container: Container, header: Header) -> Vocabulary:
 
 
 def _subwords_of(container: Container, header: SubwordsHeader, dim: int) -> Subwords:
-    """Return what makes vectors for unseen words: a second table of rows, with steps of its own."""
+    """Return the object that makes vectors of out-of-vocabulary words from a second table of rows."""
     stored = pipeline.restore(header.steps, header.present, dim, header.rows, header.owned,
                               lambda prefix: container.group(f"ngrams.{prefix}"))
     rows = VectorTable(Numerals(header.present), stored.decode, dim, stored.row_map, header.rows, owned=header.owned,

@@ -1,4 +1,4 @@
-"""Indexes in memory: which few rows may be nearest to a vector, so that search need not decode them all."""
+"""Indexes in memory, which find the few rows that may be nearest to a vector, so that only these are decoded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from embshrink.numerics.arrays import ranges
 from embshrink.numerics.parallel import map_blocks, run_blocks, thread_count
 
-LEAST_ROWS = 20_000  # fewer are decoded sooner than an index is made
+LEAST_ROWS = 20_000  # decoding fewer rows takes less time than making an index
 MOST_BYTES = 1 << 30
 PAGE = 1 << 21
-PIECE_BYTES = 1 << 22  # what a thread takes at least: with less, its start would take longer than its work
+PIECE_BYTES = 1 << 22  # least work of a thread: with less, starting it would take longer than its work
 MOST_FOUND = 1000
-SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 has in full
-ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of codes is in two
-MOST_CODES = 512  # bytes a row: with these, sums fit 16 bits
-ALL = np.zeros(0, bool)  # rows are eligible
-UNIT = 2.0**-24  # what float32 may lose in rounding 1
+SHORTEST, LONGEST = 1e-15, 1e15  # lengths whose squares float32 holds with full precision
+ALIGNED = 128  # rows: pieces of work begin at a multiple, so that no block of codes is split
+MOST_CODES = 512  # bytes per row, up to which sums fit 16 bits
+ALL = np.zeros(0, bool)  # stands for: all rows are eligible
+UNIT = 2.0**-24  # largest relative rounding error of float32
 
 if TYPE_CHECKING:
     from embshrink.embeddings.protocols import LookupTable
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray, Shape
 
     class IndexedTable(LookupTable, Protocol):
-        """What an index asks of a table."""
+        """The attributes and methods of a table that an index uses."""
 
         @property
         def n_rows(self) -> int:
-            """How many rows are stored."""
+            """Number of stored rows."""
 
         @property
         def block_rows(self) -> int:
-            """How many rows to decode at a time."""
+            """Number of rows to decode at a time."""
 
         @property
         def stored(self) -> Stored | None:
-            """Codes and state, where rows are decoded from these."""
+            """Codes and state, if rows are decoded from these."""
 
         def decode_rows(self, rows: IntArray, /) -> FloatArray:
-            """Return stored rows as (k, d)."""
+            """Return stored rows, (k, d), given their numbers."""
 
 
 # scan(start, stop, best, rows, uppers, found): a kernel, for all queries
@@ -52,10 +52,7 @@ Scan: TypeAlias = "Callable[[int, int, FloatArray, IntArray, FloatArray, IntArra
 
 
 def make_index(table: IndexedTable) -> Index | None:
-    """Return the smallest index that a table can have, or None.
-
-    There is none that would take more than 1 GiB, and none without numba.
-    """
+    """Return the smallest index that a table can have; None if it would take more than 1 GiB, or without numba."""
     rows = _make_row_index(table)
     return None if rows is None else Index(table, rows)
 
@@ -74,47 +71,49 @@ def _make_row_index(table: IndexedTable) -> RowIndex | CodeIndex | None:
 
 
 def _small_codes_of(stored: Stored | None) -> SmallCodes | None:
-    """Return the `SmallCodes` of a stored table whose codes are, and can be looked up here, or None."""
+    """Return the `SmallCodes` of a stored table; None if it has none, or if this processor cannot look them up."""
     if stored is None or stored.columns:
         return None
-    with np.errstate(over="ignore", invalid="ignore"):  # of what no row names
+    with np.errstate(over="ignore", invalid="ignore"):  # in codebook entries that no row uses
         small = stored.codec.small_codes(stored.codes, stored.state)
     if small is None or small.bytes_per_row > MOST_CODES or not _can_shuffle(small.bits):
         return None
-    # To look a number up takes longer than to multiply two: with so many codes rows of numbers are sooner searched.
+    # A table look-up takes longer than a multiplication: with so many codes, searching rows of numbers is faster.
     return None if small.bits == 8 and 2 * small.bytes_per_row > stored.dim else small
 
 
 def _can_shuffle(bits: int) -> bool:
-    """Whether numba compiles here, and for a processor that looks up codes of so many bits, many at once."""
+    """Return whether numba compiles here, for a processor that looks up many codes of `bits` bits at once."""
     from embshrink.kernels import compiled_for
 
     return compiled_for("avx2" if bits == 4 else "avx512vbmi")
 
 
 def _zeros(shape: Shape, dtype: type[np.generic]) -> AnyArray:
-    """Return zeros that begin where a large page of memory may, so that a scan crosses few pages.
+    """Return zeros that are aligned to a large page of memory, so that a scan crosses few pages.
 
-    That takes 2 MiB more than the array, which are never touched.
+    This reserves 2 MiB more than the array, which are never touched.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    whole = np.zeros(size + PAGE, np.uint8)  # numpy asks for large pages, and gets them where one is whole
+    whole = np.zeros(size + PAGE, np.uint8)  # numpy asks for large pages, and gets those that it fills
     start = -whole.ctypes.data % PAGE
     return whole[start : start + size].view(dtype).reshape(shape)
 
 
 class Index:
-    """What search keeps in memory of a table: an index of its rows, words by row, and names unpacked.
+    """What search keeps in memory: an index of the rows, the words of each row, and unpacked words.
 
     Parameters
     ----------
     table : IndexedTable
+        The table.
     rows : RowIndex or CodeIndex
+        The index of its rows.
 
     Notes
     -----
-    Beside the rows' index it takes 4 bytes a word and 8 a row where words share rows, and, for a file whose words are
-    packed, what `PackedWords.unpack` takes, about 20 bytes a word.
+    In addition to the index of the rows, it takes 4 bytes per word and 8 bytes per row if words share rows, and about
+    20 bytes per word if words are packed (see `PackedWords.unpack`).
     """
 
     def __init__(self, table: IndexedTable, rows: RowIndex | CodeIndex) -> None:
@@ -123,22 +122,22 @@ class Index:
         table.words.unpack()
 
     def candidates(self, queries: FloatArray, count: int, start: int, stop: int) -> list[IntArray | None]:
-        """Return for each vector the rows that may be among those of the words nearest to it, ascending.
+        """Return, for each query, the rows that may belong to the nearest words, ascending.
 
         Parameters
         ----------
-        queries : numpy.ndarray, shape (q, dim), float32
-            Of length 1.
+        queries : numpy.ndarray of float32, shape (q, dim)
+            Unit vectors.
         count : int
-            How many of the nearest must be among what is returned, with all that tie with the last one.
+            The rows of the `count` nearest words are among the result, with all that tie with the last one.
         start, stop : int
-            Look only among words with these ids.
+            Search only the words with ids from `start` to ``stop - 1``.
 
         Returns
         -------
         list of numpy.ndarray of int64, or of None
-            None where all rows should be decoded: for more than 1000 of the nearest, and for a query that is not
-            of length 1, being zero, or too long or short for float32.
+            None if all rows must be decoded: if `count` is above 1000, or if the query is not a unit vector, because
+            it is zero, or too long or short for float32.
         """
         found: list[IntArray | None] = [None] * len(queries)
         usual = [place for place, query in enumerate(queries) if 0.999 < float(query @ query) < 1.001]
@@ -154,14 +153,16 @@ class Index:
 
 
 class WordsOfRows:
-    """The words that share a row, by row; those of a zero scale, whose vectors are zero, apart.
+    """The words of each row, and separately the words with a scale of 0, whose vectors are zero.
 
     Parameters
     ----------
-    row_map : numpy.ndarray, shape (n,), unsigned
+    row_map : numpy.ndarray of unsigned integers, shape (n,)
         The row of each word.
-    scale : numpy.ndarray, shape (n,), float32, or None
+    scale : numpy.ndarray of float32, shape (n,), or None
+        The factor of each word by which its row is multiplied; None if all are 1.
     n_rows : int
+        Number of rows.
     """
 
     def __init__(self, row_map: AnyArray, scale: FloatArray | None, n_rows: int) -> None:
@@ -173,9 +174,9 @@ class WordsOfRows:
         self._last: tuple[tuple[int, int], BoolArray] | None = None
 
     def eligible(self, start: int, stop: int) -> BoolArray:
-        """Return which rows have a word with an id from `start` to `stop`, (rows,) bool; what is asked again is kept.
+        """Return which rows have a word with an id from `start` to ``stop - 1``, (rows,) bool; cached.
 
-        Empty where all rows have one.
+        The result is empty if all rows have one.
         """
         if self._last is None or self._last[0] != (start, stop):
             rows = self._row_map[start:stop]
@@ -189,14 +190,16 @@ class WordsOfRows:
     def spread(
         self, rows: IntArray, cosines: FloatArray, start: int, stop: int, count: int
     ) -> tuple[IntArray, FloatArray]:
-        """Return the ids from `start` to `stop` that have these rows, ascending, and their cosines.
+        """Return the ids of the words of some rows, ascending, and their cosines.
 
         Parameters
         ----------
         rows, cosines : numpy.ndarray, shape (k,)
+            Numbers of the rows, and their cosines.
         start, stop : int
+            Return only ids from `start` to ``stop - 1``.
         count : int
-            Of the words whose vectors are zero, so many are enough.
+            Largest number of words with a zero vector to return.
         """
         firsts, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         ids = self.ids[ranges(firsts, lengths)].astype(np.int64)
@@ -211,32 +214,34 @@ class WordsOfRows:
 
 
 def _best_rows(scan: Scan, queries: int, count: int, start: int, stop: int, width: int) -> list[IntArray | None]:
-    """Run a scan on all threads; return for each query the rows, ascending, that may be among the best.
+    """Run a scan on all threads; return, for each query, the rows that may be among the nearest, ascending.
 
     Parameters
     ----------
     scan : callable
-        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries. It finds
-        -1 where a query is out of its reach.
+        ``scan(start, stop, best, rows, uppers, found)``, a kernel of embshrink/kernels/, for all queries. It sets
+        ``found`` to -1 for a query that it cannot answer.
     queries : int
-        How many there are.
-    count, start, stop : int
-        Of how many of highest cosine each answer must consist, and among which rows.
+        Number of queries.
+    count : int
+        The `count` rows with the highest cosine are among the result.
+    start, stop : int
+        Search only the rows from `start` to ``stop - 1``.
     width : int
-        Bytes a row, by which work is cut.
+        Bytes per row, by which work is divided.
 
     Returns
     -------
     list of numpy.ndarray of int64, or of None
-        None for a query out of reach.
+        None for a query that the scan cannot answer.
     """
     count = min(count, stop - start)
     if count < 1:
         return [np.zeros(0, np.int64)] * queries
     origin = start // ALIGNED * ALIGNED
     n = stop - origin
-    pieces = max(1, min(queries * n * width // PIECE_BYTES, thread_count()))  # what is found does not depend on them
-    reached: list[FloatArray] = []  # so much has the last of the best in every piece that is done
+    pieces = max(1, min(queries * n * width // PIECE_BYTES, thread_count()))  # the result is the same
+    reached: list[FloatArray] = []  # for each piece that is done, the cosine of its last neighbour
 
     def work(first: int, last: int) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
         first, last = max(origin + first, start), origin + last
@@ -264,7 +269,7 @@ def _best_rows(scan: Scan, queries: int, count: int, start: int, stop: int, widt
 
 
 class RowIndex:
-    """All stored rows at 8 bits a number: dim + 8 bytes a row, and one more if dim is odd.
+    """All stored rows at 8 bits per dimension: dim + 8 bytes per row, and one more if dim is odd.
 
     Parameters
     ----------
@@ -273,9 +278,9 @@ class RowIndex:
 
     Notes
     -----
-    A row x of length 1 is held as ``s * c + r``, c whole numbers, and of r its length alone: r . q is at most that
-    for every q of length 1. So each cosine is known to lie between two limits, and a row that cannot be among the
-    nearest is passed over; the others are decoded, and what is found is what decoding all would find.
+    A row x of length 1 is held as ``s * c + r`` with whole numbers c; of the remainder r only the length is kept. For
+    every unit vector q, r . q is at most that length. So each cosine is known to lie between two limits. Rows that
+    cannot be among the nearest are skipped, and the others are decoded: the result is that of decoding all rows.
     """
 
     def __init__(self, table: IndexedTable) -> None:
@@ -285,7 +290,7 @@ class RowIndex:
         self.codes = _zeros((-(-n // ROWS), -(-dim // 2), ROWS, 2), np.int8)
         self.scales = np.empty(n, np.float32)
         self.bounds = np.empty(n, np.float32)
-        margin = (2 * dim + 32) * UNIT  # what float32 may lose in the cosine, (1.5 dim + 3), and in the limits
+        margin = (2 * dim + 32) * UNIT  # rounding error of float32 in the cosine, (1.5 dim + 3), and in the limits
 
         def encode(start: int, stop: int) -> None:
             vectors = np.ascontiguousarray(table.decode_rows(np.arange(start, stop)))
@@ -297,26 +302,29 @@ class RowIndex:
 
     @staticmethod
     def bytes_per_row(dim: int) -> int:
-        """Return how much memory an index takes for each stored row of `dim` numbers."""
+        """Return the bytes of memory that an index takes for each stored row of `dim` dimensions."""
         return dim + dim % 2 + 8
 
     def candidates(
         self, queries: FloatArray, count: int, start: int, stop: int, eligible: BoolArray
     ) -> list[IntArray | None]:
-        """Return for each query the rows from `start` to `stop` that may be among the nearest, ascending.
+        """Return, for each query, the rows that may be among the nearest, ascending.
 
         Parameters
         ----------
-        queries : numpy.ndarray, shape (q, dim), float32
-            Of length 1. Their scan is one: rows are taken from memory once for all of them.
-        count, start, stop : int
-            How many of the nearest each answer must hold, among which rows.
-        eligible : numpy.ndarray, shape (rows,), bool
-            Look only among these; empty for all.
+        queries : numpy.ndarray of float32, shape (q, dim)
+            Unit vectors. One scan answers all of them: each row is read from memory once.
+        count : int
+            The `count` nearest rows are among the result.
+        start, stop : int
+            Search only the rows from `start` to ``stop - 1``.
+        eligible : numpy.ndarray of bool, shape (rows,)
+            Search only the rows that are marked; an empty array stands for all.
 
         Returns
         -------
         list of numpy.ndarray of int64, or of None
+            None for a query that cannot be answered.
         """
         from embshrink.kernels.scan import scan_rows
 
@@ -338,25 +346,26 @@ class RowIndex:
 
 
 class CodeIndex:
-    """Rows' own codes, of 4 or 8 bits, as a shuffle of bytes needs them, and 2 bytes a row.
+    """The codes of rows, of 4 or 8 bits, in the order that a byte shuffle needs, and 2 bytes per row.
 
     Parameters
     ----------
     table : IndexedTable
         Decoded once, block by block, for the lengths of rows.
     small : SmallCodes
+        The codes.
 
     Attributes
     ----------
     usable : bool
-        False where a row's length is out of float32's reach: then another index is needed.
+        False if the length of a row is outside the range of float32: then another index is needed.
 
     Notes
     -----
-    For a query each code stands for a number, and a row's dot product is the sum of its codes' numbers. In tables
-    of 8 bits, of which a shuffle takes many numbers at once, these are rounded so that no sum is below the true one
-    by more than is known: rows that cannot be among the nearest are passed over. For the others the kernel adds up
-    exact numbers, and what may still be among the nearest is decoded, as with `RowIndex`.
+    For a query, each code stands for a number, and the dot product of a row is the sum of the numbers of its codes.
+    Tables hold these numbers in 8 bits, so that a shuffle looks up many at once. They are rounded so that the error
+    of a sum is bounded: rows that cannot be among the nearest are skipped. For the others the kernel adds exact
+    numbers, and the rows that may still be among the nearest are decoded, as with `RowIndex`.
     """
 
     def __init__(self, table: IndexedTable, small: SmallCodes) -> None:
@@ -390,7 +399,7 @@ class CodeIndex:
         steps = np.minimum(lengths / self._unit, UNKNOWN)
         steps[lengths == 0] = UNKNOWN
         self.lengths[:n] = steps
-        # Decoding turns in float32: so much at most is a row away from what its codes' numbers add up to.
+        # Decoding rotates in float32: the largest distance of a row from the sum of the numbers of its codes.
         self._error = 0.0
         if self._turn is not None:
             longest = np.sqrt(np.add.reduceat(np.square(book), small.starts, axis=1).max(axis=0).sum())
@@ -399,13 +408,13 @@ class CodeIndex:
 
     @staticmethod
     def bytes_per_row(small: SmallCodes) -> int:
-        """Return how much memory an index of `SmallCodes` takes for each stored row."""
+        """Return the bytes of memory that an index of `SmallCodes` takes for each stored row."""
         return small.bytes_per_row + 2
 
     def candidates(
         self, queries: FloatArray, count: int, start: int, stop: int, eligible: BoolArray
     ) -> list[IntArray | None]:
-        """Return the rows that may be among the nearest, as `RowIndex` does; None where numbers are too large."""
+        """Return the rows that may be among the nearest, as `RowIndex` does; None if numbers are too large."""
         turned = queries.astype(np.float64)
         turned = turned if self._turn is None else turned @ self._turn.T
 
@@ -418,7 +427,7 @@ class CodeIndex:
         return _best_rows(scan, len(turned), count, start, stop, self.codes.shape[1] + 2)
 
     def decode(self, rows: IntArray) -> FloatArray:
-        """Return rows (k,), int64, as (k, dim) float32: what the codec decodes, to the last bit."""
+        """Return rows as float32, (k, dim), equal to the last bit to those that the codec decodes."""
         vectors = np.empty((len(rows), len(self._book)), np.float32)
         self._decode(self.codes, rows, self._numbers, self._starts, vectors)
         return vectors if self._finish is None else self._finish(vectors)

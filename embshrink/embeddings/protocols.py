@@ -1,4 +1,4 @@
-"""What code that reads a table of word vectors may ask of it."""
+"""The attributes and methods that code may use of a table of word vectors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class LookupTable(Protocol):
 
     @property
     def words(self) -> Vocabulary:
-        """The n words, most frequent first where the source is so ordered."""
+        """The n words by id, usually the most frequent first."""
 
     @property
     def vector_size(self) -> int:
-        """Length d of a vector."""
+        """Dimension d of the vectors."""
 
     @property
     def row_map(self) -> AnyArray | None:
-        """Stored row of each word, (n,) of integers; None where word i has row i."""
+        """Stored row of each word, (n,) of integers; None if word i has row i."""
 
     @property
     def scale(self) -> FloatArray | None:
-        """Factor of each word on its row, (n,); None for 1."""
+        """Factor of each word by which its row is multiplied, (n,); None if all are 1."""
 
     def __len__(self) -> int: ...
 

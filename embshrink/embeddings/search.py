@@ -1,4 +1,4 @@
-"""Nearest words and analogies, by an index or block by block: a float copy of the whole table is never there."""
+"""Nearest neighbours and analogies, by an index or in blocks of rows; the table is never decoded as a whole."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from embshrink.storage.arrays import FloatArray, IntArray, RealArray
 
     class SearchTable(IndexedTable, Protocol):
-        """What search asks of a table."""
+        """The attributes and methods of a table that search uses."""
 
         @property
         def index(self) -> Index | None:
-            """The index of its rows, where there is one by now."""
+            """The index of its rows, or None if it has not been made."""
 
         def index_for(self, queries: int = 1, /) -> Index | None:
-            """Return the index, made if so many queries are worth it."""
+            """Return the index, which is made if that is worth it for this number of queries; or None."""
 
         def __contains__(self, word: str | bytes, /) -> bool: ...
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
             """Yield (first row, decoded rows) over all stored rows."""
 
         def id_of(self, word: str | bytes, /) -> int:
-            """Return the id of a word; KeyError where there is none."""
+            """Return the id of a word; raise KeyError if it is missing."""
 
         def get_vector(self, word: str | bytes, norm: bool = False) -> FloatArray:
-            """Return the vector of a word, in the vocabulary or made of its n-grams; KeyError where there is none."""
+            """Return the vector of a word, if necessary made of n-grams; raise KeyError if it is missing."""
 
         def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
-            """Return the vectors of several words, (k, d)."""
+            """Return the vectors of k words, (k, d)."""
 
 
 Item: TypeAlias = "str | bytes | RealArray"  # a word, or a vector (d,)
@@ -49,8 +49,8 @@ WordT = TypeVar("WordT", str, bytes)
 Found: TypeAlias = "tuple[IntArray, FloatArray]"  # ids and cosines, best first
 
 BATCH_VALUES = 1 << 24
-BATCH_QUERIES = 8  # that one pass over an index answers: more would not be faster
-FEW = 1000  # are sooner sorted than sifted
+BATCH_QUERIES = 8  # queries that one pass over an index answers: more would not be faster
+FEW = 1000  # up to this many scores, sorting all is faster than partitioning first
 
 
 def query_vector(
@@ -61,21 +61,26 @@ def query_vector(
     Parameters
     ----------
     emb : Embeddings
-    items : list of str, bytes or numpy.ndarray
+        The table.
+    items : iterable of str, bytes or numpy.ndarray
+        Words, and vectors of shape (dim,).
     weights : sequence of float
-    normalize : bool
-        Bring each word's vector to length 1 first; vectors are taken as they are given.
+        One weight for each item.
+    normalize : bool, default True
+        Bring the vector of each word to length 1 first. Vectors that are given as arrays are used as they are.
 
     Raises
     ------
     KeyError
         If a word is missing.
+    ValueError
+        If a vector has another shape.
     """
     return _sum(emb, _look_up(emb, items, normalize)[0], weights)
 
 
 def _look_up(emb: SearchTable, items: Iterable[Item], normalize: bool = True) -> tuple[list[RealArray], set[int]]:
-    """Return the vectors of words and vectors, and the set of those words' ids; unseen words have none."""
+    """Return the vectors of words and vectors, and the ids of the words that are in the vocabulary."""
     vectors: list[RealArray] = []
     ids: set[int] = set()
     for item in items:
@@ -98,19 +103,19 @@ def _vector(emb: SearchTable, index: int) -> FloatArray:
     if emb.index is None or emb.index.words is not None:
         vectors = emb.decode_ids([index])
     else:
-        vectors = _decoder(emb)(np.array([index]))  # words have rows of their own
+        vectors = _decoder(emb)(np.array([index]))  # each word has a row of its own
     vector: FloatArray = vectors[0]
     return vector
 
 
 def _decoder(emb: SearchTable) -> Callable[[IntArray], FloatArray]:
-    """Return the fastest way to decode rows: an index of codes has them in memory."""
+    """Return the fastest function that decodes rows: that of an index of codes, if there is one."""
     decode = None if emb.index is None else emb.index.rows.decode
     return emb.decode_rows if decode is None else decode
 
 
 def _sum(emb: SearchTable, vectors: Sequence[RealArray], weights: Sequence[float] | RealArray) -> FloatArray:
-    if len(vectors) == 1 and weights[0] == 1:  # one word, as most searches are for
+    if len(vectors) == 1 and weights[0] == 1:  # one word, the usual case
         return vectors[0].astype(np.float32)
     total = np.zeros(emb.vector_size, np.float32)
     for vector, weight in zip(vectors, weights):
@@ -119,16 +124,18 @@ def _sum(emb: SearchTable, vectors: Sequence[RealArray], weights: Sequence[float
 
 
 def row_cosines(emb: SearchTable, queries: Sequence[RealArray] | RealArray) -> FloatArray:
-    """Return the cosine of vectors to every stored row, (q, rows) float32; 0 where either is zero.
+    """Return the cosine of vectors to every stored row, (q, rows) float32; 0 if a vector or row is zero.
 
     Parameters
     ----------
     emb : Embeddings
-    queries : numpy.ndarray, shape (q, dim), float32
+        The table.
+    queries : numpy.ndarray of float32, shape (q, dim)
+        The vectors.
 
     Notes
     -----
-    Decodes 16,384 rows at a time, fewer of very long ones.
+    Decodes 16,384 rows at a time, fewer if they are very long.
     """
     units = [_unit(query) for query in queries]
     cosines = np.empty((len(units), emb.n_rows), np.float32)
@@ -148,7 +155,7 @@ def _unit(query: RealArray) -> FloatArray:
 
 
 def _with_norms(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return vectors, (k, d), and what to divide their products by, (k,)."""
+    """Return vectors, (k, d), and their lengths, (k,), with 1 for a length of 0."""
     vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
     if not norms.all():
@@ -157,20 +164,20 @@ def _with_norms(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _cosines(vectors: FloatArray, norms: FloatArray, unit: FloatArray) -> FloatArray:
-    """Return the cosines of vectors to one of length 1, (k,); their bits do not depend on what is beside them."""
+    """Return the cosines of vectors to a unit vector, (k,); the bits of each do not depend on the other vectors."""
     return stable_product(vectors, unit[:, None])[:, 0] / norms
 
 
 def word_cosines(emb: SearchTable, query: RealArray) -> FloatArray:
-    """Return the cosine of a vector to every word, (n,) float32; EmbshrinkError where there are no words."""
+    """Return the cosine of a vector to every word, (n,) float32; raise EmbshrinkError if there are no words."""
     if not len(emb):
-        raise EmbshrinkError("there are no words to search: the table holds n-grams alone",
-                             hint="Look words up, or compare some of your own: emb.distances(word, others).")
+        raise EmbshrinkError("there are no words to search: the table has n-grams only",
+                             hint="Look up vectors with get, or compare words with emb.distances(word, other_words).")
     return _of_words(emb, row_cosines(emb, query[None])[0])
 
 
 def _of_words(emb: SearchTable, cosines: FloatArray) -> FloatArray:
-    """Return words' cosines, (n,) float32, given those of rows."""
+    """Return the cosines of words, (n,) float32, given those of rows."""
     rows, scale = emb.row_map, emb.scale
     if rows is None:
         return cosines
@@ -181,12 +188,14 @@ def _of_words(emb: SearchTable, cosines: FloatArray) -> FloatArray:
 
 
 def top(scores: FloatArray, topn: int) -> IntArray:
-    """Return the places of the `topn` highest scores, best first, the lower place first on a tie, NaN last.
+    """Return the positions of the `topn` highest scores: the highest first, equal ones by position, NaN last.
 
     Parameters
     ----------
     scores : numpy.ndarray, shape (n,)
+        The scores.
     topn : int
+        Number of positions.
     """
     topn = min(topn, len(scores))
     if topn <= 0:
@@ -195,7 +204,7 @@ def top(scores: FloatArray, topn: int) -> IntArray:
     if len(scores) < FEW:
         return negated.argsort(kind="stable")[:topn]
     worst = np.partition(negated, topn - 1)[topn - 1]
-    places = np.flatnonzero(~(negated > worst))  # so that NaN, which is sorted last, may be the worst
+    places = np.flatnonzero(~(negated > worst))  # NaN, which sorts last, may be the worst
     return places[np.argsort(negated[places], kind="stable")[:topn]]
 
 
@@ -203,27 +212,32 @@ def nearest(
     emb: SearchTable, query: RealArray, topn: int, start: int = 0, stop: int | None = None,
     without: Collection[int] = (),
 ) -> Found:
-    """Return ids and cosines of the words nearest to a vector, best first, the lower id first on a tie.
+    """Return ids and cosines of the words nearest to a vector: the highest cosine first, equal ones by id.
 
     Parameters
     ----------
     emb : Embeddings
-    query : numpy.ndarray, shape (dim,), float32
+        The table.
+    query : numpy.ndarray of float32, shape (dim,)
+        The vector.
     topn : int
+        Number of neighbours.
     start, stop : int, optional
-        Look only among the words with these ids.
-    without : collection of int
+        Search only the words with ids from `start` to ``stop - 1``; all by default.
+    without : collection of int, optional
         Ids of words to leave out.
 
     Returns
     -------
-    ids : numpy.ndarray, shape (k,), int64
-    cosines : numpy.ndarray, shape (k,), float32
+    ids : numpy.ndarray of int64, shape (k,)
+        Ids of the words, k being at most `topn`.
+    cosines : numpy.ndarray of float32, shape (k,)
+        Their cosines.
 
     Notes
     -----
-    With an index (see `embshrink.embeddings.index`) only rows that may be among the nearest are decoded; ids
-    and cosines are those of decoding all, to the last bit.
+    With an index (see `embshrink.embeddings.index`), only rows that may be among the nearest are decoded. Ids and
+    cosines are equal, to the last bit, to those found by decoding all rows.
     """
     start, stop = max(start, 0), len(emb) if stop is None else min(max(stop, 0), len(emb))
     return _nearest(emb, [query], topn, start, stop, [without])[0]
@@ -233,7 +247,7 @@ def _nearest(
     emb: SearchTable, queries: Sequence[RealArray], topn: int, start: int, stop: int,
     without: Sequence[Collection[int]],
 ) -> list[Found]:
-    """Return for each query ids and cosines, as `nearest`; those to be left out are given for each."""
+    """Return ids and cosines for each query, as `nearest` does; `without` has ids to leave out for each."""
     candidates = _candidates(emb, [_unit(query) for query in queries], topn + max(map(len, without)), start, stop)
     answers = []
     for query, found, left_out in zip(queries, candidates, without):
@@ -252,34 +266,21 @@ def _best(ids: IntArray, cosines: FloatArray, topn: int, without: Collection[int
 def nearest_batch(
     emb: SearchTable, queries: Sequence[Item] | RealArray, topn: int = 10, restrict_vocab: int | None = None
 ) -> Found:
-    """Return ids and cosines of the words nearest to each of several words or vectors, best first.
+    """Return ids and cosines of the words nearest to each of several words or vectors.
 
-    Parameters
-    ----------
-    emb : Embeddings
-    queries : sequence of str or numpy.ndarray, or numpy.ndarray, shape (q, dim)
-        Words and vectors. A word is none of its own neighbours.
-    topn : int
-    restrict_vocab : int, optional
-        Look only among the first so many words.
-
-    Returns
-    -------
-    ids : numpy.ndarray, shape (q, topn), int64
-        -1 where there are no more words.
-    cosines : numpy.ndarray, shape (q, topn), float32
-        NaN there.
-
-    Raises
-    ------
-    KeyError
-        If a word is missing.
+    See `embshrink.Embeddings.nearest`.
 
     Notes
     -----
-    The answers are those of `most_similar`, query by query. With an index (see there) a pass over it answers several
-    queries; without, rows are decoded once for as many queries as 64 MiB of cosines allow.
+    One pass over an index answers 8 queries. Without an index, rows are decoded once for as many queries as 64 MiB of
+    cosines allow.
     """
+    if isinstance(queries, (str, bytes)) or (isinstance(queries, np.ndarray) and queries.ndim != 2):
+        given = f"shape {queries.shape}" if isinstance(queries, np.ndarray) else f"one {type(queries).__name__}"
+        raise ValueError("expected a list of words or vectors, or an array of shape "
+                         f"(q, {emb.vector_size}), found {given}")
+    if not isinstance(topn, (int, np.integer)) or topn < 0:
+        raise ValueError(f"topn must be a whole number of at least 0, found {topn!r}")
     found = [_look_up(emb, [item]) for item in queries]
     stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
     ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
@@ -305,9 +306,9 @@ def nearest_batch(
 def _candidates(
     emb: SearchTable, units: Sequence[FloatArray], count: int, start: int, stop: int
 ) -> list[Found | None]:
-    """Return for each query the words that may be among the nearest, by id, and their cosines.
+    """Return, for each query, the words that may be among the nearest, by id, and their cosines.
 
-    None where all are to be looked at: where there is no index, or it cannot tell.
+    None if all words must be compared: without an index, or if the index cannot narrow the search.
     """
     index = emb.index_for()
     if index is None:
@@ -327,8 +328,8 @@ def _candidates(
 def _cosines_to(
     decode: Callable[[IntArray], FloatArray], rows: Sequence[IntArray], units: Sequence[FloatArray], size: int
 ) -> list[FloatArray]:
-    """Return the cosines of some rows to a vector of length 1, for each of several; decode `size` rows at a time."""
-    if len(rows) > 1 and sum(map(len, rows)) <= size:  # few, so in one go
+    """Return the cosines of rows to a unit vector, for each of several; decode `size` rows at a time."""
+    if len(rows) > 1 and sum(map(len, rows)) <= size:  # few rows: decode all at once
         vectors, norms = _with_norms(decode(np.concatenate(rows)))
         ends = np.cumsum([len(own) for own in rows])
         return [_cosines(vectors[end - len(own) : end], norms[end - len(own) : end], unit)
@@ -345,49 +346,32 @@ def most_similar(
     emb: SearchTable, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
     clip_start: int = 0, clip_end: int | None = None, restrict_vocab: int | None = None,
 ) -> list[tuple[str, float]] | FloatArray:
-    """Return the words whose vectors have the highest cosine to a sum of words.
+    """Return the words whose vectors have the highest cosine similarity to a sum of words and vectors.
 
-    Parameters
-    ----------
-    emb : Embeddings
-    positive, negative : str, numpy.ndarray, or list of these or of (str or array, weight)
-        Added and subtracted; words are brought to length 1 first.
-    topn : int or None
-        None returns the cosine of every word instead, as an array.
-    clip_start, clip_end : int, optional
-        Look only among the words with these ids.
-    restrict_vocab : int, optional
-        Look only among the first so many words; overrides `clip_end`.
-
-    Returns
-    -------
-    list of (str, float)
-        Without the words that were given. Words that share a vector tie; the lower id is first.
-
-    Raises
-    ------
-    KeyError
-        If a word is missing.
-    ValueError
-        If no word is given.
+    See `embshrink.Embeddings.most_similar`.
 
     Notes
     -----
-    The second search among 20,000 rows or more decodes them all and keeps an index in memory: of codes of 4 bits
-    (pq, iiq, scalar) their bytes and 2 bytes a row, so too of pq's of 8 bits, up to one for two columns, where the
-    processor has AVX-512 VBMI; else dim + 8 bytes a row or one more (see `embshrink.embeddings.index`); and for
-    packed words about 20 bytes a word. Among 400,000 words of 50 columns later ones take half a millisecond or less
-    with codes of 4 bits, else up to two and a half. `Embeddings.close` lets go of all of it.
+    The second search in 20,000 rows or more decodes all of them and keeps an index in memory. With codes of 4 bits
+    (pq, iiq, scalar), it takes the bytes of the codes and 2 bytes per row; so it does with codes of 8 bits of pq, if
+    there is at most one code for two dimensions and the processor has AVX-512 VBMI. Else it takes dim + 8 bytes per
+    row, or one more (see `embshrink.embeddings.index`). Packed words take about 20 bytes per word. In 400,000 words
+    of 50 dimensions, a search takes at most 0.5 ms with codes of 4 bits, else up to 2.5 ms. `Embeddings.close`
+    releases all of this memory.
     """
     items: list[Item] = []
     weights: list[float] = []
     for side, sign in ((positive, 1.0), (negative, -1.0)):
         for entry in _as_list(side):
+            if isinstance(entry, tuple) and len(entry) != 2:
+                raise ValueError(f"expected (word or vector, weight), found a tuple of {len(entry)}")
             item, weight = entry if isinstance(entry, tuple) else (entry, sign)
             items.append(item)
             weights.append(weight)
     if not items:
-        raise ValueError("cannot compute similarity with no input")
+        raise ValueError("expected at least one word or vector: positive and negative are empty")
+    if not (topn is None or isinstance(topn, (int, np.integer))):
+        raise TypeError(f"topn must be a whole number or None, not {type(topn).__name__}")
     vectors, given = _look_up(emb, items)
     query = _sum(emb, vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)
@@ -402,25 +386,15 @@ def _as_list(given: Items | None) -> list[Item | tuple[Item, float]]:
         return []
     if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
         return [given]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"expected a word, a vector, or a list of these, not {type(given).__name__}")
     return list(given)
 
 
 def logits(emb: SearchTable, query: RealArray | Sequence[float]) -> FloatArray:
-    """Return the dot product of a vector with every word's vector: a softmax layer held in compressed form.
+    """Return the dot product of a vector with the vector of every word, (n,) float32.
 
-    Parameters
-    ----------
-    emb : Embeddings
-    query : array_like, shape (dim,)
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,), float32
-
-    Notes
-    -----
-    Where the codec can, products are summed from tables, one look-up a code, and no row is decoded
-    (Shi and Yu, Interspeech 2018, section 3; Jegou et al. 2011, asymmetric distances).
+    See `embshrink.Embeddings.logits`.
     """
     query = np.ascontiguousarray(query, np.float32)
     if query.shape != (emb.vector_size,):
@@ -440,7 +414,7 @@ def logits(emb: SearchTable, query: RealArray | Sequence[float]) -> FloatArray:
 
 
 def distances(emb: SearchTable, word_or_vector: Item, other_words: Sequence[str | bytes] = ()) -> FloatArray:
-    """Return 1 - cosine of a word or vector to `other_words`, or to all words, as an array."""
+    """Return 1 - cosine of a word or vector to `other_words`, or to all; see `embshrink.Embeddings.distances`."""
     query = query_vector(emb, [word_or_vector], [1.0])
     if other_words:
         cosines: FloatArray = emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
@@ -449,16 +423,16 @@ def distances(emb: SearchTable, word_or_vector: Item, other_words: Sequence[str 
 
 
 def doesnt_match(emb: SearchTable, words: Iterable[WordT]) -> WordT:
-    """Return the word with the lowest cosine to the mean of all; words that are missing are passed over."""
+    """Return the word with the lowest cosine to the mean of all; missing words are left out."""
     words = [word for word in words if word in emb]
     if not words:
-        raise ValueError("cannot select a word from an empty list")
+        raise ValueError("expected at least one word that is in the vocabulary")
     vectors = emb.vectors_for(words, norm=True)
     return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
 
 
 def closer_than(emb: SearchTable, first: str | bytes, second: str | bytes) -> list[str]:
-    """Return the words whose cosine to `first` is above that of `second`, in order of id."""
+    """Return the words whose cosine to `first` is higher than that of `second`, by id."""
     cosines = word_cosines(emb, emb.get_vector(first))
     limit = cosines[emb.id_of(second)]
     itself = emb.id_of(first)

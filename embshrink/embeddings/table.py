@@ -1,4 +1,4 @@
-"""A table of word vectors: words, stored rows, the map between them, and the file they are from."""
+"""A table of word vectors: words, stored rows, the map from words to rows, and the file they come from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.numerics.progress import Progress, no_progress
+from embshrink.vocabulary.words import to_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,18 +30,64 @@ if TYPE_CHECKING:
 
 BLOCK_VALUES = 1 << 21
 CHECKED_ROWS = 65_536  # rows whose codes are checked at a time
-FAR_ROWS = 64  # rows far apart that are decoded at a time where memory is spared: each may bring 1 MiB of the file
+FAR_ROWS = 64  # distant rows decoded at a time if memory is limited: each may load 1 MiB of the file
 
 Default = TypeVar("Default")
 _building_index = threading.Lock()
 
 
-class FileInfo(TypedDict, total=False):
-    """What a file says of itself; of vectors in memory only the first three. The header may have further keys."""
+class TableInfo(TypedDict):
+    """Size of a table: number of `words`, dimension `dim` of the vectors, and number of stored `rows`."""
 
     words: int
     dim: int
     rows: int
+
+
+class _HeaderInfo(TypedDict, total=False):
+    """Keys that only some headers have."""
+
+    counts: dict[str, object]
+    protected: dict[str, object]
+    subwords: dict[str, object]
+
+
+class FileInfo(TableInfo, _HeaderInfo):
+    """Header of an ``.ems`` file, and the size of its parts. The header may have further keys.
+
+    Attributes
+    ----------
+    words, dim, rows : int
+        Number of words, dimension of the vectors, number of stored rows.
+    owned : bool
+        Whether each row is the vector of a word; False for centroids.
+    vocabulary : {"plain", "packed"}
+        How the words are stored.
+    steps : list of str
+        Steps that made the file, with all parameters filled in.
+    seed : int
+        Seed of the steps.
+    source : dict
+        ``name``, ``format``, ``size`` in bytes and ``sha256`` of the source, if they are known.
+    writer : str
+        Program and version that wrote the file.
+    path : str
+        The file.
+    version : str
+        Version of the format, such as ``"1.0"``.
+    bytes : int
+        Size of the file.
+    sections : dict of str to int
+        Bytes of each section.
+    bits_per_word : float
+        Bits per word that vectors take, with all tables that decoding needs.
+    word_bits_per_word : float
+        Bits per word that the words themselves take.
+    counts, protected, subwords : dict
+        Only in some files: the word counts that were used, the words that were kept with ``keep_words``, and how
+        vectors of out-of-vocabulary words are made.
+    """
+
     owned: bool
     vocabulary: str
     steps: list[str]
@@ -56,35 +103,35 @@ class FileInfo(TypedDict, total=False):
 
 
 class VectorTable:
-    """Words and a way to decode their vectors.
+    """Words, and a function that decodes their vectors.
 
     Parameters
     ----------
     words : Vocabulary
-        n words in order of id.
+        n words by id.
     decode : callable
-        Stored row ids (k,) -> (k, dim) float32.
+        Takes numbers of stored rows, (k,), and returns the rows as float32, (k, dim).
     dim : int
-        Length of a vector.
+        Dimension of the vectors.
     row_map : RowMap, StoredRowMap or None
-        From words to stored rows; None where word i has row i.
+        Map from words to stored rows; None if word i has row i.
     n_rows : int
-        How many rows are stored.
-    owned : bool
-        Whether each row is some word's own vector; false for centroids.
+        Number of stored rows.
+    owned : bool, default True
+        Whether each row is the vector of a word; False for centroids.
     stored : Stored, optional
-        Steps, codes and state that `decode` decodes.
+        Steps, codes and state that `decode` reads.
     subwords : Subwords, optional
-        What makes vectors of words that are not here.
+        Makes vectors of out-of-vocabulary words.
     container : Container, optional
-        The open file that all of it is read from.
-    sparing : bool
-        Take what was read of the file out of memory again at once.
+        The open file.
+    sparing : bool, default False
+        Release the memory of what was read of the file at once.
 
     Attributes
     ----------
     vector_size : int
-        Length of a vector.
+        Dimension of the vectors.
     """
 
     def __init__(
@@ -115,41 +162,41 @@ class VectorTable:
 
     @property
     def row_map(self) -> AnyArray | None:
-        """Stored row of each word, (n,) unsigned, or None where word i has row i."""
+        """Stored row of each word, (n,) of unsigned integers; None if word i has row i."""
         return None if self._map is None else self._checked_rows(np.asarray(self._map.rows))
 
     def _checked_rows(self, rows: AnyArray) -> AnyArray:
-        """Return numbers of rows from the file's map; raise FormatError if there is no such row."""
+        """Return row numbers from the file's map; raise FormatError if one is not below the number of rows."""
         if rows.size and int(rows.max()) >= self.n_rows:
-            raise FormatError("map.rows names a row that is not there", path=self.path, expected=f"< {self.n_rows}",
-                              found=int(rows.max()))
+            raise FormatError("map.rows refers to a row that does not exist", path=self.path,
+                              expected=f"< {self.n_rows}", found=int(rows.max()), hint=DAMAGED)
         return rows
 
     def rows_of(self, ids: IntArray) -> IntArray:
-        """Return the stored rows of words given by id, (k,)."""
+        """Return the numbers of the stored rows of words, (k,), given their ids."""
         return ids if self._map is None else np.asarray(self._checked_rows(self._map.rows[ids]), np.int64)
 
     @property
     def scale(self) -> FloatArray | None:
-        """Factor of each word on its row, (n,) float32, or None for 1."""
+        """Factor of each word by which its row is multiplied, (n,) float32; None if all are 1."""
         if self._map is None or self._map.scale is None:
             return None
         return np.asarray(self._map.scale).astype(np.float32)
 
     @property
     def path(self) -> str | None:
-        """The open file, or None."""
+        """Path of the open file; None for vectors in memory."""
         return None if self._container is None else self._container.path
 
     def decode_rows(self, rows: IntArray) -> FloatArray:
-        """Return stored rows as (k, dim) float32."""
+        """Return stored rows as float32, (k, dim), given their numbers."""
         try:
             return self._decode_sparingly(np.asarray(rows)) if self.sparing else self._decode(rows)
         except FormatError as error:
             raise error.located(self.path) if self.path else error from error.__cause__
 
     def _decode_sparingly(self, rows: IntArray) -> FloatArray:
-        """Decode rows, and take what was read of the file out of memory; of rows far apart a few at a time."""
+        """Decode rows and release the memory of what was read of the file; decode few distant rows at a time."""
         near = len(rows) and int(rows.max()) - int(rows.min()) < 4 * len(rows)
         size = len(rows) if near else FAR_ROWS
         parts = []
@@ -159,12 +206,12 @@ class VectorTable:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _let_go(self) -> None:
-        """Take what was read of the file out of memory, where that is asked for."""
+        """Release the memory of what was read of the file, if `sparing`."""
         if self.sparing and self._container is not None:
             self._container.let_go()
 
     def decode_ids(self, ids: IntArray | Sequence[int]) -> FloatArray:
-        """Return the vectors of words given by id, as (k, dim) float32."""
+        """Return the vectors of words as float32, (k, dim), given their ids."""
         ids = np.asarray(ids, dtype=np.int64)
         if self._map is None:
             return self.decode_rows(ids)
@@ -176,7 +223,7 @@ class VectorTable:
 
     @property
     def block_rows(self) -> int:
-        """How many rows to decode at a time: fewer of very long vectors."""
+        """Number of rows to decode at a time; smaller for vectors of high dimension."""
         return max(1, min(BLOCK_ROWS, BLOCK_VALUES // self.vector_size))
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
@@ -203,11 +250,16 @@ class VectorTable:
         return f"<{type(self).__name__}: {len(self)} words{rows}, dim {self.vector_size}{path}>"
 
     def id_of(self, word: str | bytes) -> int:
-        """Return the id of `word`; KeyError where there is none."""
+        """Return the id of a word; raise KeyError if the word is missing."""
         index = self.words.find(word)
         if index < 0:
-            raise KeyError(f"Key '{word!s}' not present")
+            raise self._missing(word)
         return index
+
+    def _missing(self, word: str | bytes) -> KeyError:
+        """Return the error for a missing word: gensim's text, and the file."""
+        place = f" in {self.path}" if self.path else ""
+        return KeyError(f"Key '{to_text(word) if isinstance(word, bytes) else word}' not present{place}")
 
     @overload
     def get(self, word: str | bytes, default: None = None, *, oov: bool = True) -> FloatArray | None: ...
@@ -218,7 +270,21 @@ class VectorTable:
     def get(
         self, word: str | bytes, default: Default | None = None, *, oov: bool = True
     ) -> FloatArray | Default | None:
-        """Return the vector of `word`, (dim,) float32, or `default`; of vocabulary words only without `oov`."""
+        """Return the vector of a word, or a default.
+
+        Parameters
+        ----------
+        word : str or bytes
+            The word.
+        default : object, optional
+            Returned if the word is missing; None by default.
+        oov : bool, default True
+            Make a vector of n-grams for a word that is not in the vocabulary, if the file has n-grams.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (dim,), or `default`
+        """
         index = self.words.find(word)
         if index >= 0:
             vector: FloatArray = self.decode_ids([index])[0]
@@ -227,22 +293,47 @@ class VectorTable:
         return default if unseen is None else unseen
 
     def get_vector(self, word: str | bytes, norm: bool = False) -> FloatArray:
-        """Return the vector of `word`, (dim,) float32; at length 1 with `norm`. KeyError for a missing word.
+        """Return the vector of a word.
 
-        A word that is not in the vocabulary gets a vector made of its n-grams, if the file has n-grams.
-        """
-        vector = self.get(word)
-        if vector is None:
-            raise KeyError(f"Key '{word!s}' not present")
-        return unit_rows(vector[None])[0] if norm else vector
+        Parameters
+        ----------
+        word : str or bytes
+            The word. If it is not in the vocabulary and the file has n-grams, its vector is made of these.
+        norm : bool, default False
+            Bring the vector to length 1.
 
-    def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
-        """Return the vectors of several words, (k, dim) float32, in one decoding.
+        Returns
+        -------
+        numpy.ndarray of float32, shape (dim,)
 
         Raises
         ------
         KeyError
-            Naming the first word that is missing.
+            If the word is missing, and the file has no n-grams to make its vector of.
+        """
+        vector = self.get(word)
+        if vector is None:
+            raise self._missing(word)
+        return unit_rows(vector[None])[0] if norm else vector
+
+    def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
+        """Return the vectors of several words; faster than one call for each.
+
+        Parameters
+        ----------
+        words : iterable of str or bytes
+            k words.
+        norm : bool, default False
+            Bring the vectors to length 1.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (k, dim)
+
+        Raises
+        ------
+        KeyError
+            If a word is missing; the message names the first one.
         """
         words = list(words)
         ids = np.array([self.words.find(word) for word in words], np.int64)
@@ -256,10 +347,23 @@ class VectorTable:
     # ------------------------------------------------------------ aliases
 
     def alias_of(self, word: str | bytes) -> str | None:
-        """Return the word whose vector `word` answers with.
+        """Return the word whose vector a word shares.
 
-        Itself, unless its own vector was pruned or merged; None where vectors are centroids and so
-        nobody's own. KeyError for a missing word.
+        Parameters
+        ----------
+        word : str or bytes
+            The word.
+
+        Returns
+        -------
+        str or None
+            `word` itself if it kept its own vector; another word if its vector was pruned or merged; None if vectors
+            are centroids, which belong to no word.
+
+        Raises
+        ------
+        KeyError
+            If the word is not in the vocabulary.
         """
         index = self.id_of(word)
         if self._map is None:
@@ -268,7 +372,7 @@ class VectorTable:
         return None if owners is None else self.words[int(owners[int(self.rows_of(np.array([index]))[0])])]
 
     def owners(self) -> IntArray | None:
-        """Return the id of the word each stored row belongs to, (rows,), or None for centroids."""
+        """Return the id of the word that each stored row belongs to, (rows,); None for centroids."""
         if not self._owned:
             return None
         if self._owners is None:
@@ -281,29 +385,30 @@ class VectorTable:
         if self._map.owners is not None:
             owners = np.asarray(self._map.owners).astype(np.int64)
             if owners.size and int(owners.max()) >= len(self):
-                raise FormatError("map.owners names a word that is not there", path=self.path,
-                                  expected=f"< {len(self)}", found=int(owners.max()))
+                raise FormatError("map.owners refers to a word that does not exist", path=self.path,
+                                  expected=f"< {len(self)}", found=int(owners.max()), hint=DAMAGED)
             return owners
         rows, first = np.unique(np.asarray(self.row_map), return_index=True)  # the first word that has the row
         if len(rows) != self.n_rows:
-            raise FormatError("a stored row belongs to no word", path=self.path, expected=self.n_rows,
-                              found=len(rows))
+            raise FormatError("a stored row belongs to no word", path=self.path, found=len(rows),
+                              expected=f"{self.n_rows} rows with words", hint=DAMAGED)
         return first.astype(np.int64)
 
     def shares_row(self, first: str | bytes, second: str | bytes) -> bool:
-        """Whether two words answer with the same stored row."""
+        """Return whether two words share a stored row; raise KeyError if a word is missing."""
         rows = self.rows_of(np.array([self.id_of(first), self.id_of(second)], np.int64))
         return bool(rows[0] == rows[1])
 
     # ------------------------------------------------------------ search (see embeddings/search.py)
 
     def index_for(self, queries: int = 1) -> Index | None:
-        """Return the index of the rows for so many queries, made for the second query and kept in `index`, or None.
+        """Return the index of the rows for a number of queries, or None if all rows should be decoded.
 
-        The first query decodes all rows: that takes less time than making an index, for which numba must be loaded.
-        There is no index of fewer rows than 20,000, none that would take more than 1 GiB, and none without numba.
+        The index is made for the second query and kept. The first query decodes all rows, which takes less time than
+        making an index, as numba must be loaded for that. There is no index of fewer than 20,000 rows, none that
+        would take more than 1 GiB, and none without numba.
         """
-        if self.index is not None:  # most searches: nothing more to ask
+        if self.index is not None:  # the usual case
             return self.index
         from embshrink.embeddings.index import LEAST_ROWS, make_index
 
@@ -318,14 +423,20 @@ class VectorTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the open file; 0 where there is none."""
+        """Size of the open file in bytes; 0 for vectors in memory."""
         return 0 if self._container is None else self._container.size
 
     def info(self) -> FileInfo:
-        """Return what the file is: header, and bytes of each section, as a JSON-able dict."""
-        info: FileInfo = {"words": len(self), "dim": self.vector_size, "rows": self.n_rows}
+        """Return the header and the size of each section, as a dict that can be written as JSON.
+
+        Returns
+        -------
+        FileInfo
+            For vectors in memory, only the keys of `TableInfo`: ``words``, ``dim`` and ``rows``.
+        """
         if self._container is None:
-            return info
+            size: TableInfo = {"words": len(self), "dim": self.vector_size, "rows": self.n_rows}
+            return cast("FileInfo", size)
         container = self._container
         sections = {name: part.nbytes for name, part in container.sections.items()}
         vectors = sum(size for name, size in sections.items() if not name.startswith(("words.", "ngrams.")))
@@ -338,19 +449,19 @@ class VectorTable:
         })
 
     def check(self, *, progress: Progress = no_progress) -> None:
-        """Check everything: all checksums, the word index, the row map, every code and every decoded row.
+        """Check all checksums, the word index, the row map, every code and every decoded row.
 
         Parameters
         ----------
-        progress : callable
-            ``progress("checking rows", done, total)``.
+        progress : callable, optional
+            Called as ``progress("checking rows", done, total)``.
 
         Raises
         ------
         FormatError
-            Naming the first thing that is wrong.
+            If anything is wrong. The message names the first fault.
         """
-        sparing, self.sparing = self.sparing, True  # what was looked at is not looked at again
+        sparing, self.sparing = self.sparing, True  # each part is read once
         try:
             if self._container is not None:
                 self._container.check()
@@ -364,17 +475,17 @@ class VectorTable:
             self.sparing = sparing
 
     def check_rows(self, progress: Progress = no_progress) -> None:
-        """Check the row map, every code and every decoded row; raise FormatError at the first that is wrong."""
+        """Check the row map, every code and every decoded row; raise FormatError at the first fault."""
         self._check_codes()
         owners, scale, row_map = self.owners(), self.scale, self.row_map
         if row_map is not None and owners is not None and not np.array_equal(row_map[owners], np.arange(self.n_rows)):
-            raise FormatError("map.owners names a word that has another row")
+            raise FormatError("map.owners refers to a word that has another row", hint=DAMAGED)
         if scale is not None and not np.isfinite(scale).all():
-            raise FormatError("map.scale holds a NaN or an infinity")
+            raise FormatError("map.scale holds a NaN or an infinity", hint=DAMAGED)
         largest = self._largest_numbers(progress)
         with np.errstate(over="ignore"):
             if scale is not None and not np.isfinite(scale * largest[np.asarray(row_map)]).all():
-                raise FormatError("map.scale makes a vector that is not finite")
+                raise FormatError("map.scale makes a vector that is not finite", hint=DAMAGED)
 
     def _check_codes(self) -> None:
         if self.stored is None:
@@ -384,7 +495,7 @@ class VectorTable:
             self._let_go()
 
     def _code_blocks(self, codes: Codes) -> Iterator[Codes]:
-        """Yield all codes, some rows at a time where each row has its own."""
+        """Yield all codes, some rows at a time if each row has codes of its own."""
         if any(len(part) != self.n_rows for part in codes.values()):
             yield codes
             return
@@ -392,18 +503,18 @@ class VectorTable:
             yield {name: part[start : start + CHECKED_ROWS] for name, part in codes.items()}
 
     def _largest_numbers(self, progress: Progress) -> FloatArray:
-        """Return the largest absolute value of each decoded row, (rows,); FormatError if one is not finite."""
+        """Return the largest absolute value of each decoded row, (rows,); raise FormatError if it is not finite."""
         largest = np.empty(self.n_rows, np.float32)
         for start, block in self.row_blocks():
             stop = start + len(block)
             largest[start:stop] = np.abs(block).max(axis=1)
             if not np.isfinite(largest[start:stop]).all():
-                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {stop - 1}")
+                raise FormatError("a decoded vector is not finite", where=f"rows {start} to {stop - 1}", hint=DAMAGED)
             progress("checking rows", stop, self.n_rows)
         return largest
 
     def close(self) -> None:
-        """Close the file, and free what search keeps in memory."""
+        """Close the file, and release the index that search keeps in memory."""
         self.index, self._searched = None, False
         self.words.pack()
         if self._container is not None:

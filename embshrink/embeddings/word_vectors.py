@@ -1,14 +1,15 @@
-"""Word vectors in memory: words, one matrix, and where they came from."""
+"""Word vectors in memory: words, one matrix, and their source."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from embshrink.errors import ShapeError
 from embshrink.numerics.arrays import as_matrix
-from embshrink.vocabulary.words import Words
+from embshrink.vocabulary.words import Words, to_text
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,23 +20,27 @@ if TYPE_CHECKING:
 
 @dataclass(init=False)
 class WordVectors:
-    """Words and their vectors, row i belonging to word i.
+    """Words and their vectors in memory. Row i of the matrix is the vector of word i.
 
     Parameters
     ----------
-    words : Words or iterable of str or bytes
-        n distinct words, most frequent first where the source is so ordered.
+    words : iterable of str or bytes
+        n distinct words. Most methods expect the most frequent word first.
     matrix : array_like, shape (n, d)
-        Taken as C-contiguous float32.
-    source : dict, optional
-        Provenance: ``name``, ``size`` in bytes, ``sha256``, ``format``. Stored in the compressed file.
-    warnings : list of str, optional
-        What reading noticed and counted: duplicates, zero rows, a wrong header and so on.
+        The vectors; converted to C-contiguous float32.
+    source : mapping, optional
+        Where the vectors come from: ``name``, ``size`` in bytes, ``sha256``, ``format``. It is written to the header
+        of a compressed file.
+    warnings : iterable of str, optional
+        Warnings of the reader, such as duplicate words or zero rows, with counts.
 
     Raises
     ------
     ShapeError
-        If the number of words and of rows differ, a word occurs twice, or a value is not finite.
+        If `matrix` does not have two axes, the numbers of words and rows differ, a word occurs twice, or a value is
+        not finite or too large for float32.
+    TypeError
+        If `words` is one str, or a word is neither str nor bytes.
 
     Examples
     --------
@@ -55,20 +60,24 @@ class WordVectors:
         self, words: Iterable[str | bytes], matrix: ArrayLike, source: Mapping[str, object] | None = None,
         warnings: Iterable[str] | None = None,
     ) -> None:
+        if isinstance(words, (str, bytes)):
+            raise TypeError(f"words must be a list of words, not one {type(words).__name__}")
         self.words = words if isinstance(words, Words) else Words(words)
         self.matrix = as_matrix(matrix)
         self.source, self.warnings = dict(source or {}), list(warnings or [])
         if len(self.words) != len(self.matrix):
-            raise ShapeError("the number of words and of vectors differ", expected=f"{len(self.words)} rows",
-                             found=f"{len(self.matrix)}")
+            raise ShapeError("the numbers of words and of vectors differ", expected=f"{len(self.words)} rows",
+                             found=f"{len(self.matrix)}", hint="Pass one row of the matrix for each word.")
         if len(set(self.words.raw)) != len(self.words):
-            raise ShapeError("a word occurs twice", hint="Keep the first of each before making WordVectors.")
+            (word, times), = Counter(self.words.raw).most_common(1)
+            raise ShapeError("a word occurs more than once", found=f"{to_text(word)!r} {times} times",
+                             hint="Keep the first row of each word.")
 
     @classmethod
     def checked(cls, words: Words, matrix: Matrix, source: dict[str, object], warnings: list[str]) -> WordVectors:
-        """Return vectors of which the caller has already checked all that is checked here.
+        """Return vectors without checking them; the caller has done so.
 
-        The matrix may be rows on disk, for callers that know of these.
+        The matrix may be rows on disk, for callers that can read these.
         """
         vectors = object.__new__(cls)
         vectors.words, vectors.matrix = words, cast("FloatArray", matrix)
@@ -80,16 +89,16 @@ class WordVectors:
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Dimension of the vectors."""
         return self.matrix.shape[1]
 
     def __contains__(self, word: str | bytes) -> bool:
         return self.words.find(word) >= 0
 
     def __getitem__(self, word: str | bytes) -> FloatArray:
-        """Return the vector of `word`, shape (d,); raise KeyError if there is none."""
+        """Return the vector of a word, (d,) float32; raise KeyError if the word is missing."""
         index = self.words.find(word)
         if index < 0:
-            raise KeyError(word)
+            raise KeyError(f"Key '{to_text(word) if isinstance(word, bytes) else word}' not present")
         vector: FloatArray = self.matrix[index]
         return vector

@@ -1,1 +1,1 @@
-"""Scores of tables: word similarity, analogies, and what was lost against a baseline."""
+"""Evaluation of tables: word similarity, analogies, and the loss against a baseline."""

@@ -1,4 +1,4 @@
-"""Analogies by 3CosAdd, with gensim's answers."""
+"""Analogies by 3CosAdd, with the same answers as gensim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from embshrink.numerics.arrays import unit_rows
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import IntArray
 
-PREDICTIONS = 5  # how many of the nearest words gensim looks at, query words left out
+PREDICTIONS = 5  # number of nearest words that gensim considers, without the words of the question
 
 
 def analogies(
@@ -24,29 +24,29 @@ def analogies(
     restrict_vocab: int | None = RESTRICT_VOCAB, case_insensitive: bool = True, dummy4unknown: bool = False,
     progress: Progress = no_progress,
 ) -> AnalogyScore:
-    """Answer "a is to b as c is to ?" by the word nearest to ``b - a + c`` (3CosAdd), and count right answers.
+    """Answer "a is to b as c is to ?" by the word nearest to ``b - a + c`` (3CosAdd), and count correct answers.
 
     Parameters
     ----------
     table : LookupTable
-        `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
-    questions : Analogies or path
+        `embshrink.as_embeddings` makes one from a path or `WordVectors`.
+    questions : Analogies, str or os.PathLike
         A benchmark; see `embshrink.evaluation.benchmarks.read_analogies`.
-    restrict_vocab : int, optional
-        Consider only the first so many words, in questions and as answers; None for all.
-    case_insensitive : bool
-        Compare words in upper case; of several that are equal then, the first counts, as the most frequent.
-    dummy4unknown : bool
+    restrict_vocab : int or None, default 300000
+        Use only the first `restrict_vocab` words, in questions and as answers; None for all.
+    case_insensitive : bool, default True
+        Compare words in upper case. If several words are equal in upper case, the first one is used.
+    dummy4unknown : bool, default False
         Count questions with an unknown word as wrong instead of leaving them out.
-    progress : callable
-        ``progress(stage, done, total)``.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     AnalogyScore
-        gensim's score on the same vectors. As there, the five nearest words other than a, b and c are looked
-        at, and the first that is not one of them in another case is the answer. Words at exactly the
-        same cosine, such as those that share a row, come in order of their ids.
+        The score that gensim gives on the same vectors. The answer is the first of the five nearest words other than
+        a, b and c that does not differ from these in case only. Words with equal cosines, such as those that share a
+        row, are in the order of their ids.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def analogies(
 def score_analogies(
     table: LookupTable, vocabulary: FoldedVocabulary, benchmark: Analogies, dummy4unknown: bool, progress: Progress,
 ) -> AnalogyScore:
-    """Return the score of a table whose words were folded already; see `analogies`."""
+    """Return the score of a table with a given case-folded vocabulary; see `analogies`."""
     found = [[vocabulary.find(question) for question in questions] for _, questions in benchmark.sections]
     ids = np.array([quad for section in found for quad in section if quad is not None], np.int64).reshape(-1, 4)
     solved = iter(_solve(table, vocabulary, ids, progress) if len(ids) else [])
@@ -88,7 +88,7 @@ def score_analogies(
 
 
 def _solve(table: LookupTable, vocabulary: FoldedVocabulary, ids: IntArray, progress: Progress) -> list[bool]:
-    """Return whether each question, as the ids of its words (n, 4), is answered right."""
+    """Return whether each question, given by the ids of its words (n, 4), is answered correctly."""
     distinct, places = np.unique(ids[:, :3], return_inverse=True)
     queries = Queries(unit_rows(table.decode_ids(distinct)), places.reshape(-1, 3), np.array([-1, 1, 1], np.float32))
     k = PREDICTIONS + 3  # a, b and c may be among the nearest
@@ -98,7 +98,7 @@ def _solve(table: LookupTable, vocabulary: FoldedVocabulary, ids: IntArray, prog
 
 
 def _answer(vocabulary: FoldedVocabulary, query: Sequence[int], nearest: Sequence[int]) -> str | None:
-    """Return the folded word that gensim would answer, given the ids nearest to the query."""
+    """Return the case-folded answer of gensim, given the ids nearest to the query."""
     asked = {vocabulary.words[i] for i in query}
     answer = None
     for i in [i for i in nearest if i >= 0 and i not in query][:PREDICTIONS]:

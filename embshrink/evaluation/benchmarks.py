@@ -1,4 +1,4 @@
-"""Benchmarks: find the default ones, and read files of word pairs or of analogies."""
+"""Find the default benchmarks, and read files of word pairs and of analogies."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from embshrink.vocabulary.words import to_text
 Pair: TypeAlias = tuple[str, str, float]  # two words and their similarity
 Question: TypeAlias = tuple[str, str, str, str]  # "a is to b as c is to d"
 
-MAX_BYTES = 64 << 20  # the largest benchmark in use has 3 MB; beyond this it is another file by mistake
-DELIMITERS = ("\t", ",", ";", None)  # None: runs of white space; earlier wins where several read as much
+MAX_BYTES = 64 << 20  # the largest known benchmark has 3 MB; a larger file is probably the wrong one
+DELIMITERS = ("\t", ",", ";", None)  # None: runs of white space; the first one wins if several fit as many lines
 
 
 @dataclass(frozen=True)
 class WordPairs:
-    """Word pairs, each with a similarity judged by people.
+    """A word-similarity benchmark: pairs of words, each with a similarity judged by people.
 
     Parameters
     ----------
     name : str
-        The file's name without its ending.
+        Name of the file without its ending.
     pairs : list of (str, str, float)
-        In the order of the file.
-    invalid : int
-        Lines that are neither a pair, a comment, a header nor blank.
+        Two words and their similarity, in the order of the file.
+    invalid : int, default 0
+        Number of lines that are not a pair, a comment, a header or blank.
     """
 
     name: str
@@ -45,16 +45,16 @@ class WordPairs:
 
 @dataclass(frozen=True)
 class Analogies:
-    """Questions "a is to b as c is to d", by section.
+    """An analogy benchmark: questions "a is to b as c is to d", in sections.
 
     Parameters
     ----------
     name : str
-        The file's name without its ending.
+        Name of the file without its ending.
     sections : list of (str, list of (str, str, str, str))
         Name and questions of each section, in the order of the file.
-    invalid : int
-        Lines that are neither a question, a section's header nor blank.
+    invalid : int, default 0
+        Number of lines that are not a question, the header of a section or blank.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Analogies:
 
 
 def find_pairs() -> list[Path]:
-    """Return the files of the default word-similarity sets: WordSim-353 and SimLex-999.
+    """Return the files of the default word-similarity benchmarks: WordSim-353 and SimLex-999.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def find_pairs() -> list[Path]:
     Raises
     ------
     ExtraError
-        If gensim is not installed, or without its test data.
+        If gensim or its test data is not installed.
 
     References
     ----------
@@ -87,7 +87,7 @@ def find_pairs() -> list[Path]:
 
 
 def find_analogies() -> Path:
-    """Return the file of the default analogies: Google's questions-words, 19,544 questions in 14 sections.
+    """Return the file of the default analogy benchmark: Google's questions-words, 19,544 questions in 14 sections.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def find_analogies() -> Path:
     Raises
     ------
     ExtraError
-        If gensim is not installed, or without its test data.
+        If gensim or its test data is not installed.
 
     References
     ----------
@@ -107,29 +107,31 @@ def find_analogies() -> Path:
 
 
 def gensim_file(name: str) -> Path:
-    """Return a file of the test data in the installed gensim, which is not imported.
+    """Return the path of a file in the test data of the installed gensim, which is not imported.
 
     Parameters
     ----------
     name : str
+        Name of the file.
 
     Returns
     -------
     pathlib.Path
+        Path of the file.
 
     Raises
     ------
     ExtraError
-        If gensim is not installed, or without this file.
+        If gensim or this file is not installed.
     """
     spec = importlib.util.find_spec("gensim")
     if spec is None or not spec.submodule_search_locations:
         raise ExtraError(f"{name} is a file of the package gensim, which is not installed",
-                         hint="Install it with: pip install gensim, or name a file of your own.")
+                         hint="Install it with: pip install gensim, or pass the path of a file.")
     path = Path(spec.submodule_search_locations[0], "test", "test_data", name)
     if not path.is_file():
-        raise ExtraError("gensim is installed without the files in its test data", path=path,
-                         hint="Reinstall it with: pip install --force-reinstall gensim, or name a file of your own.")
+        raise ExtraError("gensim is installed without its test data, which has this file", path=path,
+                         hint="Run: pip install --force-reinstall gensim, or pass the path of a file.")
     return path
 
 
@@ -139,87 +141,92 @@ def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> Wo
     Parameters
     ----------
     path : str or os.PathLike
-        UTF-8 text, one pair a line. Columns are separated by tabs, commas, semicolons or white space,
-        whichever fits most lines. The first two columns are the words, the first number after them is the
-        score, and further columns are ignored, so that SimLex-999 and Rare Words can be read as they were
+        A file of UTF-8 text with one pair per line. The first two columns are the words, and the first number after
+        them is the similarity. Further columns are ignored, so that SimLex-999 and Rare Words can be read as they are
         published. Lines that begin with ``#``, blank lines and a header are skipped.
     delimiter : str, optional
-        What separates the columns; None to choose the one that fits most lines.
+        Separator of the columns. By default the one of tabs, commas, semicolons and white space that fits most lines.
 
     Returns
     -------
     WordPairs
+        The pairs in the order of the file.
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is not text, is too large, or holds no pair.
+        If the file cannot be read, is not text, is larger than 64 MiB, or has no pair.
     """
     lines = [(number, line) for number, line in _lines(path) if line.strip() and not line.startswith("#")]
     rows, (width, column) = _split(lines, [delimiter] if delimiter else DELIMITERS)
     pairs = [(row[0], row[1], float(row[column])) for row in rows if _shape(row) == (width, column)]
     if not pairs:
         number, line = lines[0] if lines else (1, "")
-        raise SourceError("there is no word pair in the file", path=path, where=f"line {number}",
+        raise SourceError("the file has no word pair", path=path, where=f"line {number}",
                           expected="two words and a number, separated by tabs, commas or spaces",
                           found=_excerpt(line),
-                          hint="Is it a word-similarity set? Analogies are read from four words a line.")
+                          hint="Pass a word-similarity benchmark; pass analogies as analogies (--analogies).")
     if sum(_is_number(pair[1]) for pair in pairs) > len(pairs) / 2:
-        raise SourceError("the second words are numbers", path=path, expected="two words and a number a line",
-                          found=_excerpt(lines[0][1]), hint="Is it a word-vector file?")
+        raise SourceError("the second column has numbers in most lines", path=path,
+                          expected="two words and a number on each line", found=_excerpt(lines[0][1]),
+                          hint="Pass a word-similarity benchmark; this may be a word-vector file.")
     first = rows[0]
     header = len(first) == width and _shape(first) is None
     return WordPairs(Path(path).stem, pairs, len(rows) - len(pairs) - header)
 
 
 def as_word_pairs(benchmark: WordPairs | str | os.PathLike[str], delimiter: str | None = None) -> WordPairs:
-    """Return word pairs as they are, or read their file; see `read_pairs`."""
+    """Return a benchmark unchanged, or read it from a file; see `read_pairs`."""
     return benchmark if isinstance(benchmark, WordPairs) else read_pairs(benchmark, delimiter)
 
 
 def as_analogies(benchmark: Analogies | str | os.PathLike[str]) -> Analogies:
-    """Return analogies as they are, or read their file; see `read_analogies`."""
+    """Return a benchmark unchanged, or read it from a file; see `read_analogies`."""
     return benchmark if isinstance(benchmark, Analogies) else read_analogies(benchmark)
 
 
 def similarity_benchmarks(
     pairs: WordPairs | str | os.PathLike[str] | Iterable[WordPairs | str | os.PathLike[str]] | None,
 ) -> list[WordPairs]:
-    """Return the word-similarity benchmarks to use: one, several, or the default ones for None.
+    """Return the word-similarity benchmarks that are given, or the default ones for None.
 
     Raises
     ------
     SourceError
-        If one cannot be read.
+        If a benchmark cannot be read.
     ExtraError
-        If the default ones are not there.
+        If the default benchmarks are not installed.
     """
     if pairs is None:
         return [read_pairs(path) for path in find_pairs()]
     if isinstance(pairs, (str, os.PathLike, WordPairs)):
         return [as_word_pairs(pairs)]
+    if not isinstance(pairs, Iterable):
+        raise TypeError(f"pairs must be WordPairs, a path, a list of these, or None, not {type(pairs).__name__}")
     return [as_word_pairs(benchmark) for benchmark in pairs]
 
 
 def analogy_benchmark(analogies: Analogies | str | os.PathLike[str] | Literal[True] | None) -> Analogies | None:
-    """Return the analogy benchmark to use: one, the default one for True, none for None.
+    """Return the analogy benchmark that is given, the default one for True, or None for None.
 
     Raises
     ------
     SourceError
-        If it cannot be read.
+        If the benchmark cannot be read.
     ExtraError
-        If the default one is not there.
+        If the default benchmark is not installed.
     """
     if analogies is None:
         return None
+    if analogies is not True and not isinstance(analogies, (Analogies, str, os.PathLike)):
+        raise TypeError(f"analogies must be Analogies, a path, True or None, not {analogies!r}")
     return as_analogies(find_analogies() if analogies is True else analogies)
 
 
 def _split(
     lines: list[tuple[int, str]], delimiters: Iterable[str | None]
 ) -> tuple[list[list[str]], tuple[int, int]]:
-    """Return the lines' columns, and the (number of columns, column of the score) that most lines have."""
+    """Return the columns of each line, and the (number of columns, column of the score) that most lines have."""
     best: tuple[list[list[str]], tuple[int, int]] = [], (0, 0)
     best_count = 0
     for delimiter in delimiters:
@@ -232,7 +239,7 @@ def _split(
 
 
 def _shape(row: Sequence[str]) -> tuple[int, int] | None:
-    """Return (number of columns, column of the score) of a line, or None if it holds no pair."""
+    """Return (number of columns, column of the score) of a line; None if it has no pair."""
     if len(row) < 3 or not row[0] or not row[1]:
         return None
     return next(((len(row), column) for column in range(2, len(row)) if _is_number(row[column])), None)
@@ -246,23 +253,24 @@ def _is_number(text: str) -> bool:
 
 
 def read_analogies(path: str | os.PathLike[str]) -> Analogies:
-    """Read a file of analogy questions.
+    """Read a file of analogies.
 
     Parameters
     ----------
     path : str or os.PathLike
-        UTF-8 text: ``: name`` begins a section, and each line below it holds four words, separated
-        by white space. Blank lines are skipped.
+        A file of UTF-8 text. A line ``: name`` begins a section, and each line below it has four words, separated by
+        white space. Blank lines are skipped.
 
     Returns
     -------
     Analogies
+        The questions in the order of the file.
 
     Raises
     ------
     SourceError
-        If the file cannot be read, is not text, is too large, holds no question, or has one before
-        the first section.
+        If the file cannot be read, is not text, is larger than 64 MiB, has no question, or has a question before the
+        first section.
     """
     sections: list[tuple[str, list[Question]]] = []
     invalid, first_invalid = 0, (1, "")
@@ -271,9 +279,9 @@ def read_analogies(path: str | os.PathLike[str]) -> Analogies:
         if line.startswith(": "):
             sections.append((line[1:].strip(), []))
         elif len(words) == 4 and not sections:
-            raise SourceError("a question stands before the first section", path=path, where=f"line {number}",
-                              expected="': name of the section'", found=_excerpt(line),
-                              hint="Put a line such as ': all' above it.")
+            raise SourceError("a question comes before the first section", path=path, where=f"line {number}",
+                              expected="': name of a section'", found=_excerpt(line),
+                              hint="Add a line such as ': all' above it.")
         elif len(words) == 4:
             sections[-1][1].append((words[0], words[1], words[2], words[3]))
         elif words:
@@ -283,9 +291,9 @@ def read_analogies(path: str | os.PathLike[str]) -> Analogies:
     analogies = Analogies(Path(path).stem, sections, invalid)
     if not len(analogies):
         number, line = first_invalid
-        raise SourceError("there is no analogy question in the file", path=path, where=f"line {number}",
-                          expected="four words a line, below lines ': name of the section'", found=_excerpt(line),
-                          hint="Is it a file of analogies? Word pairs with scores are another kind of benchmark.")
+        raise SourceError("the file has no analogy", path=path, where=f"line {number}",
+                          expected="lines of four words below a line ': name of a section'", found=_excerpt(line),
+                          hint="Pass an analogy benchmark; pass word pairs with scores as pairs (--pairs).")
     return analogies
 
 
@@ -298,11 +306,11 @@ def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
         raise SourceError(f"cannot read the file: {error.strerror or error}", path=path) from error
     if len(data) > MAX_BYTES:
         raise SourceError("the file is too large for a benchmark", path=path, expected=f"at most {MAX_BYTES} bytes",
-                          hint="Is it a word-vector file?")
+                          hint="Pass a benchmark; this may be a word-vector file.")
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise SourceError("the file is not UTF-8 text: it holds a zero byte", path=path, where=f"line {line}",
-                          hint="Unpack it if it is compressed; save it as UTF-8 if it is UTF-16.")
+        raise SourceError("the file is not UTF-8 text: it has a zero byte", path=path, where=f"line {line}",
+                          hint="Decompress it if it is compressed; save it as UTF-8 if it is UTF-16.")
     text = to_text(data.removeprefix(b"\xef\xbb\xbf"))
     return list(enumerate(text.split("\n"), 1))
 

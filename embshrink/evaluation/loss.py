@@ -1,4 +1,4 @@
-"""What a table lost against the table it was made from: reconstruction error and changed neighbours."""
+"""Loss of a table against its baseline: reconstruction error and changed neighbours."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from embshrink.evaluation.vocabulary import check_count
 from embshrink.numerics.parallel import map_blocks
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import DoubleArray, IntArray
+from embshrink.vocabulary.words import to_text
 
 CommonIds: TypeAlias = tuple[IntArray, IntArray]  # ids of the same words in a table and in its baseline
 
@@ -27,11 +28,11 @@ def reconstruction(
     Parameters
     ----------
     table, baseline : LookupTable
-        Of the same vector size. `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
+        Tables of equal dimension. `embshrink.as_embeddings` makes one from a path or `WordVectors`.
     sample : int, optional
-        Compare so many of the common words, drawn at random; None for all.
-    seed : int
-        Of the draw.
+        Number of common words to compare, drawn at random; None for all.
+    seed : int, default 0
+        Seed of the random draw.
     common : tuple of numpy.ndarray, shape (n,), int64, optional
         Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
         by name.
@@ -39,18 +40,18 @@ def reconstruction(
     Returns
     -------
     Reconstruction
-        Sums in float64 and in a fixed order.
+        Sums are taken in float64 and in a fixed order.
 
     Raises
     ------
     ShapeError
-        If the tables differ in vector size.
+        If the tables differ in dimension.
     EmbshrinkError
-        If they have no word in common, or `sample` is below 1.
+        If the tables have no word in common, or `sample` is below 1.
     """
     if table.vector_size != baseline.vector_size:
-        raise ShapeError("the vectors and the baseline's differ in length", expected=baseline.vector_size,
-                         found=table.vector_size, hint="Neighbour overlap compares such tables.")
+        raise ShapeError("the table and the baseline differ in dimension", expected=baseline.vector_size,
+                         found=table.vector_size, hint="Compare them by neighbour_overlap.")
     check_count("sample", sample)
     ids, base_ids = common_words(table, baseline) if common is None else common
     coverage = len(ids) / len(baseline)
@@ -72,16 +73,16 @@ def reconstruction(
 
 
 class _Differences(NamedTuple):
-    """Of rows y and the baseline's rows x: sums of ||x - y||^2 and ||x - mean||^2, cosines, how many x are zero."""
+    """Sums of ||x - y||^2 and ||x - mean||^2 over rows y and baseline rows x, cosines, and number of zero rows x."""
 
-    error: np.float64  # not float: from Python 3.12 on sum() adds floats, and only those, in another way
+    error: np.float64  # not float: from Python 3.12, sum() adds floats, and only those, with compensation
     spread: np.float64
     cosines: DoubleArray
     zeros: int
 
 
 def _differences(table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray) -> _Differences:
-    """Compare the vectors with these ids; the mean comes first, as sums of squares about the origin would cancel."""
+    """Compare the vectors with these ids. The mean is computed first: sums of squares about 0 would lose digits."""
     n, size = len(ids), rows_at_once(baseline)
 
     def add(start: int, stop: int) -> DoubleArray:
@@ -115,30 +116,30 @@ def neighbour_overlap(
     Parameters
     ----------
     table, baseline : LookupTable
-        They may differ in vector size. `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
-    k : int
-        Neighbours of each word by cosine, among the words that both tables have.
-    queries : int
-        Words asked for, drawn at random from the common ones; all where there are fewer.
-    seed : int
-        Of the draw.
+        Tables, which may differ in dimension. `embshrink.as_embeddings` makes one from a path or `WordVectors`.
+    k : int, default 10
+        Number of nearest neighbours of each word by cosine, among the words that both tables have.
+    queries : int, default 1000
+        Number of words whose neighbours are compared, drawn at random from the common words; all if there are fewer.
+    seed : int, default 0
+        Seed of the random draw.
     restrict_vocab : int, optional
-        Consider only the first so many common words, in the baseline's order; None for all.
-    common : tuple of numpy.ndarray, shape (n,), int64, optional
-        Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
-        by name.
-    progress : callable
-        ``progress(stage, done, total)``.
+        Use only the first `restrict_vocab` common words, in the order of the baseline; None for all.
+    common : tuple of numpy.ndarray of int64, shape (n,), optional
+        Ids, in `table` and in `baseline`, of the words that both have, in the order of the baseline. By default they
+        are found by name.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     Overlap
-        Ties go to the word that comes first in `table`, in both tables.
+        If neighbours have equal cosines, the one that comes first in `table` counts as nearer, in both tables.
 
     Raises
     ------
     EmbshrinkError
-        If they have fewer than two words in common, or a count is below 1.
+        If the tables have fewer than two words in common, or a number is below 1.
     """
     for name, value in (("k", k), ("queries", queries), ("restrict_vocab", restrict_vocab)):
         check_count(name, value)
@@ -146,7 +147,8 @@ def neighbour_overlap(
     coverage = len(ids) / len(baseline)
     ids, base_ids = ids[:restrict_vocab], base_ids[:restrict_vocab]
     if len(ids) < 2:
-        raise EmbshrinkError("neighbours need two words that both tables have", found=len(ids))
+        raise EmbshrinkError("neighbour overlap needs at least two words that both tables have", found=len(ids),
+                             hint="Check that the baseline is the right one, or raise restrict_vocab.")
     k = min(k, len(ids) - 1)
     order = np.argsort(ids)  # so that what is stored in blocks is decoded once
     places = np.empty_like(order)
@@ -160,12 +162,12 @@ def neighbour_overlap(
 
 
 def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
-    """Return the ids in both tables of the words that both have, in the baseline's order.
+    """Return the ids, in both tables, of the words that both have, in the order of the baseline.
 
     Raises
     ------
     EmbshrinkError
-        If there is none.
+        If the tables have no word in common.
     """
     words, base = table.words.raw, baseline.words.raw
     if words and words == base:
@@ -175,12 +177,14 @@ def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
     ids = np.array([index.get(word, -1) for word in base], np.int64)
     base_ids = np.flatnonzero(ids >= 0)
     if not len(base_ids):
-        raise EmbshrinkError("the two tables have no word in common", hint="Is it the right baseline?")
+        raise EmbshrinkError("the table and the baseline have no word in common",
+                             found=" and ".join(repr(to_text(some[0])) for some in (words, base) if some) + " first",
+                             hint="Check that the baseline is the right one.")
     return ids[base_ids], base_ids
 
 
 def _draw(n: int, count: int, seed: int) -> IntArray:
-    """Return `count` of ``range(n)``, or all, ascending."""
+    """Return `count` random numbers of ``range(n)``, or all of them, ascending."""
     if count >= n:
         return np.arange(n, dtype=np.int64)
     return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))

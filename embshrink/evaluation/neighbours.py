@@ -1,4 +1,4 @@
-"""Nearest words of many queries at once: an exact blocked search that decodes the table once."""
+"""Exact nearest neighbours of many queries at once, in blocks of rows, so that the table is decoded once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from embshrink.numerics.parallel import BLOCK_ROWS, blocks, map_blocks, one_blas
 from embshrink.numerics.progress import Progress
 from embshrink.storage.arrays import FloatArray, IntArray
 
-DECODE_NUMBERS = 1 << 20  # decoded at a time; their number fixes the order in which sums are taken
-TILE_ROWS, TILE_VECTORS = 1024, 64  # of a block of products that fits a thread's cache
-SPREAD_QUERIES = 64  # whose words are sorted at a time, k * k each
+DECODE_NUMBERS = 1 << 20  # numbers decoded at a time; this fixes the order of summation
+TILE_ROWS, TILE_VECTORS = 1024, 64  # size of a block of products that fits the cache of a thread
+SPREAD_QUERIES = 64  # queries whose words are sorted at a time, k * k words each
 LOWEST = np.float32(np.finfo(np.float32).min)  # below any score
 
 
@@ -22,13 +22,16 @@ LOWEST = np.float32(np.finfo(np.float32).min)  # below any score
 class Queries:
     """Signed sums of shared vectors: query i is ``sum(signs[t] * vectors[terms[i, t]])``.
 
-    Queries share their vectors, so that it is cheaper to add products than to multiply sums.
+    As queries share vectors, adding products of these is cheaper than multiplying by sums.
 
     Parameters
     ----------
-    vectors : numpy.ndarray, shape (w, d), float32
-    terms : numpy.ndarray, shape (q, t), int64
-    signs : numpy.ndarray, shape (t,), float32
+    vectors : numpy.ndarray of float32, shape (w, d)
+        The distinct vectors.
+    terms : numpy.ndarray of int64, shape (q, t)
+        Positions in `vectors` of the terms of each query.
+    signs : numpy.ndarray of float32, shape (t,)
+        Sign of each term.
     """
 
     vectors: FloatArray
@@ -40,29 +43,30 @@ class Queries:
 
 
 def rows_at_once(table: LookupTable) -> int:
-    """Return how many vectors of a table to decode at a time."""
+    """Return the number of vectors of a table to decode at a time."""
     return max(1, min(BLOCK_ROWS, DECODE_NUMBERS // table.vector_size))
 
 
 def neighbours_of_words(table: LookupTable, ids: IntArray, asked: IntArray, k: int, progress: Progress) -> IntArray:
-    """Return the k nearest words of words, each word itself left out.
+    """Return the k nearest neighbours of words; a word is not its own neighbour.
 
     Parameters
     ----------
     table : LookupTable
-    ids : numpy.ndarray, shape (n,), int64
-        The words that can be neighbours.
-    asked : numpy.ndarray, shape (q,), int64
-        Places in `ids` of the words whose neighbours are wanted.
+        The table.
+    ids : numpy.ndarray of int64, shape (n,)
+        Ids of the words that can be neighbours.
+    asked : numpy.ndarray of int64, shape (q,)
+        Positions in `ids` of the query words.
     k : int
-        Below n.
+        Number of neighbours, below n.
     progress : callable
-        ``progress(stage, done, total)``.
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
-    numpy.ndarray, shape (q, k), int64
-        Places in `ids`, as those of `top_neighbours`.
+    numpy.ndarray of int64, shape (q, k)
+        Positions in `ids`, as `top_neighbours` returns them.
     """
     queries = Queries(unit_rows(table.decode_ids(ids[asked])), np.arange(len(asked), dtype=np.int64)[:, None],
                       np.ones(1, np.float32))
@@ -72,23 +76,25 @@ def neighbours_of_words(table: LookupTable, ids: IntArray, asked: IntArray, k: i
 
 
 def top_neighbours(table: LookupTable, ids: IntArray, queries: Queries, k: int, progress: Progress) -> IntArray:
-    """Return the k words with the highest product of unit vector and query.
+    """Return the k words with the highest dot product of unit vector and query.
 
     Parameters
     ----------
     table : LookupTable
-    ids : numpy.ndarray, shape (n,), int64
-        The words that can be neighbours.
+        The table.
+    ids : numpy.ndarray of int64, shape (n,)
+        Ids of the words that can be neighbours.
     queries : Queries
-        q of them, of the table's vector size.
+        q queries, of the dimension of the table.
     k : int
+        Number of neighbours.
     progress : callable
-        ``progress(stage, done, total)``.
+        Called as ``progress(stage, done, total)``.
 
     Returns
     -------
-    numpy.ndarray, shape (q, k), int64
-        Places in `ids`, best first, the lower place first on a tie; -1 where there are fewer than k words.
+    numpy.ndarray of int64, shape (q, k)
+        Positions in `ids`: the highest product first, equal ones by position; -1 if there are fewer than k words.
     """
     from embshrink.kernels.top import keep_top
 
@@ -97,7 +103,7 @@ def top_neighbours(table: LookupTable, ids: IntArray, queries: Queries, k: int, 
     best = np.full((len(queries), k), -1, np.int64)
 
     def compete(units: FloatArray, first: int) -> None:
-        """Let the vectors `units`, numbered from `first`, compete for the best of every query."""
+        """Update the best of every query with the vectors `units`, numbered from `first`."""
 
         def work(start: int, stop: int) -> None:
             distinct, places = np.unique(queries.terms[start:stop], return_inverse=True)
@@ -106,7 +112,7 @@ def top_neighbours(table: LookupTable, ids: IntArray, queries: Queries, k: int, 
                 products = queries.vectors[distinct] @ units[low:high].T
                 keep_top(products, places, queries.signs, first + low, scores[start:stop], best[start:stop])
 
-        # so many queries that they use about TILE_VECTORS distinct vectors
+        # queries that together use about TILE_VECTORS distinct vectors
         map_blocks(work, len(queries), TILE_VECTORS * -(-len(queries) // max(1, len(queries.vectors))))
 
     with one_blas_thread():
@@ -118,27 +124,27 @@ def top_neighbours(table: LookupTable, ids: IntArray, queries: Queries, k: int, 
 
 @dataclass(frozen=True)
 class _Groups:
-    """Words that share a vector's direction: ``members[starts[g]:starts[g + 1]]`` are those of group g, ascending."""
+    """Words that share the direction of a vector: ``members[starts[g]:starts[g + 1]]`` of group g, ascending."""
 
     members: IntArray
     starts: IntArray
 
 
 def _distinct_vectors(table: LookupTable, ids: IntArray) -> tuple[IntArray, _Groups | None]:
-    """Group words that share a vector's direction, so that it is scored once and they tie exactly.
+    """Group words that share the direction of a vector, so that it is scored once and they tie exactly.
 
     Returns
     -------
-    firsts : numpy.ndarray, shape (m,), int64
-        The first place in `ids` of each group, ascending.
+    firsts : numpy.ndarray of int64, shape (m,)
+        The first position in `ids` of each group, ascending.
     groups : _Groups or None
-        Places in `ids`; None where every word is a group of its own.
+        Positions in `ids`; None if every word is a group of its own.
     """
     rows, scale = table.row_map, table.scale
     if rows is None:
         return np.arange(len(ids), dtype=np.int64), None
     keys = rows[ids].astype(np.int64)
-    if scale is not None:  # a negative or zero factor makes another direction
+    if scale is not None:  # a negative or zero factor gives another direction
         keys = 3 * keys + np.sign(scale[ids]).astype(np.int64)
     _, firsts, groups = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(firsts)
@@ -148,10 +154,10 @@ def _distinct_vectors(table: LookupTable, ids: IntArray) -> tuple[IntArray, _Gro
 
 
 def _spread(scores: FloatArray, best: IntArray, groups: _Groups) -> IntArray:
-    """Turn the best groups of each query, (q, k), into its best words, (q, k).
+    """Return the best words of each query, (q, k), given its best groups, (q, k).
 
-    k groups are enough: they are sorted by score and then by first member, so each group left out
-    has k words before it.
+    k groups are enough: they are sorted by score and then by first member, so that k words precede each group that
+    is left out.
     """
     k = best.shape[1]
     words = np.empty_like(best)

@@ -1,8 +1,8 @@
 """All measurements of a table at once: word similarity, analogies, and the loss against a baseline.
 
-Everything in this folder takes tables by `embshrink.embeddings.protocols.LookupTable` and decodes them block by
-block. Scores on uncompressed vectors are those of gensim's ``evaluate_word_pairs`` and
-``evaluate_word_analogies``. The cosine of a zero vector to anything is 0.
+All functions of this package take a `embshrink.embeddings.protocols.LookupTable` and decode it block by block. On
+uncompressed vectors, scores are equal to those of gensim's ``evaluate_word_pairs`` and ``evaluate_word_analogies``.
+The cosine of a zero vector to any vector is 0.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ def evaluate(
     restrict_vocab: int | None = RESTRICT_VOCAB, case_insensitive: bool = True, dummy4unknown: bool = False,
     k: int = 10, queries: int = 1000, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
 ) -> Evaluation:
-    """Measure all that can be measured.
+    """Score a table, and measure its loss against a baseline.
 
-    This is `embshrink.evaluate` (see there for the other parameters, the result and the errors) for tables that
-    are open already.
+    This is `embshrink.evaluate` for tables that are open; see there for the other parameters, the result and the
+    errors.
 
     Parameters
     ----------
     table : LookupTable
+        The table to evaluate.
     baseline : LookupTable, optional
-        What `table` was made from.
+        The table that it was made from.
     """
     benchmarks, questions = similarity_benchmarks(pairs), analogy_benchmark(analogies)
 
@@ -64,7 +65,7 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class _Scorer:
-    """A table with its words folded once, and how to score it."""
+    """A table with its case-folded vocabulary, which all benchmarks share."""
 
     table: LookupTable
     vocabulary: FoldedVocabulary
@@ -83,7 +84,7 @@ class _Scorer:
 def _on_common_pairs(
     mine: _Scorer, theirs: _Scorer, benchmarks: list[WordPairs]
 ) -> tuple[tuple[SimilarityScore, SimilarityScore], ...]:
-    """Return both scores on the pairs that both tables know, for each benchmark where they know different pairs."""
+    """Return both scores on the pairs known to both tables, for each benchmark of which they know different pairs."""
     scores = []
     for benchmark in benchmarks:
         known = [(mine.vocabulary.find(pair[:2]) is not None, theirs.vocabulary.find(pair[:2]) is not None)

@@ -1,4 +1,4 @@
-"""Results of an evaluation. Each can be turned into a JSON-able dict."""
+"""Results of an evaluation, each with a method that returns a dict for JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from embshrink.evaluation.benchmarks import Question
 
 @dataclass(frozen=True)
 class _Scores:
-    """Base of all results."""
+    """Base class of all results."""
 
     def as_dict(self) -> dict[str, object]:
-        """Return the figures as a JSON-able dict, for ``--json``."""
+        """Return the attributes as a dict that can be written as JSON, as ``--json`` does."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self) if field.repr}
 
 
@@ -28,28 +28,32 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True)
 class SimilarityScore(_Scores):
-    """Correlation of a table's word similarities with human judgements.
+    """Correlation of cosine similarities with human judgements.
 
-    Parameters
+    Attributes
     ----------
     name : str
-        The benchmark.
-    spearman, spearman_p, pearson, pearson_p : float or None
-        Correlations and their two-sided p-values; None where not defined.
-    pairs_used, pairs_total : int
-        Pairs correlated, pairs in the file.
+        Name of the benchmark.
+    spearman, pearson : float or None
+        Spearman's rho and Pearson's r, from -1 to 1; None if not defined.
+    spearman_p, pearson_p : float or None
+        Their two-sided p-values; None if not defined.
+    pairs_used : int
+        Number of pairs that were correlated.
+    pairs_total : int
+        Number of pairs in the file.
     unknown : int
-        Pairs with a word outside the vocabulary.
+        Number of pairs with a word that is not in the vocabulary.
     coverage : float
-        Share of the pairs whose words are both in the vocabulary.
+        Share of the pairs with both words in the vocabulary, from 0 to 1.
     shared_rows : int
-        Pairs whose two different words share one stored row, and so have cosine 1 whatever they mean.
+        Number of pairs of different words that share a stored row and so have a cosine of 1.
     invalid : int
-        Lines of the file that could not be read.
+        Number of lines of the file that could not be read.
     vocabulary : int
-        Words considered, the first of the table.
+        Number of words that were used: the first ones of the table.
     reason : str or None
-        Why there is no correlation.
+        Why the correlations are not defined.
     """
 
     name: str
@@ -67,15 +71,24 @@ class SimilarityScore(_Scores):
     reason: str | None = None
 
     def as_gensim(self) -> tuple[tuple[float, float], tuple[float, float], float]:
-        """Return ((Pearson r, p), (Spearman rho, p), percentage of unknown pairs); NaN for what is not defined.
+        """Return the result of gensim's ``evaluate_word_pairs``.
+
+        Returns
+        -------
+        pearson, spearman : (float, float)
+            Correlation and p-value; NaN if not defined.
+        unknown : float
+            Percentage of pairs with an unknown word.
 
         Raises
         ------
         EmbshrinkError
-            If no pair could be used; gensim raises a ValueError too.
+            If no pair could be used. It is a ValueError, as gensim raises.
         """
         if not self.pairs_used:
-            raise EmbshrinkError(f"no pair of {self.name} has both words in the vocabulary")
+            raise EmbshrinkError(f"no pair of {self.name} has both words in the vocabulary",
+                                 found=f"{self.vocabulary:,} words and {self.pairs_total:,} pairs",
+                                 hint="Check the language of the benchmark, or raise restrict_vocab.")
         pearson, pearson_p, spearman, spearman_p = (
             math.nan if value is None else value
             for value in (self.pearson, self.pearson_p, self.spearman, self.spearman_p)
@@ -85,15 +98,20 @@ class SimilarityScore(_Scores):
 
 @dataclass(frozen=True)
 class AnalogySection(_Scores):
-    """Right answers in one section.
+    """Correct answers in one section of an analogy benchmark.
 
-    Parameters
+    Attributes
     ----------
     name : str
-    correct, total, unknown : int
-        Questions answered right, questions that count, questions with an unknown word.
+        Name of the section.
+    correct : int
+        Number of questions that were answered correctly.
+    total : int
+        Number of questions that count.
+    unknown : int
+        Number of questions with a word that is not in the vocabulary.
     right, wrong : list of (str, str, str, str)
-        The questions that count; not in `as_dict`.
+        The questions that count, by their answers; not in `as_dict`.
     """
 
     name: str
@@ -105,7 +123,7 @@ class AnalogySection(_Scores):
 
 
 class GensimSection(TypedDict):
-    """Questions of a section, as gensim's ``evaluate_word_analogies`` returns them."""
+    """Questions of a section as gensim's ``evaluate_word_analogies`` returns them."""
 
     section: str
     correct: list[Question]
@@ -114,25 +132,28 @@ class GensimSection(TypedDict):
 
 @dataclass(frozen=True)
 class AnalogyScore(_Scores):
-    """Analogy questions answered right.
+    """Correct answers to an analogy benchmark.
 
-    Parameters
+    Attributes
     ----------
     name : str
-        The benchmark.
+        Name of the benchmark.
     accuracy : float or None
-        ``correct / total``; None if no question counts.
-    correct, total : int
-        Questions answered right, questions that count.
+        ``correct / total``, from 0 to 1; None if no question counts.
+    correct : int
+        Number of questions that were answered correctly.
+    total : int
+        Number of questions that count.
     unknown : int
-        Questions with a word outside the vocabulary.
+        Number of questions with a word that is not in the vocabulary.
     coverage : float
-        Share of the questions whose words are all in the vocabulary.
+        Share of the questions with all words in the vocabulary, from 0 to 1.
     invalid : int
-        Lines of the file that could not be read.
+        Number of lines of the file that could not be read.
     vocabulary : int
-        Words considered, the first of the table.
+        Number of words that were used: the first ones of the table.
     sections : tuple of AnalogySection
+        The sections in the order of the file.
     """
 
     name: str
@@ -146,7 +167,15 @@ class AnalogyScore(_Scores):
     sections: tuple[AnalogySection, ...]
 
     def as_gensim(self) -> tuple[float, list[GensimSection]]:
-        """Return accuracy, 0 if no question counts, and the sections' questions; the last section has all of them."""
+        """Return the result of gensim's ``evaluate_word_analogies``.
+
+        Returns
+        -------
+        score : float
+            The accuracy; 0 if no question counts.
+        sections : list of dict
+            Questions of each section; the last one, ``"Total accuracy"``, has those of all sections.
+        """
         sections: list[GensimSection] = [
             {"section": section.name, "correct": section.right, "incorrect": section.wrong}
             for section in self.sections
@@ -161,23 +190,23 @@ class AnalogyScore(_Scores):
 
 @dataclass(frozen=True)
 class Reconstruction(_Scores):
-    """How close the vectors are to those of the baseline, over the words that both tables have.
+    """Difference of the vectors from those of the baseline, over the words that both tables have.
 
-    Parameters
+    Attributes
     ----------
     words : int
-        Words compared.
+        Number of words that were compared.
     coverage : float
-        Share of the baseline's words that the table has.
+        Share of the words of the baseline that the table has, from 0 to 1.
     relative_error : float or None
-        ``||X - X^||^2 / ||X - mean||^2``, where X are the baseline's vectors and X^ the table's; None if the
-        baseline's are all equal and the table's differ from them.
+        ``||X - X^||^2 / ||X - mean||^2``, where X are the vectors of the baseline and X^ those of the table. None if
+        all vectors of the baseline are equal and those of the table differ from them.
     mean_cosine, cosine_p1, worst_cosine : float
-        Mean, first percentile and minimum of the cosine of a word's two vectors.
+        Mean, first percentile and minimum of the cosine of the two vectors of each word.
     worst_word : str
-        The word with the lowest cosine, the first on a tie.
+        The word with the lowest cosine; the first one of several.
     zero_words : int
-        Words whose baseline vector is zero; their cosine is 0 by convention.
+        Number of words whose vector in the baseline is zero; their cosine is 0 by convention.
     """
 
     words: int
@@ -192,20 +221,20 @@ class Reconstruction(_Scores):
 
 @dataclass(frozen=True)
 class Overlap(_Scores):
-    """Share of nearest neighbours that two tables agree on, over the words that both have.
+    """Share of the nearest neighbours that two tables have in common, over the words that both have.
 
-    Parameters
+    Attributes
     ----------
     k : int
-        Neighbours of each word, the word itself left out.
+        Number of neighbours of each word, without the word itself.
     overlap, first_decile : float
-        Mean and first decile, over the queries, of the share of neighbours in common.
+        Mean and first decile, over the queries, of the share of neighbours in common, from 0 to 1.
     queries : int
-        Words whose neighbours were compared.
+        Number of words whose neighbours were compared.
     words : int
-        Words that could be neighbours.
+        Number of words that could be neighbours.
     coverage : float
-        Share of the baseline's words that the table has.
+        Share of the words of the baseline that the table has, from 0 to 1.
     """
 
     k: int
@@ -218,20 +247,23 @@ class Overlap(_Scores):
 
 @dataclass(frozen=True)
 class Evaluation(_Scores):
-    """Everything `evaluate` measured.
+    """Result of `embshrink.evaluate`.
 
-    Parameters
+    Attributes
     ----------
     similarity : tuple of SimilarityScore
-        One for each benchmark.
+        Word similarity, one score for each benchmark.
     baseline_similarity : tuple of SimilarityScore
-        The same for the baseline; empty without one.
+        The same for the baseline; empty without a baseline.
     common_similarity : tuple of (SimilarityScore, SimilarityScore)
-        Table and baseline on the pairs that both know, for each benchmark where they know different pairs:
-        correlations over different pairs cannot be compared.
+        Scores of the table and of the baseline on the pairs that both know, for each benchmark of which they know
+        different pairs; correlations over different pairs cannot be compared.
     analogies, baseline_analogies : AnalogyScore or None
+        Analogies of the table and of the baseline; None if they were not asked for.
     reconstruction : Reconstruction or None
+        Difference of the vectors from those of the baseline; None without a baseline of equal dimension.
     overlap : Overlap or None
+        Neighbours in common with the baseline; None without a baseline.
     """
 
     similarity: tuple[SimilarityScore, ...]
@@ -243,5 +275,5 @@ class Evaluation(_Scores):
     overlap: Overlap | None = None
 
     def of_baseline(self) -> Evaluation:
-        """Return the baseline's own scores, to be shown beside the table's."""
+        """Return the scores of the baseline as an `Evaluation`."""
         return Evaluation(self.baseline_similarity, analogies=self.baseline_analogies)

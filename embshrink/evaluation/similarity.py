@@ -1,4 +1,4 @@
-"""Word similarity: correlation of cosines with human judgements, equal to gensim's."""
+"""Word similarity: correlation of cosines with human judgements, with the same results as gensim."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def word_similarity(
     Parameters
     ----------
     table : LookupTable
-        `embshrink.as_embeddings` makes one of a path or of `WordVectors`.
-    pairs : WordPairs or path
+        `embshrink.as_embeddings` makes one from a path or `WordVectors`.
+    pairs : WordPairs, str or os.PathLike
         A benchmark; see `embshrink.evaluation.benchmarks.read_pairs`.
     delimiter : str, optional
-        What separates the columns of the file; None to choose the one that fits most lines.
-    restrict_vocab : int, optional
-        Consider only the first so many words; None for all.
-    case_insensitive : bool
-        Compare words in upper case; of several that are equal then, the first counts, as the most frequent.
-    dummy4unknown : bool
+        Separator of the columns; by default the one that fits most lines.
+    restrict_vocab : int or None, default 300000
+        Use only the first `restrict_vocab` words; None for all.
+    case_insensitive : bool, default True
+        Compare words in upper case. If several words are equal in upper case, the first one is used.
+    dummy4unknown : bool, default False
         Count pairs with an unknown word as similarity 0 instead of leaving them out.
 
     Returns
     -------
     SimilarityScore
-        The correlations are gensim's to 1e-9 on the same vectors.
+        The correlations equal those of gensim on the same vectors, to 1e-9.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def word_similarity(
 def score_pairs(
     table: LookupTable, vocabulary: FoldedVocabulary, benchmark: WordPairs, dummy4unknown: bool,
 ) -> SimilarityScore:
-    """Return the score of a table whose words were folded already; see `word_similarity`."""
+    """Return the score of a table with a given case-folded vocabulary; see `word_similarity`."""
     found = [vocabulary.find(pair[:2]) for pair in benchmark.pairs]
     known = np.array([ids is not None for ids in found], bool)
     ids = np.array([pair for pair in found if pair is not None], np.int64).reshape(-1, 2)
@@ -76,7 +76,7 @@ def score_pairs(
 
 
 def _pair_cosines(table: LookupTable, ids: IntArray) -> DoubleArray:
-    """Return the cosine of each pair of ids (n, 2) in gensim's arithmetic, so that ranks are gensim's too.
+    """Return the cosine of each pair of ids (n, 2) with the arithmetic of gensim, so that ranks are equal.
 
     That is: the length in float64, the unit vector rounded to float32, the dot product in float32.
     """
@@ -94,7 +94,7 @@ def _pair_cosines(table: LookupTable, ids: IntArray) -> DoubleArray:
 
 
 def _shared_rows(table: LookupTable, ids: IntArray) -> int:
-    """Return how many of the pairs of ids (n, 2) are two words that share a stored row."""
+    """Return the number of pairs of ids (n, 2) of different words that share a stored row."""
     rows = table.row_map
     if rows is None:
         return 0
@@ -103,7 +103,7 @@ def _shared_rows(table: LookupTable, ids: IntArray) -> int:
 
 
 class _Correlations(NamedTuple):
-    """Correlations and p-values, or the reason why there are none."""
+    """Correlations and p-values, or the reason why they are not defined."""
 
     spearman: float | None = None
     spearman_p: float | None = None
@@ -116,11 +116,11 @@ def _correlate(gold: DoubleArray, model: DoubleArray) -> _Correlations:
     from scipy import stats
 
     if len(gold) < 2:
-        return _Correlations(reason=f"a correlation needs two pairs, and {len(gold)} can be used")
+        return _Correlations(reason=f"a correlation needs at least 2 usable pairs, found {len(gold)}")
     for values, what in ((gold, "the benchmark gives"), (model, "the vectors give")):
         if (values == values[0]).all():
             return _Correlations(reason=f"{what} every pair the same similarity")
-    with warnings.catch_warnings():  # scipy warns of nearly constant input, and of the p-value of two pairs
+    with warnings.catch_warnings():  # scipy warns about nearly constant input, and about the p-value of two pairs
         warnings.simplefilter("ignore")
         figures = [*stats.spearmanr(gold, model), *stats.pearsonr(gold, model)]
     rho, rho_p, r, r_p = (float(figure) if math.isfinite(figure) else None for figure in figures)

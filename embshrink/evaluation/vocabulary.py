@@ -1,8 +1,9 @@
-"""The words of a table that a benchmark is scored with."""
+"""The words of a table that are used in benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 
 from embshrink.embeddings.protocols import LookupTable
 from embshrink.errors import EmbshrinkError
@@ -14,15 +15,16 @@ RESTRICT_VOCAB = 300_000  # gensim's default
 class FoldedVocabulary:
     """The first words of a table, in upper case if case is ignored.
 
-    Of several words that are equal in upper case the first is found, as the most frequent.
+    If several words are equal in upper case, the first one is found, which usually is the most frequent.
 
     Parameters
     ----------
     table : LookupTable
+        The table.
     restrict_vocab : int or None
-        How many of the first words to take; None for all.
+        Number of words, from the first; None for all.
     case_insensitive : bool
-        Whether to fold words to upper case.
+        Convert words to upper case.
 
     Raises
     ------
@@ -40,7 +42,7 @@ class FoldedVocabulary:
         return len(self.words)
 
     def find(self, words: Iterable[str]) -> list[int] | None:
-        """Return the ids of several words, or None if one of them is unknown."""
+        """Return the ids of several words; None if one of them is unknown."""
         try:
             return [self._ids[self.fold(word)] for word in words]
         except KeyError:
@@ -48,6 +50,6 @@ class FoldedVocabulary:
 
 
 def check_count(name: str, value: int | None) -> None:
-    """Raise EmbshrinkError if a count that was given is below 1."""
-    if value is not None and value < 1:
-        raise EmbshrinkError(f"{name} must be at least 1", found=value)
+    """Raise EmbshrinkError unless a parameter is None or a whole number of at least 1."""
+    if value is not None and (not isinstance(value, Integral) or value < 1):
+        raise EmbshrinkError(f"{name} must be a whole number of at least 1", found=repr(value))

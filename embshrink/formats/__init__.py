@@ -100,6 +100,8 @@ def open_identified(
     from embshrink.formats.io.stream import Folder, open_source
     from embshrink.formats.sniff import identify
 
+    if not isinstance(options, ReadOptions):
+        raise TypeError(f"options must be embshrink.ReadOptions, not {type(options).__name__}")
     with open_source(source, options, folders=True) as stream:
         try:
             name = options.format or identify(stream)

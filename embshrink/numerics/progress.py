@@ -41,5 +41,14 @@ def count_progress(progress: Progress, stage: str, total: int) -> Callable[[int]
     return report
 
 
-def no_progress(stage: str, done: int, total: int | None, /) -> None:
-    """Ignore what is reported: the default of every `progress` parameter."""
+class _NoProgress:
+    """Ignore reports of progress; an object, so that signatures in the documentation show its name."""
+
+    def __call__(self, stage: str, done: int, total: int | None, /) -> None:
+        """Do nothing."""
+
+    def __repr__(self) -> str:
+        return "no_progress"
+
+
+no_progress = _NoProgress()  # the default of every `progress` parameter

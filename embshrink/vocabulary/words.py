@@ -32,6 +32,8 @@ def to_bytes(word: Word) -> bytes:
         return word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a surrogate that stands for no byte: no file has this word
         return word.encode("utf-8", "surrogatepass")
+    except AttributeError:
+        raise TypeError(f"expected a word as str or bytes, not {type(word).__name__}") from None
 
 
 def to_text(word: bytes) -> str:
