@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -114,7 +115,7 @@ def _fail_outside(error: MemoryError | OSError | ModuleNotFoundError) -> NoRetur
     _fail(message, {"error": kind, "message": str(error) if isinstance(error, OSError) else message})
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, sections={
+SECTIONS = {  # at the end of the main help
     "Exit codes": {
         "0": "The command succeeded.",
         "1": "The command failed: for example, a file is damaged, an output file exists, a word is missing, or an "
@@ -128,11 +129,14 @@ def _fail_outside(error: MemoryError | OSError | ModuleNotFoundError) -> NoRetur
         "zsh": 'in ~/.zshrc: eval "$(_EMBSHRINK_COMPLETE=zsh_source embshrink)"',
         "fish": "in config.fish: _EMBSHRINK_COMPLETE=fish_source embshrink | source",
     },
-}, examples=(
+}
+
+
+@click.group(cls=_Group, sections=SECTIONS, examples=(
     "embshrink quantize glove.txt",
     "embshrink similar glove.ems king",
     "embshrink quantize --help",
-))
+), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embshrink")
 def cli() -> None:
     """Make files of word vectors 10 to 50 times smaller, after training.
@@ -170,8 +174,10 @@ def quantize(
     """
     from embshrink.compression import run
 
-    _write(source, values, lambda given: run.quantize(
-        source, _target(source, target), method=method, parameters=settings, **given))
+    target = _target(source, target)
+    _check_aims(values, [":".join(filter(None, [method or "ecq", ",".join(settings)]))])
+    _write(source, target, values, lambda given: run.quantize(
+        source, target, method=method, parameters=settings, **given))
 
 
 @cli.command(group="Compress", examples=(
@@ -200,9 +206,10 @@ def prune(
     """
     from embshrink.compression import run
 
-    _write(source, values, lambda settings: run.prune(
-        source, _target(source, target), keep=keep, min_similarity=min_similarity, norms=norms, select=select,
-        weighted=weighted, **settings))
+    target = _target(source, target)
+    _write(source, target, values, lambda settings: run.prune(
+        source, target, keep=keep, min_similarity=min_similarity, norms=norms, select=select, weighted=weighted,
+        **settings))
 
 
 @cli.command(group="Compress", examples=(
@@ -224,8 +231,8 @@ def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) ->
     """
     from embshrink.compression import run
 
-    _check_bits_step(values, steps)
-    _write(source, values, lambda settings: run.compress(source, target, list(steps), **settings))
+    _check_aims(values, steps)
+    _write(source, target, values, lambda settings: run.compress(source, target, list(steps), **settings))
 
 
 def _target(source: str, target: str | None) -> str:
@@ -252,41 +259,47 @@ def _given_aims(values: Mapping[str, Any]) -> list[str]:
     return [_flag(name) for name in AIMS if values.get(name) is not None]
 
 
-def _check_bits_step(values: Mapping[str, Any], steps: Sequence[str]) -> None:
-    """Refuse an aim without a bits step to set, before a large file is read."""
+def _check_aims(values: Mapping[str, Any], steps: Sequence[str]) -> None:
+    """Refuse wrong steps, two aims, and an aim without a bits step to set, before a large file is read."""
     from embshrink.methods import registry
 
     listed, aims = registry.as_steps(steps), _given_aims(values)
+    if len(aims) > 1:
+        raise click.UsageError(f"{' and '.join(aims)} exclude each other. Give one of them.")
     if aims and not (listed and listed[-1].axis == "bits"):
         raise click.UsageError(f"{aims[0]} sets the bits step, and no STEP is one. Add a bits step, such as ecq.")
 
 
-def _check_together(source: str, values: Mapping[str, Any]) -> None:
-    """Refuse options that contradict each other."""
-    aims = _given_aims(values)
-    if len(aims) > 1:
-        raise click.UsageError(f"{' and '.join(aims)} exclude each other. Give one of them.")
+def _check_together(source: str, target: str, values: Mapping[str, Any]) -> None:
+    """Refuse options that contradict each other, and wrong steps for n-grams."""
+    from embshrink.methods import registry
+
+    registry.as_steps(values["ngrams"])
     if values["ngrams"] and values["no_ngrams"]:
         raise click.UsageError("--ngrams and --no-ngrams exclude each other. Give one of them.")
     if source == values["keep_words"] == "-":
         raise click.UsageError("SOURCE and --keep-words cannot both be standard input.")
+    if values["remap"] is not None and os.path.realpath(values["remap"]) in map(os.path.realpath, (source, target)):
+        raise click.UsageError("--remap names the same file as SOURCE or TARGET. Name another file.")
 
 
-def _write(source: str, values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> None:
+def _write(
+    source: str, target: str, values: dict[str, Any], call: Callable[[dict[str, Any]], Report]
+) -> None:
     """Make the call of a command that writes an .ems file, and print its report.
 
     Parameters
     ----------
-    source : str
+    source, target : str
     values : dict
         What click found of `writing_options`; used up.
     call : callable
         It is given the settings that these stand for.
     """
     from embshrink.cli.console import Progress, print_report
-    from embshrink.compression.rate_control import AimMissed
 
-    _check_together(source, values)
+    _check_together(source, target, values)
+    aims = _given_aims(values)
     quiet, as_json, measure = values.pop("quiet"), values.pop("as_json"), not values.pop("no_measure")
     steps, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
     options, keep_words = reading(values), _lines(values.pop("keep_words"))
@@ -294,8 +307,10 @@ def _write(source: str, values: dict[str, Any], call: Callable[[dict[str, Any]],
         try:
             report = call({**values, "options": options, "keep_words": keep_words, "measure": measure,
                            "ngrams": "drop" if drop else steps or "same", "progress": progress})
-        except AimMissed as error:  # the command line is right, and the vectors do not allow it
-            _fail(str(error), error.as_dict())
+        except StepError as error:
+            if aims:  # the steps are right, and the vectors do not allow the aim
+                _fail(str(error), error.as_dict())
+            raise
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
@@ -440,8 +455,8 @@ def _missing(emb: Embeddings, file: str, word: str) -> str:
     from embshrink.cli.console import printable
 
     found = next((other for other in _spellings(word) if other != word and other in emb), None)
-    hint = "" if found is None else f" Did you mean '{printable(found)}'?"
-    return f"no such word in {file}: '{printable(word)}'.{hint}"
+    hint = "" if found is None else f". Did you mean '{printable(found)}'?"
+    return f"no such word in {file}: '{printable(word)}'{hint}"
 
 
 def _spellings(word: str) -> Iterator[str]:
@@ -506,7 +521,7 @@ def _search(
     *others, last = [_missing(emb, file, word) for word in missing]
     for sentence in others:
         click.echo(f"Error: {sentence}", err=True)
-    _fail(last, {"error": "KeyError", "message": " ".join([*others, last]), "missing": missing})
+    _fail(last, {"error": "KeyError", "message": "; ".join([*others, last]), "missing": missing})
 
 
 def _print_neighbours(found: list[Neighbour], positive: list[str], negative: list[str], as_json: bool) -> None:
