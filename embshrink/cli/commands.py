@@ -214,7 +214,7 @@ def prune(
 
 @cli.command(group="Compress", examples=(
     "embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25",
-    "embshrink compress glove.txt glove.ems lowrank:keep=0.5 ecq --size 6MB",
+    "embshrink compress glove.txt glove.ems lowrank:keep=0.5 ecq --bits 100",
     "embshrink compress vectors.bin exact.ems",
 ))
 @SOURCE
