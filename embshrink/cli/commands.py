@@ -141,8 +141,8 @@ SECTIONS = {  # at the end of the main help
 def cli() -> None:
     """Make files of word vectors 10 to 50 times smaller, after training.
 
-    embshrink reads word2vec, GloVe, fastText and other formats, and writes .ems files. An .ems file is memory-mapped:
-    words are looked up and searched without decoding all of it.
+    embshrink reads word2vec, GloVe, fastText and other formats, and writes .ems files. An .ems file is memory-mapped,
+    and a word is looked up without decoding the whole file.
     """
 
 
@@ -607,7 +607,8 @@ def evaluate(
 def export_(file: str, target: str, format: str | None, force: bool, quiet: bool) -> None:
     """Convert an .ems file to word2vec, GloVe, spaCy and other formats.
 
-    The vectors are decoded to float32 numbers.
+    A format that can hold n-grams, shared rows or product quantization codes gets them. Other formats get the decoded
+    vector of each word.
     """
     from embshrink import reader
     from embshrink.cli.console import Progress
