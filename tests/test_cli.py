@@ -21,6 +21,7 @@ from click.testing import CliRunner
 import embshrink
 from embshrink import load
 from embshrink.cli.commands import cli
+from embshrink.cli.help import GROUPS
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_compress_info_verify_get_export(run, source):
 def test_get_names_missing_words_and_fails(run, source):
     run("quantize", source, "-q")
     result = run("get", "crime.ems", "и", "nothing", code=1)
-    assert "Error: no such word: nothing" in result.stderr
+    assert result.stderr == "Error: no such word in crime.ems: 'nothing'\n"
     assert result.stdout.startswith("и ")
     listed = json.loads(run("get", "crime.ems", "и", "nothing", "--json", code=1).stdout)
     assert listed["missing"] == ["nothing"]
@@ -117,8 +118,22 @@ def test_similar_and_analogy(run, source):
     found = json.loads(run("analogy", "crime.ems", "и", "в", "не", "-n", 2, "--json").stdout)
     assert [row["word"] for row in found["neighbours"]] == [
         word for word, _ in load("crime.ems").most_similar(["в", "не"], ["и"], topn=2)]
-    result = run("similar", "crime.ems", "nothing", code=1)
-    assert "Error: no such word: Key 'nothing' not present" in result.stderr
+
+
+@pytest.mark.parametrize("command, others", [("get", ()), ("similar", ()), ("analogy", ("king", "tea"))])
+def test_a_missing_word_has_one_sentence_everywhere(run, command, others):
+    """It names the file and the word, and a spelling of it only if the file has that."""
+    words = ["king", "tea", "Movie", "ice_cream", "New York", "NATO"]
+    embshrink.compress(embshrink.WordVectors(words, np.eye(6, dtype=np.float32)), "small.ems", "cast", measure=False)
+    for word, found in (("movie", "Movie"), ("MOVIE", "Movie"), (" king ", "king"), ("Ice cream", "ice_cream"),
+                        ("new_york", "New York"), ("nato", "NATO"), ("queen", None), ("", None)):
+        result = run(command, "small.ems", word, *others, code=1)
+        hint = "" if found is None else f". Did you mean '{found}'?"
+        assert result.stderr == f"Error: no such word in small.ems: '{word}'{hint}\n"
+    parts = json.loads(run(command, "small.ems", "movie", *others, "--json", code=1).stdout)
+    assert (parts["error"] if "error" in parts else parts)["missing"] == ["movie"]
+    if others:
+        assert run(command, "small.ems", "movie", "tea", "queen", code=1).stderr.count("Error: no such word") == 2
 
 
 def test_aliases_are_shown(run, source):
@@ -132,7 +147,7 @@ def test_plan_is_what_is_written(run, source):
     assert planned["bytes"] == os.path.getsize("v.ems") == sum(planned["sections"].values())
     assert "whole file" in run("plan", source, "prune").stdout
     assert run("plan", source).stdout.startswith("steps: ecq:bits=")
-    assert "either a STEP or --pareto" in run("plan", source, "pq", "--pareto", code=2).stderr
+    assert "STEP and --pareto exclude each other" in run("plan", source, "pq", "--pareto", code=2).stderr
     assert os.path.exists("v.ems")
     assert not os.path.exists("crime.ems")
 
@@ -157,7 +172,7 @@ def test_methods(run):
     assert "subspaces" in one
     assert "none|pca|opq" in one
     assert json.loads(run("methods", "prune", "--json").stdout)[0]["parameters"][0]["name"] == "keep"
-    assert "unknown method 'nope'" in run("methods", "nope", code=1).stderr
+    assert "unknown method 'nope'" in run("methods", "nope", code=2).stderr
 
 
 def test_target_names(run, source):
@@ -172,7 +187,7 @@ def test_target_names(run, source):
     run("quantize", "b.vec.bz2", "-q")
     assert np.array_equal(np.asarray(load("a.ems").vectors), np.asarray(load("b.ems").vectors))
     assert "would be written onto itself" in run("quantize", "a.ems", code=2).stderr
-    assert "name a TARGET" in run("quantize", "-", code=2).stderr
+    assert "Name a TARGET" in run("quantize", "-", code=2).stderr
 
 
 def test_standard_input(run, source):
@@ -201,12 +216,182 @@ def test_errors_are_one_line_and_json_when_asked(run, source):
     listed = json.loads(run("quantize", "bad.txt", "--json", code=1).stdout)
     assert listed["error"]["error"] == "SourceError"
     assert "line 2" in listed["error"]["where"]
-    assert "no such file" in run("quantize", "nothing.txt", code=1).stderr.lower()
     assert "is not an .ems file" in run("info", source, code=1).stderr
-    assert "unknown method" in run("compress", source, "v.ems", "nope", code=1).stderr
-    assert "kmeans is not a bits method" in run("quantize", source, "--method", "kmeans", code=1).stderr
-    assert run("quantize", source, "--size", "huge", code=2).stderr
-    assert run("quantize", source, "--threads", "0", code=2).stderr
+
+
+USAGE = """
+    --nope
+    nope
+    info
+    info crime.ems --nope
+    formats extra
+    methods nope
+    quantize crime.vec --method nope
+    quantize crime.vec --method kmeans
+    quantize crime.vec --method pq --set nope=1
+    quantize crime.vec --method pq --set subspaces=0
+    quantize crime.vec new.ems --method pq --set subspaces=99
+    quantize crime.vec --set nonsense
+    quantize crime.vec --size 9kB --bits 30
+    quantize crime.vec --size 0
+    quantize crime.vec --size 9e99
+    quantize crime.vec --size 99999999999TB
+    quantize crime.vec --size huge
+    quantize crime.vec --bits 0
+    quantize crime.vec --bits inf
+    quantize crime.vec --bits nan
+    quantize crime.vec --min-overlap 1
+    quantize crime.vec --max-memory 1
+    quantize crime.vec --max-expanded 0
+    quantize crime.vec --threads 0
+    quantize crime.vec --expect-rows 0
+    quantize crime.vec --from nope
+    quantize crime.vec --ngrams nope
+    quantize crime.vec --ngrams cast --no-ngrams
+    quantize crime.vec --vocabulary nope
+    quantize crime.vec new.ems --remap new.ems
+    quantize crime.vec new.ems --remap crime.vec --force
+    quantize crime.vec ''
+    quantize crime.vec -
+    quantize crime.ems
+    quantize -
+    quantize - new.ems --keep-words -
+    quantize crime.vec --counts .
+    prune crime.vec --keep 0
+    prune crime.vec --min-similarity nan
+    prune crime.vec --min-similarity 2
+    compress crime.vec new.ems nope
+    compress crime.vec new.ems pq:nope=1
+    compress crime.vec new.ems ''
+    compress crime.vec new.ems pq prune
+    compress crime.vec new.ems pq ecq
+    compress crime.vec new.ems lowrank:dims=2,keep=0.5
+    compress crime.vec new.ems prune --size 9kB
+    compress crime.vec new.ems --size 9kB
+    plan crime.vec nope
+    plan crime.vec pq --pareto
+    get crime.ems
+    get . word
+    get crime.ems word --precision 0
+    similar crime.ems word -n 0
+    analogy crime.ems a b
+    evaluate crime.ems --queries 0
+    evaluate .
+    export crime.ems new.bin --to nope
+    export crime.ems new.bin --to navec
+    export crime.ems -
+    demo --folder crime.vec
+"""
+FAILURES = """
+    info crime.vec
+    verify crime.vec
+    export crime.vec new.bin
+    export crime.ems crime.vec
+    quantize crime.vec
+    quantize . new.ems
+    quantize empty new.ems
+    quantize crime.vec new.ems --size 1
+    quantize crime.vec new.ems --bits 1e-9
+    quantize crime.vec new.ems --method pq --bits 0.5
+    quantize crime.vec new.ems --method ecq --size 1kB
+    quantize crime.vec new.ems --max-error 1e-30
+    quantize crime.vec new.ems --expect-rows 5
+    quantize crime.vec new.ems --counts empty
+    quantize crime.vec nofolder/new.ems
+    quantize crime.vec new.ems --remap nofolder/remap.tsv
+    get crime.ems nothing
+    similar crime.ems nothing
+    analogy crime.ems nothing nothing nothing
+    evaluate crime.ems --pairs empty
+    evaluate empty
+"""
+COMMANDS_OF_A_FILE = ["quantize FILE", "prune FILE", "compress FILE new.ems", "plan FILE", "info FILE", "verify FILE",
+                      "get FILE word", "similar FILE word", "analogy FILE a b c", "evaluate FILE",
+                      "export FILE new.bin", "evaluate crime.ems --baseline FILE", "evaluate crime.ems --pairs FILE",
+                      "evaluate crime.ems --analogies FILE", "quantize crime.vec new.ems --counts FILE",
+                      "quantize crime.vec new.ems --keep-words FILE"]
+
+
+@pytest.fixture
+def made(run, source):
+    """Run a command line on crime.vec, crime.ems and an empty file; check the exit code, and that nothing changes."""
+    run("quantize", source, "-q")
+    Path("empty").touch()
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+
+    def call(line, code):
+        result = run(*shlex.split(line), code=code)
+        assert {path: path.read_bytes() for path in Path().iterdir()} == before
+        return result
+
+    return call
+
+
+def test_wrong_usage_exits_2_in_every_command(made):
+    for line in USAGE.strip().splitlines():
+        result = made(line, 2)
+        assert sum(text.startswith("Error: ") for text in result.stderr.splitlines()) == 1, line
+        as_json = made(line.strip() + " --json", 2).stdout
+        if not line.strip().startswith(("-", "nope")):
+            assert json.loads(as_json)["error"]["message"], line
+
+
+def test_what_fails_exits_1_in_every_command(made):
+    for line in FAILURES.strip().splitlines():
+        assert made(line, 1).stderr.startswith("Error: "), line
+
+
+@pytest.mark.parametrize("line", COMMANDS_OF_A_FILE)
+def test_a_missing_file_has_one_sentence_in_every_command(made, line):
+    assert made(line.replace("FILE", "nothing.txt"), 2).stderr.endswith(": no such file: 'nothing.txt'\n")
+    assert made(line.replace("FILE", "''"), 2).stderr.endswith(": no such file: ''\n")
+
+
+def test_an_unknown_bits_method_lists_the_bits_methods(run, source):
+    for name in ("nope", "kmeans"):
+        message = run("quantize", source, "--method", name, code=2).stderr.splitlines()[-1]
+        assert f"'{name}' is not a bits method" in message
+        assert "ecq, pq, iiq" in message and "prune" not in message and "lowrank" not in message
+    assert "embshrink compress SOURCE TARGET kmeans" in message
+    assert "Did you mean scalar?" in run("quantize", source, "--method", "scaler", code=2).stderr
+
+
+def test_a_word_after_two_dashes_is_no_option(run, source):
+    run("quantize", source, "-q")
+    assert run("get", "crime.ems", "--", "--json", code=1).stdout == ""
+
+
+def python(code, *arguments, env, redirect=""):
+    """Run Python code in a shell, and return the finished process."""
+    line = shlex.join([sys.executable, "-c", code, *map(str, arguments)])
+    return subprocess.run(f"{line} {redirect}", shell=True, env=env, capture_output=True, text=True)
+
+
+WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from embshrink.cli import main; main()"
+
+
+@pytest.mark.parametrize("package, line", [
+    ("click", "--help"), ("numpy", "formats"), ("rich", "formats"), ("numba", "quantize crime.vec v.ems -q"),
+    ("threadpoolctl", "quantize crime.vec v.ems -q"),
+])
+def test_a_package_that_is_missing_is_named(source, tmp_path, monkeypatch, subprocess_env, package, line):
+    monkeypatch.chdir(tmp_path)
+    result = python(WITHOUT, package, *line.split(), env=subprocess_env)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert f"pip install {package}" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirections")
+@pytest.mark.parametrize("redirect, code", [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), (">/dev/full", 1)])
+@pytest.mark.parametrize("line", ["--help", "formats", "quantize crime.vec -f"])
+def test_standard_streams_may_be_closed_or_full(source, tmp_path, monkeypatch, subprocess_env, line, redirect, code):
+    if "full" in redirect and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    monkeypatch.chdir(tmp_path)
+    result = python("from embshrink.cli import main; main()", *line.split(), env=subprocess_env, redirect=redirect)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
 
 
 def test_warnings_reach_standard_error(run):
@@ -237,46 +422,97 @@ def load_words(source):
     return list(embshrink.read_vectors(source).words)
 
 
-def test_every_command_and_option_has_help():
+def test_everything_has_help():
     for name, command in cli.commands.items():
         assert command.help, name
+        assert command.examples, name
+        assert command.group, name
         for parameter in command.params:
-            if isinstance(parameter, click.Option) and parameter.name != "seed":
-                assert parameter.help, (name, parameter.name)
-        help_text = CliRunner().invoke(cli, [name, "--help"]).output
-        assert all(len(line) <= 100 for line in help_text.splitlines())
+            assert parameter.help if isinstance(parameter, click.Option) else parameter.about, (name, parameter.name)
 
 
-@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_option_is_in_one_group_and_help_is_last(name):
+    command = cli.commands[name]
+    context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
+    groups = command.grouped_options(context)
+    listed = [option for options in groups.values() for option in options]
+    options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+    assert sorted(option.opts for option in listed) == sorted(option.opts for option in options)
+    assert set(groups) <= set(GROUPS)
+    assert all(option.group in GROUPS for option in options if "--help" not in option.opts)
+    assert listed[-1].opts == ["-h", "--help"]
+    shown = re.split(r"\n(?:Arguments|Options):\n", shown_help(name, 80), maxsplit=1)[1]
+    for option in options:
+        assert len(re.findall(rf"^  (-\w, )?{option.opts[-1]}\b(?!-)", shown, re.MULTILINE)) == 1, option.opts
+
+
+def shown_help(name, columns):
+    return CliRunner().invoke(cli, [*filter(None, [name]), "--help"], env={"COLUMNS": str(columns)}).output
+
+
+@pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize("name", ["", *cli.commands])
-def test_help_is_readable(name, width):
-    """No control character or escape is left, nothing is wider than the terminal, each example has its line."""
-    shown = CliRunner().invoke(cli, [*filter(None, [name]), "--help"], terminal_width=width).output
+def test_help_is_readable(name, columns):
+    """No control character, no line that is too long, no word that is cut or broken, each example on its line."""
+    shown = shown_help(name, columns)
     assert "\\b" not in shown and "\b" not in shown
     lines = shown.splitlines()
-    assert max(map(len, lines)) <= width
-    for example in getattr(cli.commands.get(name), "examples", ()):
+    assert max(map(len, lines)) <= min(columns, 100)
+    assert not [line for line in lines if line != line.rstrip()]
+    assert not [line for line in lines if "..." in line and not line.startswith("Usage: ")]
+    wide = CliRunner().invoke(cli, [*filter(None, [name]), "--help"], terminal_width=10_000).output
+    assert shown.split() == wide.split()  # also what is broken at a hyphen would differ
+    assert not re.search(r"\n\n\n", shown)
+    for example in cli.commands[name].examples if name else cli.examples:
         assert f"  {example}" in lines
+
+
+def test_main_help_lists_each_command_once_on_one_line():
+    lines = shown_help("", 80).splitlines()
+    for name, command in cli.commands.items():
+        assert lines.count(f"  {name:<8}  {command.get_short_help_str(limit=1000)}") == 1
+        assert f"{command.group}:" in lines
+
+
+def test_help_of_quantize_shows_first_what_matters():
+    shown = shown_help("quantize", 80)
+    order = ["\nArguments:", "\nOptions:", "\nAims:", "\nOutput:", "\nWords:", "\nfastText n-grams:",
+             "\nReading SOURCE:", "\nOther options:", "\nExamples:"]
+    places = [shown.index(heading) for heading in order]
+    assert places == sorted(places)
+    assert "x>=" not in shown and "<x<" not in shown and "INTEGER" not in shown and "default: (" not in shown
 
 
 def test_examples_of_help_run(tmp_path, monkeypatch):
     """Every example of every --help does what it shows, on small files with the names it uses."""
-    monkeypatch.chdir(tmp_path)
+    from embshrink.cli import demo, warmup
+
     rng = np.random.default_rng(0)
-    words = ["man", "king", "woman", "tiger", "cat", *(f"w{i}" for i in range(600))]
+    words = ["man", "king", "woman", "queen", "tiger", "cat", *(f"w{i}" for i in range(600))]
     matrix = (rng.standard_normal((12, 50))[rng.integers(12, size=len(words))]
               + 0.5 * rng.standard_normal((len(words), 50))).astype(np.float32)
-    for path, format in (("glove.6B.50d.txt", "text"), ("glove.txt", "text"), ("vectors.bin", "word2vec")):
-        embshrink.write_vectors(words, [matrix], path, format)
-    for name, command in cli.commands.items():
-        for example in command.examples:
-            program, *arguments = shlex.split(example)
-            assert (program, arguments[0]) == ("embshrink", name)
-            for written in ("glove.6B.50d.ems", "small.ems", "vectors.ems"):
-                (tmp_path / written).unlink(missing_ok=True)
-            result = CliRunner().invoke(cli, arguments)
-            assert result.exit_code == 0, (example, result.output)
-            assert result.stdout
+    vectors = embshrink.WordVectors(words, matrix)
+    monkeypatch.setattr(demo, "real_vectors", lambda: ("small", vectors))
+    monkeypatch.setattr(demo, "RECIPES", {"pq": ["pq"]})
+    monkeypatch.setattr(warmup, "_jobs", lambda: {"none": lambda folder: None})
+    for number, (name, example) in enumerate((name, example) for name, command in [("", cli), *cli.commands.items()]
+                                             for example in command.examples):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        for path, format in (("glove.6B.50d.txt", "text"), ("glove.txt", "text"), ("vectors.bin", "word2vec")):
+            embshrink.write_vectors(words, [matrix], path, format)
+        program, *arguments = shlex.split(example)
+        assert program == "embshrink" and name in ("", arguments[0])
+        if cli.commands[arguments[0]].group != "Compress":
+            embshrink.compress(vectors, "glove.ems", "scalar", measure=False)
+            embshrink.compress(vectors, "small.ems", "cast", measure=False)
+            Path("pairs.tsv").write_text("king\tqueen\t9\nman\tcat\t2\ncat\ttiger\t7\n")
+            Path("questions-words.txt").write_text(": family\nman king woman queen\n")
+        result = CliRunner().invoke(cli, arguments)
+        assert result.exit_code == 0, (example, result.output)
+        assert result.output
 
 
 def test_tables_have_no_trailing_spaces(run, source):
@@ -303,6 +539,16 @@ def test_a_bomb_is_refused_and_let_in_by_the_option_that_its_message_names(run, 
     refused = run("quantize", "v.vec.gz", "--max-expanded", "1k", code=1)
     assert "raise --max-expanded" in refused.stderr
     run("quantize", "v.vec.gz", "--max-expanded", "1MB", "-q")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["quantize"], ["quantize", "a.txt"], ["quantize", "a.txt", "--counts"], ["quantize", "a.txt", "--keep-words"],
+    ["prune", "a.txt", "--remap"], ["info"], ["get"], ["similar"], ["evaluate"], ["evaluate", "a.ems", "--baseline"],
+    ["export"], ["export", "a.ems"],
+])
+def test_completion_of_files_is_left_to_the_shell(arguments):
+    items = ShellComplete(cli, {}, "embshrink", "_EMBSHRINK_COMPLETE").get_completions(arguments, "cr")
+    assert [(item.type, item.value) for item in items] == [("file", "cr")]
 
 
 @pytest.mark.parametrize("arguments, begun, expected", [
@@ -346,7 +592,7 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path, subprocess_env):
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert stderr.strip().endswith("interrupted")
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["v.bin"]

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from embshrink.cli.commands import cli
+    try:
+        from embshrink.cli.commands import cli
 
-    cli(prog_name="embshrink")
+        _prepare_output()
+        cli(prog_name="embshrink")
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.exit("Error: the embshrink command needs the package click. Install it with: pip install click")
+    except OSError as error:  # --help and --version come here; commands have their own messages
+        sys.exit(f"Error: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _prepare_output() -> None:
+    """Let any text be written to standard output and standard error, whether they are open or not."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every encoding has every word

@@ -7,196 +7,290 @@ to standard error. Exit codes: 0 done, 1 the operation failed, 2 usage, 130 inte
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from embshrink import __version__
+from embshrink.cli.help import Command, Group
 from embshrink.cli.options import (
+    AIMS,
     FILE,
     SOURCE,
+    STEPS,
+    TABLE,
+    TARGET,
+    InputPath,
+    OutputPath,
     aims_options,
+    argument,
     checked_format,
+    checked_method,
     complete_formats,
     complete_methods,
+    force_option,
     json_option,
+    option,
     quiet_option,
     reading,
     reading_options,
     search_options,
+    seed_option,
     threads_option,
     writing_options,
 )
-from embshrink.errors import EmbshrinkError, TargetError
+from embshrink.errors import EmbshrinkError, StepError
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
-    from embshrink.reader import Neighbour
+    from embshrink.reader import Embeddings, Neighbour
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+PACKAGES = {"sklearn": "scikit-learn"}  # where pip has another name than import
 
 
-class _Command(click.Command):
-    """A command whose help ends in examples.
+class _Command(Command):
+    """A command that notes, before anything can fail, whether failures are to be printed as JSON."""
 
-    Parameters
-    ----------
-    examples : tuple of str
-        Command lines; click would fill them into one paragraph if they were in the docstring.
-    """
-
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.examples = examples
-
-    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, each on a line of its own."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
-        super().format_epilog(context, formatter)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if parent is not None:
+            parent.meta["embshrink.json"] = "--json" in itertools.takewhile(lambda one: one != "--", args)
+        return super().make_context(info_name, args, parent, **extra)
 
 
-class _Group(click.Group):
+class _Group(Group):
     """A group whose commands fail with a message instead of a traceback."""
 
     command_class = _Command
 
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of this file, which is the order of use
-
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except click.UsageError as error:
+            _print_json_error({"error": "UsageError", "message": error.format_message()})
+            raise
         except EmbshrinkError as error:
-            _fail(str(error), error.as_dict())
-        except MemoryError:
-            _fail("out of memory", {"error": "MemoryError", "message": "out of memory"})
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output has left: nothing to say, and nobody to say it to
-            context.exit(1)
-        except OSError as error:
-            _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "),
-                  {"error": "OSError", "message": str(error)})
-        except KeyError as error:
-            _fail(f"no such word: {error.args[0]}", {"error": "KeyError", "message": str(error.args[0])})
+            _fail(str(error), error.as_dict(), USAGE if isinstance(error, StepError) else FAILED)
+        except (MemoryError, OSError, ModuleNotFoundError) as error:
+            _fail_outside(error)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            context.exit(130)
+            context.exit(INTERRUPTED)
 
 
-def _fail(message: str, parts: Mapping[str, object]) -> NoReturn:
-    context = click.get_current_context()
-    if context.find_root().meta.get("embshrink.json"):
+def _print_json_error(parts: Mapping[str, object]) -> None:
+    if click.get_current_context().find_root().meta.get("embshrink.json"):
         click.echo(json.dumps({"error": parts}))
+
+
+def _fail(message: str, parts: Mapping[str, object], code: int = FAILED) -> NoReturn:
+    _print_json_error(parts)
     click.echo(f"Error: {message}", err=True)
-    context.exit(1)
+    click.get_current_context().exit(code)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-             epilog="Shell completion: eval \"$(_EMBSHRINK_COMPLETE=bash_source embshrink)\" (or zsh_source, "
-                    "fish_source) in your shell's start-up file.")
+def _fail_outside(error: MemoryError | OSError | ModuleNotFoundError) -> NoReturn:
+    """Fail for what the machine or the installation lacks."""
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()  # the reader of our output has left: nothing to say, and nobody to say it to
+        click.get_current_context().exit(FAILED)
+    if isinstance(error, MemoryError):
+        message = "out of memory"
+    elif isinstance(error, OSError):
+        message = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+    else:
+        module = (error.name or "").partition(".")[0]
+        if module in ("", __package__.partition(".")[0]):
+            raise error  # not a package that could be installed
+        package = PACKAGES.get(module, module)
+        message = f"this command needs the package {package}. Install it with: pip install {package}"
+    kind = "OSError" if isinstance(error, OSError) else type(error).__name__
+    _fail(message, {"error": kind, "message": str(error) if isinstance(error, OSError) else message})
+
+
+SECTIONS = {  # at the end of the main help
+    "Exit codes": {
+        "0": "The command succeeded.",
+        "1": "The command failed: for example, a file is damaged, an output file exists, a word is missing, or an "
+             "aim cannot be met.",
+        "2": "The command line is wrong: an unknown option, method, step, parameter or format, a value that is not "
+             "allowed, options that exclude each other, or an input file that does not exist.",
+        "130": "The command was interrupted.",
+    },
+    "Shell completion": {
+        "bash": 'in ~/.bashrc: eval "$(_EMBSHRINK_COMPLETE=bash_source embshrink)"',
+        "zsh": 'in ~/.zshrc: eval "$(_EMBSHRINK_COMPLETE=zsh_source embshrink)"',
+        "fish": "in config.fish: _EMBSHRINK_COMPLETE=fish_source embshrink | source",
+    },
+}
+
+
+@click.group(cls=_Group, sections=SECTIONS, examples=(
+    "embshrink quantize glove.txt",
+    "embshrink similar glove.ems king",
+    "embshrink quantize --help",
+), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embshrink")
 def cli() -> None:
-    """Make word-vector files (word2vec, GloVe, fastText) small after training, and keep them useful."""
+    """Make files of word vectors 10 to 50 times smaller, after training.
+
+    embshrink reads word2vec, GloVe, fastText and other formats, and writes .ems files. An .ems file is memory-mapped,
+    and a word is looked up without decoding the whole file.
+    """
 
 
 # ---------------------------------------------------------------- shrinking
 
 
-@cli.command(examples=(
-    "embshrink prune glove.6B.50d.txt",
-    "embshrink prune vectors.bin small.ems --keep 50000 --remap remap.tsv",
-))
-@SOURCE
-@click.argument("target", type=click.Path(), required=False)
-@click.option("--keep", type=click.IntRange(1), help="Vectors to keep; a tenth, at least 20,000, by default.")
-@click.option("--min-similarity", type=click.FloatRange(-1, 1), default=-1.0,
-              help="Drop a removed word whose nearest kept word is less similar than this.")
-@click.option("--norms", is_flag=True, help="Keep each word's own length (2 bytes a word).")
-@click.option("--select", type=click.Choice(["frequency", "facility"]), default="frequency", show_default=True,
-              help="Which words: the most frequent, or those that stand best for all (slower).")
-@click.option("--weighted", is_flag=True, help="With facility: count each word by its frequency.")
-@writing_options
-def prune(
-    source: str, target: str | None, keep: int | None, min_similarity: float, norms: bool, select: str,
-    weighted: bool, **values: Any,
-) -> None:
-    """Keep the vectors of the most frequent words; the others share the nearest kept one.
-
-    SOURCE is taken to be sorted by frequency, as nearly all files are, unless --counts says otherwise. TARGET is
-    SOURCE's name with .ems by default.
-    """
-    from embshrink.compression import run
-
-    _write(values, lambda settings: run.prune(
-        source, _target(source, target), keep=keep, min_similarity=min_similarity, norms=norms, select=select,
-        weighted=weighted, **settings))
-
-
-@cli.command(examples=(
+@cli.command(group="Compress", examples=(
     "embshrink quantize glove.6B.50d.txt",
     "embshrink quantize glove.6B.50d.txt small.ems --size 6MB",
     "embshrink quantize vectors.bin good.ems --min-overlap 0.8",
     "embshrink quantize vectors.bin --method pq --set subspaces=25",
 ))
 @SOURCE
-@click.argument("target", type=click.Path(), required=False)
-@click.option("--method", shell_complete=complete_methods("bits"),
-              help="A bits method; see: embshrink methods. ecq by default; rq where that loses less.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
+@TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
+@option("--method", metavar="METHOD", callback=checked_method, shell_complete=complete_methods("bits"),
+        show_default="ecq, or rq where rq loses less",
+        help="The bits method; list the methods with: embshrink methods")
+@option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+        help="A parameter of the method; repeatable. List the parameters with: embshrink methods METHOD")
 @aims_options
 @writing_options
 def quantize(
     source: str, target: str | None, method: str | None, settings: tuple[str, ...], **values: Any
 ) -> None:
-    """Store vectors in fewer bits: about 2 a number, or as few as an aim allows."""
-    from embshrink.compression import run
+    """Store vectors in fewer bits, about 2 per dimension by default.
 
-    _write(values, lambda given: run.quantize(source, _target(source, target), method=method, parameters=settings,
-                                              **given))
-
-
-@cli.command(examples=(
-    "embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25",
-))
-@SOURCE
-@click.argument("target", type=click.Path())
-@click.argument("steps", nargs=-1, metavar="[STEP]...", shell_complete=complete_methods())
-@aims_options
-@writing_options
-def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
-    """Run any steps in order: rows, then columns, then at most one of bits.
-
-    A STEP is name:key=value,key=value; see: embshrink methods. An aim such as --size sets the bits step. With no STEP
-    nothing is lost: codes of another program's file are kept as they are, other numbers in full.
+    This is the command for most uses: it keeps every word. With an aim, such as --size or --min-overlap, it chooses
+    the number of bits that meets the aim.
     """
     from embshrink.compression import run
 
-    _write(values, lambda settings: run.compress(source, target, list(steps), **settings))
+    target = _target(source, target)
+    _check_aims(values, [":".join(filter(None, [method or "ecq", ",".join(settings)]))])
+    _write(source, target, values, lambda given: run.quantize(
+        source, target, method=method, parameters=settings, **given))
+
+
+@cli.command(group="Compress", examples=(
+    "embshrink prune glove.6B.50d.txt",
+    "embshrink prune vectors.bin small.ems --keep 50000 --remap remap.tsv",
+))
+@SOURCE
+@TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
+@option("--keep", type=click.IntRange(1), metavar="N", show_default="a tenth, at least 20,000",
+        help="Number of vectors to keep.")
+@option("--min-similarity", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", show_default="drop no word",
+        help="Drop a removed word if its cosine similarity to the nearest kept word is below this.")
+@option("--norms", is_flag=True, help="Store the length of each word's own vector, for 2 bytes per word.")
+@option("--select", type=click.Choice(["frequency", "facility"]), default="frequency", show_default=True,
+        help="Which words to keep: the most frequent ones, or those that represent all words best (slower).")
+@option("--weighted", is_flag=True, help="With --select facility: weight each word by its frequency.")
+@writing_options
+def prune(
+    source: str, target: str | None, keep: int | None, min_similarity: float, norms: bool, select: str,
+    weighted: bool, **values: Any,
+) -> None:
+    """Keep the vectors of frequent words; other words share them.
+
+    Each removed word uses the vector of its nearest kept word, so the vocabulary stays whole. The words of SOURCE
+    must be sorted by frequency, as they are in most files; otherwise give --counts.
+    """
+    from embshrink.compression import run
+
+    target = _target(source, target)
+    _write(source, target, values, lambda settings: run.prune(
+        source, target, keep=keep, min_similarity=min_similarity, norms=norms, select=select, weighted=weighted,
+        **settings))
+
+
+@cli.command(group="Compress", examples=(
+    "embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25",
+    "embshrink compress glove.txt glove.ems lowrank:keep=0.5 ecq --bits 100",
+    "embshrink compress vectors.bin exact.ems",
+))
+@SOURCE
+@TARGET(about="The .ems file to write.")
+@STEPS(about="METHOD or METHOD:KEY=VALUE,KEY=VALUE, for example prune:keep=50000 or pq:subspaces=25. Row steps come "
+            "first, then column steps, then at most one bits step. List the methods with: embshrink methods")
+@aims_options
+@writing_options
+def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
+    """Run several steps in order: rows, then columns, then bits.
+
+    Without a STEP, compress is lossless: it keeps the codes of a quantized file as they are, and all other numbers in
+    full precision.
+    """
+    from embshrink.compression import run
+
+    _check_aims(values, steps)
+    _write(source, target, values, lambda settings: run.compress(source, target, list(steps), **settings))
 
 
 def _target(source: str, target: str | None) -> str:
     """Return TARGET, by default SOURCE's name with .ems for its endings."""
     from embshrink.compression.run import default_target
+    from embshrink.errors import TargetError
 
     if target:
         return target
     if source == "-":
-        raise click.UsageError("name a TARGET when reading standard input")
+        raise click.UsageError("Name a TARGET when SOURCE is standard input.")
     try:
         return default_target(source)
     except TargetError as error:
-        raise click.UsageError(f"name a TARGET: {source} would be written onto itself") from error
+        raise click.UsageError(f"Name a TARGET: without one, {source} would be written onto itself.") from error
 
 
-def _write(values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> None:
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _given_aims(values: Mapping[str, Any]) -> list[str]:
+    """Return the aims that are given, as the user typed them."""
+    return [_flag(name) for name in AIMS if values.get(name) is not None]
+
+
+def _check_aims(values: Mapping[str, Any], steps: Sequence[str]) -> None:
+    """Refuse wrong steps, two aims, and an aim without a bits step to set, before a large file is read."""
+    from embshrink.methods import registry
+
+    listed, aims = registry.as_steps(steps), _given_aims(values)
+    if len(aims) > 1:
+        raise click.UsageError(f"{' and '.join(aims)} exclude each other. Give one of them.")
+    if aims and not (listed and listed[-1].axis == "bits"):
+        raise click.UsageError(f"{aims[0]} sets the bits step, and no STEP is one. Add a bits step, such as ecq.")
+
+
+def _check_together(source: str, target: str, values: Mapping[str, Any]) -> None:
+    """Refuse options that contradict each other, and wrong steps for n-grams."""
+    from embshrink.methods import registry
+
+    registry.as_steps(values["ngrams"])
+    if values["ngrams"] and values["no_ngrams"]:
+        raise click.UsageError("--ngrams and --no-ngrams exclude each other. Give one of them.")
+    if source == values["keep_words"] == "-":
+        raise click.UsageError("SOURCE and --keep-words cannot both be standard input.")
+    if values["remap"] is not None and os.path.realpath(values["remap"]) in map(os.path.realpath, (source, target)):
+        raise click.UsageError("--remap names the same file as SOURCE or TARGET. Name another file.")
+
+
+def _write(
+    source: str, target: str, values: dict[str, Any], call: Callable[[dict[str, Any]], Report]
+) -> None:
     """Make the call of a command that writes an .ems file, and print its report.
 
     Parameters
     ----------
+    source, target : str
     values : dict
         What click found of `writing_options`; used up.
     call : callable
@@ -204,15 +298,19 @@ def _write(values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> 
     """
     from embshrink.cli.console import Progress, print_report
 
+    _check_together(source, target, values)
+    aims = _given_aims(values)
     quiet, as_json, measure = values.pop("quiet"), values.pop("as_json"), not values.pop("no_measure")
     steps, drop = list(values.pop("ngrams")), values.pop("no_ngrams")
-    if steps and drop:
-        raise click.UsageError("--ngrams and --no-ngrams exclude each other")
-    options, keep_words = reading(values), values.pop("keep_words")
-    words = [line.rstrip(b"\r") for line in keep_words.read().split(b"\n")] if keep_words else []
+    options, keep_words = reading(values), _lines(values.pop("keep_words"))
     with Progress(quiet) as progress:
-        report = call({**values, "options": options, "keep_words": [word for word in words if word],
-                       "measure": measure, "ngrams": "drop" if drop else steps or "same", "progress": progress})
+        try:
+            report = call({**values, "options": options, "keep_words": keep_words, "measure": measure,
+                           "ngrams": "drop" if drop else steps or "same", "progress": progress})
+        except StepError as error:
+            if aims:  # the steps are right, and the vectors do not allow the aim
+                _fail(str(error), error.as_dict())
+            raise
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
@@ -221,26 +319,34 @@ def _write(values: dict[str, Any], call: Callable[[dict[str, Any]], Report]) -> 
         print_report(report)
 
 
-@cli.command(examples=(
+def _lines(path: str | None) -> list[bytes]:
+    """Return the lines of a file that are not empty; none without a path."""
+    if path is None:
+        return []
+    with click.open_file(path, "rb") as file:
+        return [word for line in file.read().split(b"\n") if (word := line.rstrip(b"\r"))]
+
+
+@cli.command(group="Compress", examples=(
     "embshrink plan glove.txt",
     "embshrink plan glove.txt prune:keep=50000 pq:subspaces=25",
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@click.argument("steps", nargs=-1, metavar="[STEP]...", shell_complete=complete_methods())
-@click.option("--pareto", is_flag=True, help="Try all bits methods on a sample instead, and show which are best.")
-@click.option("--seed", type=click.IntRange(0), default=0)
+@STEPS(about="As for: embshrink compress. By default ecq, which is what quantize does.")
+@option("--pareto", is_flag=True, help="Try all bits methods on a sample of the words, and mark the best ones.")
 @reading_options
+@seed_option
 @threads_option
 @json_option
 def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
-    """Say what a file would take, section by section, before any work.
+    """Predict the size of the output file; write nothing.
 
-    Without a STEP, what quantize would make of it. With --pareto, what each bits method would make of it at several
-    sizes, tried on a sample. Nothing is written.
+    The size is listed by section. With --pareto, plan prints the size and the loss of each bits method at several
+    settings.
     """
     if pareto and steps:
-        raise click.UsageError("give either a STEP or --pareto")
+        raise click.UsageError("STEP and --pareto exclude each other. Give one of them.")
     from embshrink.cli.console import Progress, print_pareto, print_plan
     from embshrink.compression import run
 
@@ -262,11 +368,17 @@ def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: 
 # ---------------------------------------------------------------- looking
 
 
-@cli.command()
+@cli.command(group="Look inside", examples=(
+    "embshrink info glove.ems",
+    "embshrink info glove.ems --json",
+))
 @FILE
 @json_option
 def info(file: str, as_json: bool) -> None:
-    """Say what is in an .ems file, and where its bytes go."""
+    """Show the steps, the source and the sections of an .ems file.
+
+    Nothing is decoded, so this is fast for files of any size. Sizes are in bytes.
+    """
     from embshrink import reader
     from embshrink.cli.console import print_info
 
@@ -277,12 +389,18 @@ def info(file: str, as_json: bool) -> None:
         print_info(found)
 
 
-@cli.command()
+@cli.command(group="Look inside", examples=(
+    "embshrink verify glove.ems",
+    "embshrink verify glove.ems --quick",
+))
 @FILE
-@click.option("--quick", is_flag=True, help="Header, lengths and section table only.")
+@option("--quick", is_flag=True, help="Check only the header, the lengths and the section table.")
 @json_option
 def verify(file: str, quick: bool, as_json: bool) -> None:
-    """Check an .ems file: checksums, word index, row map, and every row decoded."""
+    """Check an .ems file: checksums, words, row map and all vectors.
+
+    The exit code is 1 if the file is damaged.
+    """
     from embshrink import reader
     from embshrink.cli.console import Progress
 
@@ -295,21 +413,28 @@ def verify(file: str, quick: bool, as_json: bool) -> None:
         click.echo(f"{file}: good ({checked}, {good.bytes:,} bytes)")
 
 
-@cli.command()
-@FILE
-@click.argument("words", nargs=-1, required=True, metavar="WORD...")
-@click.option("--precision", type=click.IntRange(1, 9), default=6, show_default=True, help="Significant digits.")
+@cli.command(group="Look inside", examples=(
+    "embshrink get glove.ems king queen",
+    "embshrink get glove.ems king --precision 3",
+    "embshrink get glove.ems king --json",
+))
+@TABLE
+@argument("words", nargs=-1, required=True, metavar="WORD...", about="Words to look up. Case matters.")
+@option("--precision", type=click.IntRange(1, 9), default=6, show_default=True, metavar="N",
+        help="Significant digits of the numbers.")
 @json_option
 def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> None:
-    """Print words' vectors, as rows of GloVe text.
+    """Print the vectors of words, as lines of GloVe text.
 
-    A missing word is named on standard error, and the exit code is 1.
+    If a word is missing, get names it on standard error, prints the other words and exits with code 1.
     """
     from embshrink import reader
     from embshrink.cli.console import printable
 
-    found = reader.get(file, words, aliases=as_json)
-    missing = [one.word for one in found if one.vector is None]
+    with reader.as_embeddings(file) as emb:
+        found = reader.get(emb, words, aliases=as_json)
+        missing = [one.word for one in found if one.vector is None]
+        sentences = [_missing(emb, file, word) for word in missing]
     if as_json:
         rows = [{"word": one.word, "alias_of": one.alias_of, "vector": [float(number) for number in one.vector]}
                 for one in found if one.vector is not None]
@@ -319,38 +444,84 @@ def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> Non
             if one.vector is not None:
                 numbers = " ".join(f"{number:.{precision}g}" for number in one.vector.tolist())
                 click.echo(f"{printable(one.word)} {numbers}")
-    for word in missing:
-        click.echo(f"Error: no such word: {printable(word)}", err=True)
+    for sentence in sentences:
+        click.echo(f"Error: {sentence}", err=True)
     if missing:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(FAILED)
 
 
-@cli.command()
-@FILE
-@click.argument("word")
+def _missing(emb: Embeddings, file: str, word: str) -> str:
+    """Return the message for a word that a file has not; it names another spelling that the file has."""
+    from embshrink.cli.console import printable
+
+    found = next((other for other in _spellings(word) if other != word and other in emb), None)
+    hint = "" if found is None else f". Did you mean '{printable(found)}'?"
+    return f"no such word in {file}: '{printable(word)}'{hint}"
+
+
+def _spellings(word: str) -> Iterator[str]:
+    """Yield a word without spaces around it, with underscores for spaces and the reverse, in each case."""
+    plain = word.strip()
+    cases: list[Callable[[str], str]] = [str, str.lower, str.capitalize, str.title, str.upper]
+    for change in cases:
+        yield from (change(plain), change(plain.replace(" ", "_")), change(plain.replace("_", " ")))
+
+
+@cli.command(group="Look inside", examples=(
+    "embshrink similar glove.ems king",
+    "embshrink similar glove.ems king -n 3",
+))
+@TABLE
+@argument("word", about="The word to search for. Case matters.")
 @search_options
 def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
-    """Print the words nearest to WORD, by cosine."""
+    """Print the nearest neighbours of a word.
+
+    Each line is a cosine similarity and a word, most similar first.
+    """
     from embshrink import reader
 
-    found = reader.similar(file, word, topn=topn, restrict_vocab=restrict_vocab)
+    with reader.as_embeddings(file) as emb:
+        found = _search(emb, file, [word], lambda: reader.similar(
+            emb, word, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [word], [], as_json)
 
 
-@cli.command(examples=(
+@cli.command(group="Look inside", examples=(
     "embshrink analogy glove.ems man king woman",
 ))
-@FILE
-@click.argument("a")
-@click.argument("b")
-@click.argument("c")
+@TABLE
+@argument("a", about="First word of the known pair, for example man.")
+@argument("b", about="Second word of the known pair, for example king.")
+@argument("c", about="First word of the pair to complete, for example woman.")
 @search_options
 def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
-    """Print what is to C as B is to A."""
+    """Print the words that are to C as B is to A.
+
+    These are the words with the highest cosine similarity to B - A + C (3CosAdd), most similar first.
+    """
     from embshrink import reader
 
-    found = reader.analogy(file, a, b, c, topn=topn, restrict_vocab=restrict_vocab)
+    with reader.as_embeddings(file) as emb:
+        found = _search(emb, file, [a, b, c], lambda: reader.analogy(
+            emb, a, b, c, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [b, c], [a], as_json)
+
+
+def _search(
+    emb: Embeddings, file: str, words: list[str], call: Callable[[], list[Neighbour]]
+) -> list[Neighbour]:
+    """Make a call that searches for words, and fail for those that the file has not."""
+    try:
+        return call()
+    except KeyError:
+        missing = [word for word in dict.fromkeys(words) if emb.get(word) is None]
+        if not missing:
+            raise
+    *others, last = [_missing(emb, file, word) for word in missing]
+    for sentence in others:
+        click.echo(f"Error: {sentence}", err=True)
+    _fail(last, {"error": "KeyError", "message": "; ".join([*others, last]), "missing": missing})
 
 
 def _print_neighbours(found: list[Neighbour], positive: list[str], negative: list[str], as_json: bool) -> None:
@@ -366,31 +537,39 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
         click.echo(f"{one.cosine:.4f}\t{printable(one.word)}{note}")
 
 
-@cli.command(examples=(
+@cli.command(group="Evaluate and export", examples=(
     "embshrink evaluate glove.ems --baseline glove.6B.50d.txt",
+    "embshrink evaluate glove.ems small.ems --pairs pairs.tsv",
+    "embshrink evaluate glove.ems --analogies questions-words.txt",
 ))
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE...")
-@click.option("--baseline", type=click.Path(exists=True, dir_okay=False),
-              help="The vectors before: adds relative error, cosine and neighbour overlap.")
-@click.option("--pairs", multiple=True, type=click.Path(exists=True, dir_okay=False),
-              help="A word-similarity file (word, word, score; tabs, commas or spaces); repeatable. "
-                   "WordSim-353 and SimLex-999 by default.")
-@click.option("--analogies", type=click.Path(exists=True, dir_okay=False), help="An analogy file (questions-words).")
-@click.option("--default-analogies", is_flag=True, help="Use the analogies that come with gensim.")
-@click.option("--restrict-vocab", type=click.IntRange(1), default=300_000, show_default=True,
-              help="Look only among the first so many words, as gensim does.")
-@click.option("--case-sensitive", is_flag=True, help="Do not fold case.")
-@click.option("--queries", type=click.IntRange(1), default=1000, show_default=True,
-              help="Words the neighbour overlap is averaged over.")
+@argument("files", nargs=-1, required=True, type=InputPath(), metavar="FILE...",
+          about="Files to evaluate: .ems files or other files of word vectors.")
+@option("--baseline", type=InputPath(), metavar="FILE",
+        help="The source vectors. Also measure the loss against them: relative error, cosine similarity and "
+             "neighbour overlap@10.")
+@option("--queries", type=click.IntRange(1), default=1000, show_default=True, metavar="N",
+        help="Number of words for the neighbour overlap.")
+@option("--pairs", multiple=True, type=InputPath(), metavar="FILE", group="Benchmarks",
+        show_default="WordSim-353 and SimLex-999",
+        help="Word-similarity benchmark: lines of word, word, score, separated by tabs, commas or spaces; "
+             "repeatable.")
+@option("--analogies", type=InputPath(), metavar="FILE", group="Benchmarks",
+        help="Analogy benchmark, in the format of questions-words.txt.")
+@option("--default-analogies", is_flag=True, group="Benchmarks",
+        help="Use the analogy benchmark that gensim includes.")
+@option("--restrict-vocab", type=click.IntRange(1), default=300_000, show_default=True, metavar="N",
+        group="Benchmarks", help="Use only the first N words of each file, as gensim does.")
+@option("--case-sensitive", is_flag=True, group="Benchmarks", help="Do not ignore case.")
 @threads_option
 @json_option
 def evaluate(
     files: tuple[str, ...], baseline: str | None, pairs: tuple[str, ...], analogies: str | None,
     default_analogies: bool, restrict_vocab: int, case_sensitive: bool, queries: int, as_json: bool,
 ) -> None:
-    """Score files on word similarity and analogies, and against the vectors they came from.
+    """Measure word similarity, analogies, and the loss of compression.
 
-    FILE may be .ems or any source. Pairs with an unknown word are skipped and counted.
+    The word-similarity score is the Spearman correlation x 100 with human ratings. Pairs and analogies with an
+    out-of-vocabulary word are skipped and counted.
     """
     from embshrink import reader
     from embshrink.cli.console import Progress, print_evaluation
@@ -412,17 +591,25 @@ def evaluate(
         print_evaluation(results)
 
 
-@cli.command("export")
+@cli.command("export", group="Evaluate and export", examples=(
+    "embshrink export glove.ems glove.bin",
+    "embshrink export glove.ems glove.kv",
+    "embshrink export glove.ems vocab --to spacy",
+))
 @FILE
-@click.argument("target", type=click.Path())
-@click.option("--to", "format", callback=checked_format(written=True), metavar="FORMAT",
-              shell_complete=complete_formats(written=True),
-              help="See: embshrink formats. By TARGET's ending by default: .bin word2vec binary, .vec word2vec text, "
-                   ".kv gensim, .fifu finalfusion, .floret floret, else GloVe text.")
-@click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET.")
+@TARGET(about="The file to write, or the folder for spaCy.")
+@option("--to", "format", callback=checked_format(written=True), metavar="FORMAT",
+        shell_complete=complete_formats(written=True), show_default="by the ending of TARGET",
+        help="Format to write; list the formats with: embshrink formats. The ending .bin means word2vec binary, .vec "
+             "word2vec text, .kv gensim, .fifu finalfusion, .floret floret, any other GloVe text.")
+@force_option
 @quiet_option
 def export_(file: str, target: str, format: str | None, force: bool, quiet: bool) -> None:
-    """Write an .ems file for other programs: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and more."""
+    """Convert an .ems file to word2vec, GloVe, spaCy and other formats.
+
+    A format that can hold n-grams, shared rows or product quantization codes gets them. Other formats get the decoded
+    vector of each word.
+    """
     from embshrink import reader
     from embshrink.cli.console import Progress
 
@@ -433,10 +620,12 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
         click.echo(f"{target}: {count:,} words as {format}", err=True)
 
 
-@cli.command()
+@cli.command(group="List and set up", examples=(
+    "embshrink formats",
+))
 @json_option
 def formats(as_json: bool) -> None:
-    """List the file formats that are read and written."""
+    """List the file formats that embshrink reads and writes."""
     from embshrink.cli.console import print_formats
     from embshrink.formats import list_formats
 
@@ -447,11 +636,15 @@ def formats(as_json: bool) -> None:
         print_formats(listed)
 
 
-@cli.command()
-@click.argument("name", required=False, shell_complete=complete_methods())
+@cli.command(group="List and set up", examples=(
+    "embshrink methods",
+    "embshrink methods pq",
+))
+@argument("name", required=False, shell_complete=complete_methods(),
+          about="A method, to show its parameters, their defaults and allowed values.")
 @json_option
 def methods(name: str | None, as_json: bool) -> None:
-    """List the methods, or one with its parameters and defaults."""
+    """List the compression methods, or explain one."""
     from embshrink.cli.console import print_methods
     from embshrink.methods.registry import list_methods
 
@@ -462,16 +655,20 @@ def methods(name: str | None, as_json: bool) -> None:
         print_methods(described, details=bool(name))
 
 
-@cli.command()
+@cli.command(group="List and set up", examples=(
+    "embshrink warmup",
+))
 @json_option
 def warmup(as_json: bool) -> None:
-    """Compile now what other commands would compile when they first need it.
+    """Compile all kernels now, so that other commands start faster.
 
-    What is compiled is kept in NUMBA_CACHE_DIR where that is set, else beside the installed package, else in the
-    user's cache folder. It serves one user and one kind of processor: run this as the user, and on a machine like
-    the one, that the other commands run on. In a Dockerfile that is behind USER, with NUMBA_CACHE_DIR set by ENV.
+    Without warmup, numba compiles each kernel when a command first needs it. The compiled kernels are kept in the
+    folder NUMBA_CACHE_DIR if it is set, else beside the installed package, else in the user's cache folder.
 
-    Where there is no folder that can be written, nothing is compiled, and the exit code is 1.
+    They are valid for one user and one type of processor: run warmup as the user, and on a machine of the type, that
+    runs the other commands. In a Dockerfile, set NUMBA_CACHE_DIR with ENV, and run warmup after USER.
+
+    If no folder is writable, warmup compiles nothing and exits with code 1.
     """
     from embshrink.cli import warmup as job
     from embshrink.cli.console import Progress
@@ -485,15 +682,19 @@ def warmup(as_json: bool) -> None:
                    f"{warmed.folder}")
 
 
-@cli.command()
-@click.option("--folder", type=click.Path(file_okay=False), help="Keep the files there.")
+@cli.command(group="List and set up", examples=(
+    "embshrink demo",
+    "embshrink demo --folder demo-files",
+))
+@option("--folder", type=OutputPath(file_okay=False), metavar="FOLDER",
+        help="Folder to keep the files in. Without it, they are deleted.")
 @threads_option
 @json_option
 def demo(folder: str | None, as_json: bool) -> None:
-    """Run the whole job on real vectors, and print one table.
+    """Compress real vectors in six ways and compare the results.
 
-    Uses GloVe 6B 50d (400,000 words) if the [demo] extra is installed, else a small fastText table that
-    comes with gensim. Installs and downloads nothing.
+    The vectors are GloVe 6B 50d (400,000 words) if the extra embshrink[demo] is installed, else a small fastText
+    model that gensim includes. Nothing is downloaded.
     """
     from embshrink.cli import demo as job
     from embshrink.cli.console import Progress, print_demo

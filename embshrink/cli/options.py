@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
+
+from embshrink.cli.help import Argument, Option
 
 if TYPE_CHECKING:
     from embshrink.formats import ReadOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator: TypeAlias = Callable[[Function], Function]
+MOST_BYTES = 1 << 63
+
+option = functools.partial(click.option, cls=Option)
+argument = functools.partial(click.argument, cls=Argument)
 
 
 def options(*listed: Decorator[Any]) -> Decorator[Any]:
@@ -20,9 +28,51 @@ def options(*listed: Decorator[Any]) -> Decorator[Any]:
     return lambda function: functools.reduce(lambda wrapped, option: option(wrapped), reversed(listed), function)
 
 
-def _remember_json(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    context.find_root().meta["embshrink.json"] = value
-    return value
+# ---------------------------------------------------------------- values
+
+
+class InputPath(click.Path):
+    """A path of a file to read; a missing one has the same message in every command.
+
+    Parameters
+    ----------
+    folders : bool
+        Allow a folder too.
+    dash : bool
+        Allow ``-``, standard input.
+    """
+
+    def __init__(self, *, folders: bool = False, dash: bool = False) -> None:
+        super().__init__(exists=True, dir_okay=folders, allow_dash=dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path if the file exists and can be read."""
+        if not (self.allow_dash and value == "-") and not os.path.exists(value):
+            self.fail(f"no such file: {value!r}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputPath(click.Path):
+    """A path of a file or folder to write: neither empty nor ``-``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path if it is a name."""
+        if not value:
+            self.fail("the name is empty.", param, ctx)
+        if value == "-":
+            self.fail("embshrink cannot write to standard output; name a file.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range, which neither NaN nor infinity is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -33,9 +83,25 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value.lower())
     if not match:
-        raise click.BadParameter(f"{value!r} is not a size; write 6MB, 500k, 1GiB or a number of bytes")
+        raise click.BadParameter(f"{value!r} is not a size; write 6MB, 500k, 1GiB or a number of bytes.")
     number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
+    count = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " ")
+    if not 1 <= count < MOST_BYTES:
+        raise click.BadParameter(f"{value!r} is too {'small' if count < 1 else 'large'}; expected 1 byte or more, "
+                                 "and less than 8 EiB.")
+    return int(count)
+
+
+def _memory(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Parse a size that is enough for Python and its libraries."""
+    count = _size(context, parameter, value)
+    if count is not None:
+        from embshrink.storage.disk_rows import LEAST_LIMIT
+
+        if count < LEAST_LIMIT:
+            raise click.BadParameter(f"{value!r} is too small; Python and the libraries alone take about 200 MB. "
+                                     f"Allow {LEAST_LIMIT >> 20} MiB or more.")
+    return count
 
 
 def _format_names(written: bool) -> list[str]:
@@ -51,7 +117,7 @@ def checked_format(*, written: bool = False) -> Callable[[click.Context, click.P
         if value is not None:
             names = _format_names(written)
             if value not in names:
-                raise click.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+                raise click.BadParameter(f"{value!r} is not one of {', '.join(names)}.")
         return value
 
     return check
@@ -73,11 +139,35 @@ def complete_methods(axis: str | None = None) -> Complete:
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
         from embshrink.methods import registry
 
-        names = [*registry.METHODS, *registry.ALIASES] if axis is None else [
-            name for name in registry.METHODS if registry.method(name).axis == axis]
+        names = [*registry.METHODS, *registry.ALIASES] if axis is None else _method_names(axis)
         return [name for name in names if name.startswith(begun)]
 
     return complete
+
+
+def checked_method(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Check the name of a bits method."""
+    if value is None:
+        return None
+    import difflib
+
+    from embshrink.methods import registry
+
+    if value in registry.METHODS and registry.method(value).axis == "bits":
+        return value
+    names = _method_names("bits")
+    close = difflib.get_close_matches(value, names, 1)
+    if value in registry.METHODS or value in registry.ALIASES:
+        hint = f" Use: embshrink compress SOURCE TARGET {value}"
+    else:
+        hint = f" Did you mean {close[0]}?" if close else ""
+    raise click.BadParameter(f"{value!r} is not a bits method; expected one of {', '.join(names)}.{hint}")
+
+
+def _method_names(axis: str) -> list[str]:
+    from embshrink.methods import registry
+
+    return [name for name in registry.METHODS if registry.method(name).axis == axis]
 
 
 def _threads(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
@@ -87,71 +177,112 @@ def _threads(context: click.Context, parameter: click.Parameter, value: int | No
         set_threads(value)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, callback=_remember_json, is_eager=True,
-                           help="Print one JSON object instead of text.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No report, no progress; warnings and errors only.")
+# ---------------------------------------------------------------- arguments
+
+
+SOURCE = argument("source", type=InputPath(folders=True, dash=True), about=(
+    "File of word vectors: word2vec, GloVe, fastText, gensim, finalfusion, navec, floret or .ems. It may be "
+    "compressed (.gz, .bz2, .xz, .zst, .zip). Or the vocab folder of a spaCy pipeline, or - for standard input."))
+TARGET = functools.partial(argument, "target", type=OutputPath())
+STEPS = functools.partial(argument, "steps", nargs=-1, metavar="[STEP]...", shell_complete=complete_methods())
+FILE = argument("file", type=InputPath(), about="The .ems file.")
+TABLE = argument("file", type=InputPath(), about=(
+    "The .ems file. Other files of word vectors work too, but are read whole each time."))
+
+
+# ---------------------------------------------------------------- options
+
+
+json_option = option("--json", "as_json", is_flag=True, group="Other options",
+                     help="Print one JSON object to standard output instead of text.")
+quiet_option = option("-q", "--quiet", is_flag=True, group="Other options",
+                      help="Print no report and no progress, only warnings and errors.")
+seed_option = option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+                     group="Other options",
+                     help="Random seed. The same input, steps and seed give the same bytes.")
+threads_option = option("--threads", type=click.IntRange(1), callback=_threads, expose_value=False, metavar="N",
+                        group="Other options", show_default="all cores",
+                        help="Number of threads. The result is the same for any number.")
+force_option = option("-f", "--force", is_flag=True, group="Output", help="Replace existing output files.")
+_reading = functools.partial(option, group="Reading SOURCE")
 reading_options = options(
-    click.option("--from", "format", callback=checked_format(), metavar="FORMAT", shell_complete=complete_formats(),
-                 help="Format of SOURCE, see: embshrink formats. Found by content by default. gensim unpickles, "
-                      "which runs code from the file: only load files you trust."),
-    click.option("--member", help="Which file inside a .zip."),
-    click.option("--header", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
-                 help="Whether a text file begins with its counts."),
-    click.option("--limit", type=click.IntRange(1), help="Read the first so many rows only."),
-    click.option("--nonfinite", type=click.Choice(["error", "drop", "zero"]), default="error", show_default=True,
-                 help="What to do with rows that hold NaN or infinity."),
-    click.option("--duplicates", type=click.Choice(["first", "error"]), default="first", show_default=True,
-                 help="What to do with a word that comes again."),
-    click.option("--skip-bad-rows", type=click.IntRange(0), default=0, show_default=True,
-                 help="Pass over at most so many malformed rows."),
-    click.option("--allow-truncated", is_flag=True, help="Take a file that ends before its header says."),
-    click.option("--expect-rows", type=click.IntRange(0), help="Refuse a file of any other number of rows."),
-    click.option("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
-                 help="Whether rows of a word2vec .bin end in a newline."),
-    click.option("--strict", is_flag=True, help="Refuse what is only doubtful: rows that look too long."),
-    click.option("--max-expanded", callback=_size, default="64GiB", show_default=True, metavar="SIZE",
-                 help="Refuse a compressed file whose content is larger."),
+    _reading("--from", "format", callback=checked_format(), metavar="FORMAT", shell_complete=complete_formats(),
+             show_default="detected from the content",
+             help="Format of SOURCE; list the formats with: embshrink formats. The gensim format must be named: "
+                  "reading it unpickles, which runs code from the file. Use it only for files that you trust."),
+    _reading("--member", metavar="NAME", help="Name of the file to read inside a .zip archive."),
+    _reading("--header", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
+             help="Whether a text file begins with a header line (rows and dimensions)."),
+    _reading("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
+    _reading("--nonfinite", type=click.Choice(["error", "drop", "zero"]), default="error", show_default=True,
+             help="For rows that hold NaN or infinity: refuse the file, drop the row, or replace the number by 0."),
+    _reading("--duplicates", type=click.Choice(["first", "error"]), default="first", show_default=True,
+             help="For repeated words: keep the first row, or refuse the file."),
+    _reading("--skip-bad-rows", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+             help="Skip up to N malformed rows of a text file."),
+    _reading("--allow-truncated", is_flag=True, help="Accept a file that is shorter than its header states."),
+    _reading("--expect-rows", type=click.IntRange(1), metavar="N",
+             help="Refuse a file that does not have exactly N rows."),
+    _reading("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
+             help="Whether each row of a word2vec binary file ends in a newline."),
+    _reading("--strict", is_flag=True,
+             help="Refuse a text row that has one number too many. Without it, the word is taken to hold a space."),
+    _reading("--max-expanded", callback=_size, default="64GiB", show_default=True, metavar="SIZE",
+             help="Refuse a compressed file whose content is larger than this."),
 )
 READING = ("format", "member", "header", "limit", "nonfinite", "duplicates", "skip_bad_rows", "allow_truncated",
            "expect_rows", "row_newline", "strict", "max_expanded")
+_aim = functools.partial(option, group="Aims")
+_quality = functools.partial(_aim, type=FiniteRange(0, 1, min_open=True, max_open=True))
 aims_options = options(
-    click.option("--size", callback=_size, help="The whole file at most so large: 6MB, 500k, 1GiB."),
-    click.option("--bits", type=click.FloatRange(min=0, min_open=True),
-                 help="At most so many bits a word for vectors, every table counted."),
-    click.option("--max-error", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as a relative error of this allows."),
-    click.option("--min-cosine", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as a mean cosine of this allows."),
-    click.option("--min-overlap", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-                 help="As small as an overlap of the ten nearest neighbours of this allows."),
+    _aim("--size", callback=_size, metavar="SIZE",
+         help="Maximum size of the output file: 6MB, 500k (powers of 1000), 1GiB (powers of 1024) or bytes."),
+    _aim("--bits", type=FiniteRange(min=0, min_open=True), metavar="BITS",
+         help="Maximum bits per word for the vectors, including codebooks and other tables."),
+    _quality("--max-error", metavar="ERROR", help="Smallest file whose relative error is at most this."),
+    _quality("--min-cosine", metavar="COSINE",
+             help="Smallest file whose mean cosine similarity to the source vectors is at least this."),
+    _quality("--min-overlap", metavar="OVERLAP", help="Smallest file whose neighbour overlap@10 is at least this."),
 )
-threads_option = click.option("--threads", type=click.IntRange(1), callback=_threads, expose_value=False,
-                              help="Cores to use; all by default. The result does not depend on it.")
+AIMS = ("size", "bits", "max_error", "min_cosine", "min_overlap")
 writing_options = options(
+    force_option,
+    option("--remap", type=OutputPath(dir_okay=False), metavar="FILE", group="Output",
+           help="Also write a list of the words that share another word's vector: JSON if FILE ends in .json, else "
+                "tab-separated."),
+    option("--vocabulary", type=click.Choice(["auto", "packed", "plain"]), default="auto", show_default=True,
+           group="Output",
+           help="How to store the words: packed takes about a sixth of the bytes, plain is faster to look up, auto "
+                "packs 10,000 words or more."),
+    option("--keep-order", is_flag=True, group="Output",
+           help="Keep the exact frequency rank of packed words, for 2 bytes per word. Without it, words "
+                "may change places within each power of two of ranks."),
+    option("--no-measure", is_flag=True, group="Output", help="Do not measure the loss, which saves time."),
+    option("--counts", type=InputPath(), metavar="FILE", group="Words",
+           help="File of word counts, one word and its count per line. Without it, the words of SOURCE must be "
+                "sorted by frequency, most frequent first."),
+    option("--keep-words", type=InputPath(dash=True), metavar="FILE", group="Words",
+           help="File of words, one per line, whose own vectors the row steps must keep."),
+    option("--ngrams", multiple=True, metavar="STEP", shell_complete=complete_methods(), group="fastText n-grams",
+           help="Step for the n-gram vectors of a fastText model, which make the vectors of out-of-vocabulary words; "
+                "repeatable. prune:keep=N keeps the N most useful n-grams.",
+           show_default="the column and bits steps of the words"),
+    option("--no-ngrams", is_flag=True, group="fastText n-grams",
+           help="Drop the n-grams: out-of-vocabulary words get no vector."),
     reading_options,
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-                 help="Same input, steps and seed give the same bytes."),
-    click.option("--counts", type=click.Path(exists=True, dir_okay=False),
-                 help="File of words and counts; without, SOURCE is taken to be sorted by frequency."),
-    click.option("--keep-words", type=click.File("rb"), help="File of words, one a line, to keep as they are."),
-    click.option("--ngrams", multiple=True, metavar="STEP", shell_complete=complete_methods(),
-                 help="A step for the n-grams of a fastText model, from which unseen words get vectors; repeatable. "
-                      "prune:keep=N keeps the most useful. The column and bits steps of the words by default."),
-    click.option("--no-ngrams", is_flag=True, help="Drop the n-grams: unseen words get no vector."),
-    click.option("--vocabulary", type=click.Choice(["auto", "packed", "plain"]), default="auto", show_default=True,
-                 help="How words are stored: packed takes a sixth, plain is faster; auto packs 10,000 and more."),
-    click.option("--keep-order", is_flag=True,
-                 help="Keep every word's exact rank in packed words (2 bytes a word); else its power of two."),
-    click.option("--max-memory", callback=_size, metavar="SIZE",
-                 help="Memory to take at most, about: 512M, 2GiB. A larger table is kept in a temporary file beside "
-                      "TARGET; the result is the same."),
-    click.option("--remap", type=click.Path(), help="Write which word answers with whose vector (.tsv or .json)."),
-    click.option("--no-measure", is_flag=True, help="Skip measuring what was lost."),
-    click.option("-f", "--force", is_flag=True, help="Replace an existing TARGET."),
-    threads_option, quiet_option, json_option,
+    seed_option, threads_option,
+    option("--max-memory", callback=_memory, metavar="SIZE", group="Other options",
+           help="Approximate limit of memory, for example 512M or 2GiB, 256MiB or more. A larger table is kept in a "
+                "temporary file beside TARGET. The result is the same."),
+    quiet_option, json_option,
 )
-SOURCE = click.argument("source", type=click.Path(allow_dash=True))
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False))
+search_options = options(
+    option("-n", "--topn", type=click.IntRange(1), default=10, show_default=True, metavar="N",
+           help="Number of words to print."),
+    option("--restrict-vocab", type=click.IntRange(1), metavar="N",
+           help="Search only the first N words of the file."),
+    json_option,
+)
 
 
 def reading(values: dict[str, Any]) -> ReadOptions:
@@ -159,10 +290,3 @@ def reading(values: dict[str, Any]) -> ReadOptions:
     from embshrink.formats import ReadOptions
 
     return ReadOptions(**{name: values.pop(name) for name in READING})
-
-
-search_options = options(
-    click.option("-n", "--topn", type=click.IntRange(1), default=10, show_default=True, help="How many."),
-    click.option("--restrict-vocab", type=click.IntRange(1), help="Look only among the first so many words."),
-    json_option,
-)
