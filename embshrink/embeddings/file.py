@@ -9,6 +9,7 @@ from embshrink.embeddings.subwords import Subwords
 from embshrink.embeddings.table import VectorTable
 from embshrink.errors import FormatError
 from embshrink.methods import pipeline
+from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.container import Container
 from embshrink.storage.header import Header, SubwordsHeader
 from embshrink.vocabulary.words import Numerals, PlainWords, Vocabulary
@@ -18,7 +19,7 @@ TableT = TypeVar("TableT", bound=VectorTable)
 
 def open_file(
     path: str | os.PathLike[str], kind: type[TableT], *, verify: str = "lazy", mmap: bool = True,
-    sparing: bool = False,
+    sparing: bool = False, progress: Progress = no_progress,
 ) -> TableT:
     """Open an ``.ems`` file as a table of a class; nothing is decoded.
 
@@ -33,6 +34,8 @@ def open_file(
         Map the file, or read it into memory whole.
     sparing : bool
         Take what was read of the file out of memory again at once.
+    progress : callable
+        With ``full``: as for `VectorTable.check`.
 
     Returns
     -------
@@ -47,7 +50,7 @@ def open_file(
     try:
         table = _table_of(container, kind, sparing)
         if verify == "full":
-            table.check()
+            table.check(progress=progress)
     except FormatError as error:
         container.close()
         raise error.located(container.path) from error.__cause__
