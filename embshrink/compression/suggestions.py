@@ -63,7 +63,7 @@ class _Advice:
         self.width = _stored_width(made)
         self.taken = _codec_bytes(made.sections, "")
         self.bits = 8 * self.taken / self.rows  # a row
-        self.merging = [step for step in before if step.axis == "rows"] if self.rows < self.words else []
+        self.merging = [step for step in self.before if step.axis == "rows"] if self.rows < self.words else []
 
     def better(self) -> tuple[list[Step], int]:
         """Return steps that lose less, and the size to expect; no steps where there is nothing to suggest."""
