@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embshrink.cli.tables import Column, Table, labelled, terminal_width
+from embshrink.cli.tables import FIXED, Column, Table, labelled, terminal_width
 
 if TYPE_CHECKING:
     import rich.progress
@@ -105,18 +105,19 @@ class Progress:
         from rich import progress
         from rich.console import Console
 
-        class Rate(progress.ProgressColumn):
-            """Units done a second."""
+        class Pace(progress.ProgressColumn):
+            """Units done a second, and seconds taken and left."""
 
             def render(self, task: progress.Task) -> str:
                 """Return the cell."""
-                speed = task.finished_speed or task.speed
-                return f"{short(speed)}/s" if speed else ""
+                speed, left = task.finished_speed or task.speed, task.time_remaining
+                parts = [f"{task.elapsed or 0:.0f} s", f"{left:.0f} s left" if left else "",
+                         f"{short(speed)}/s" if speed else ""]
+                return ", ".join(filter(None, parts))
 
         bar = progress.Progress(
-            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(), Rate(),
-            progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), console=Console(stderr=True),
-            transient=True)
+            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(), Pace(),
+            console=Console(stderr=True), transient=True)
         bar.start()
         return bar
 
@@ -193,6 +194,11 @@ def _sizes(counts: Sequence[float]) -> tuple[str, list[str]]:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _error(value: float | None) -> str:
+    """Return a relative error; one that would be shown as 0 with an exponent."""
+    return f"{value:.1e}" if value and value < 0.00005 else _number(value)
 
 
 def _hundredfold(value: float | None, digits: int = 2) -> str:
@@ -273,8 +279,9 @@ def suggested_command(report: Report, one: Suggestion) -> str:
 
 
 # Options that the steps of a suggestion replace, or that a suggestion always has or never needs.
-REPLACED = {"force", "as_json", "quiet", "no_measure", "keep", "min_similarity", "norms", "select", "weighted", "method",
-            "settings", "size", "bits", "max_error", "min_cosine", "min_overlap"}
+REPLACED = {
+    "keep", "min_similarity", "norms", "select", "weighted", "method", "settings", "size", "bits", "max_error",
+    "min_cosine", "min_overlap", "force", "as_json", "quiet", "no_measure"}
 
 
 def _given_options() -> Iterator[str]:
@@ -297,11 +304,10 @@ def _given_options() -> Iterator[str]:
 
 def _parts(report: Report) -> str:
     """Return where a file's bytes go; small parts together."""
-    large = {name: size for name, size in report.parts.items() if size >= SOME * report.target_bytes}
+    large = {name: size for name, size in report.parts.items()
+             if size >= SOME * report.target_bytes and not name.startswith("header")}
     rest = report.target_bytes - sum(large.values())
-    parts = [f"{name.replace(', ', ' and ') if name.startswith('header') else name} {megabytes(size)}"
-             for name, size in large.items()]
-    return ", ".join([*parts, f"other {megabytes(rest)}"] if rest else parts)
+    return ", ".join([*(f"{name} {megabytes(size)}" for name, size in large.items()), f"other {megabytes(rest)}"])
 
 
 def _words(report: Report) -> Iterator[tuple[str, str]]:
@@ -314,7 +320,7 @@ def _words(report: Report) -> Iterator[tuple[str, str]]:
 
 def _sharing(words: int, rows: int, shared: int) -> str:
     if shared == words:
-        return f"{words:,} words share {rows:,} vectors"
+        return f"{words:,} share {rows:,} vectors"
     return f"{words - shared:,} have their own vector, {shared:,} share one of these"
 
 
@@ -327,13 +333,13 @@ def _losses(report: Report) -> Iterator[tuple[str, str]]:
         left = f" of the {report.words:,} words that are left" if report.dropped else ""
         yield "lost", f"nothing: the vectors{left} are equal to the source's"
         return
-    lines = [*_error_in_words(loss), f"cosine to the source's vector {_number(loss['mean_cosine'])} on average, "
+    lines = [*_error_in_words(loss), f"cosine to the source {_number(loss['mean_cosine'])} on average, "
                                      f"{_number(loss['cosine_p1'])} at the 1st percentile"]
     overlap = loss["overlap_at_10"]
     if overlap is not None:
-        k = min(10, report.words - 1) if report.words else 10
-        lines.append(f"of a word's {k} nearest neighbours, {k * overlap:.1f} stayed on average "
-                     f"(overlap@10 {_number(overlap, 3)})")
+        many = report.words > 10 or not report.words
+        kept = f"{10 * overlap:.1f} of a word's 10" if many else f"{100 * overlap:.0f} % of a word's"
+        lines.append(f"{kept} nearest neighbours stayed (overlap@10 {_number(overlap, 3)})")
     if loss.get("unseen_cosine") is not None:
         lines.append(f"cosine of OOV words' vectors, made of n-grams, {_number(loss['unseen_cosine'])} on average")
     for number, line in enumerate(lines):
@@ -345,12 +351,12 @@ def _error_in_words(loss: Loss) -> Iterator[str]:
     if error is None:
         yield "relative error not defined: the source's vectors are all equal"
     elif error >= 1:
-        yield f"relative error {error:.4f}: more than if every word had the mean vector (1.0)"
+        yield f"relative error {error:.4f}: the mean vector for every word loses less (1.0)"
     elif error >= 0.9:
-        yield f"relative error {error:.4f}: nearly as if every word had the mean vector (1.0)"
+        yield f"relative error {error:.4f}: the mean vector for every word loses 1.0"
     else:
         share = "less than 0.1 %" if error < 0.001 else f"{100 * error:.1f} %"
-        yield f"relative error {error:.4f}: {share} of the vectors' variance is lost"
+        yield f"relative error {_error(error)}: {share} of the vectors' variance is lost"
 
 
 def print_plan(planned: PlannedFile) -> None:
@@ -369,7 +375,8 @@ def print_plan(planned: PlannedFile) -> None:
 def _print_sections(sections: Mapping[str, int], total: int) -> None:
     table = Table(Column("section", left=True, fold=True), Column("bytes"), Column("share, %"))
     for name, size in sections.items():
-        table.add(printable(name), f"{size:,}", f"{100 * size / total:.1f}")
+        if size:
+            table.add(printable(name), f"{size:,}", f"{100 * size / total:.1f}")
     table.add("whole file", f"{total:,}", "100.0", total=True)
     _show(table)
 
@@ -384,7 +391,7 @@ def print_pareto(found: Sequence[ParetoPoint]) -> None:
                   Column(f"file, {unit}"), Column("relative error"), Column("mean cosine"), Column("overlap@10"))
     for one, size in zip(found, sizes):
         table.add("*" if one.best else "", printable(one.step), f"{one.bits_per_word:.1f}", size,
-                  _number(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
+                  _error(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
     _show(table)
     click.echo()
     _say("* No other setting has a smaller file and a smaller relative error. Measured on a sample of the words, in "
@@ -469,12 +476,12 @@ def _scores_of_one(result: Evaluation) -> Iterator[tuple[str, str]]:
         yield (printable(score.name), f"Spearman x 100: {_hundredfold(score.spearman)}, {_pairs(score)} pairs used")
     if result.analogies is not None:
         answers = result.analogies
-        yield (printable(answers.name), f"{_hundredfold(answers.accuracy)} % right, {answers.total:,} of "
-                                        f"{answers.total + answers.unknown:,} questions used")
+        yield (printable(answers.name), f"{_hundredfold(answers.accuracy)} % right, "
+                                        f"{_used(answers.total, answers.total + answers.unknown)} questions used")
     if result.reconstruction is not None:
         part = result.reconstruction
         yield "coverage", f"{_hundredfold(part.coverage)} % of the baseline's words"
-        yield "relative error", _number(part.relative_error)
+        yield "relative error", _error(part.relative_error)
         yield "cosine", f"{_number(part.mean_cosine)} on average, {_number(part.cosine_p1)} at the 1st percentile"
         yield "", f"lowest {_worst(part)}"
     if result.overlap is not None:
@@ -482,7 +489,11 @@ def _scores_of_one(result: Evaluation) -> Iterator[tuple[str, str]]:
 
 
 def _pairs(score: SimilarityScore) -> str:
-    return f"{score.pairs_used:,} of {score.pairs_total:,}"
+    return _used(score.pairs_used, score.pairs_total)
+
+
+def _used(count: int, total: int) -> str:
+    return f"{count:,}{FIXED}of{FIXED}{total:,}"
 
 
 def _worst(part: Reconstruction) -> str:
@@ -504,10 +515,11 @@ def _print_benchmarks(results: Mapping[str, Evaluation]) -> None:
         by_name = {score.name: score for score in result.similarity}
         for name in names:
             score = by_name.get(name)
-            cells += ["-", "-"] if score is None else [_hundredfold(score.spearman), f"{score.pairs_used:,}"]
+            cells += ["-", "-"] if score is None else [_hundredfold(score.spearman), _pairs(score)]
         for _ in analogies:
             answers = result.analogies
-            cells += ["-", "-"] if answers is None else [_hundredfold(answers.accuracy), f"{answers.total:,}"]
+            cells += ["-", "-"] if answers is None else [
+                _hundredfold(answers.accuracy), _used(answers.total, answers.total + answers.unknown)]
         table.add(*cells)
     _show(table)
 
@@ -517,27 +529,25 @@ def _print_losses(results: Mapping[str, Evaluation]) -> None:
     if not results:
         return
     ks = {result.overlap.k for result in results.values() if result.overlap is not None}
+    partly = any(result.reconstruction and result.reconstruction.coverage < 1 for result in results.values())
     table = Table(
-        Column("against the baseline", left=True, fold=True), Column("words in common, %"), Column("relative error"),
-        Column("mean cosine"), Column("1st percentile"), Column(f"overlap@{max(ks, default=10)}"),
-        Column("lowest cosine"), Column("of", left=True, fold=True))
+        Column("file", left=True, fold=True), *([Column("words in common, %")] if partly else []),
+        Column("relative error"), Column("mean cosine"), Column("cosine, 1st percentile"),
+        Column(f"overlap@{max(ks, default=10)}"), Column("lowest cosine"), Column("its word", left=True, fold=True))
     for file, result in results.items():
         part, overlap = result.reconstruction, result.overlap
-        cells = ["-"] * 4 if part is None else [_hundredfold(part.coverage), _number(part.relative_error),
-                                                _number(part.mean_cosine), _number(part.cosine_p1)]
+        cells = ["-"] * 4 if part is None else [
+            _hundredfold(part.coverage), _error(part.relative_error), _number(part.mean_cosine),
+            _number(part.cosine_p1)]
         worst = ["-", ""] if part is None else [_number(part.worst_cosine), printable(part.worst_word)]
-        table.add(file, *cells, "-" if overlap is None else _number(overlap.overlap, 3), *worst)
-    click.echo()
+        table.add(file, *cells[not partly:], "-" if overlap is None else _number(overlap.overlap, 3), *worst)
+    click.echo("\nAgainst the baseline:\n")
     _show(table)
 
 
 def _notes(file: str, result: Evaluation) -> Iterator[str]:
     """Yield what the figures of a file do not say."""
     for score in result.similarity:
-        missed = score.pairs_total - score.pairs_used
-        if missed:
-            yield (f"{file}, {printable(score.name)}: {missed:,} of {score.pairs_total:,} pairs not used; "
-                   "a word is unknown or has no vector.")
         if score.shared_rows:
             yield (f"{file}, {printable(score.name)}: in {score.shared_rows:,} pair{'s'[:score.shared_rows > 1]} "
                    "both words have the same vector.")
@@ -545,10 +555,6 @@ def _notes(file: str, result: Evaluation) -> Iterator[str]:
         if score.spearman is not None and before.spearman is not None:
             yield (f"{file}, {printable(score.name)}: on the {score.pairs_used:,} pairs that the baseline knows too "
                    f"{_hundredfold(score.spearman)}, baseline {_hundredfold(before.spearman)}.")
-    answers = result.analogies
-    if answers is not None and answers.unknown:
-        yield (f"{file}, {printable(answers.name)}: {answers.unknown:,} of {answers.total + answers.unknown:,} "
-               "questions not used; a word is unknown.")
 
 
 # ---------------------------------------------------------------- methods, demo
@@ -567,7 +573,10 @@ def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
         return
     for one in described:
         _fields([("method", f"{one.name} (shrinks {one.axis})"), ("source", printable(one.source))])
-        click.echo(f"\n{one.text}\n")
+        for paragraph in one.text.replace("``", "`").split("\n\n"):
+            click.echo()
+            _say(" ".join(paragraph.split()))
+        click.echo()
         if not one.parameters:
             click.echo("It has no parameters.")
             return
@@ -588,7 +597,7 @@ def print_demo(result: DemoResult) -> None:
                   Column("relative error"), Column("overlap@10"), Column("WordSim"), Column("SimLex"))
     for row, size in zip(result.rows, sizes):
         table.add(printable(row.name), size, _number(row.ratio, 1), _number(row.bits_per_word, 1),
-                  _number(row.relative_error), _number(row.overlap_at_10, 3), _hundredfold(row.wordsim353, 1),
+                  _error(row.relative_error), _number(row.overlap_at_10, 3), _hundredfold(row.wordsim353, 1),
                   _hundredfold(row.simlex999, 1))
     _show(table)
     click.echo()

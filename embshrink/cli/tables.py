@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 GAP = 2  # spaces between columns
 PREFERRED = 100  # columns for running text, and for tables that no terminal limits
+MOST_LINES = 50  # of a row
+FIXED = "\u00a0"  # a space at which no line is broken; printed as a space
 NARROWEST = 12  # columns that a path or a long word is folded into, at least
 
 
@@ -105,13 +107,30 @@ class Table:
                 if found[widest] <= least[widest]:
                     break
                 found[widest] -= 1
+        return self._grown(chosen, found, wanted, limit)
+
+    def _grown(self, chosen: Sequence[int], least: list[int], wanted: list[int], limit: int) -> list[int]:
+        """Return widths between these with which rows have the fewest lines that fit, and what is spare then."""
+        height, found = 1, wanted
+        while sum(found) > limit and found != least:
+            height += 1
+            found = [self._narrowest(index, low, high, height) for index, low, high in zip(chosen, least, wanted)]
+            if height > MOST_LINES:
+                found = least
         spare = limit - sum(found)
-        places = sorted(range(len(found)), key=lambda place: wanted[place] - found[place])
-        for done, place in enumerate(places):  # those that need least come first: they get all they need
-            more = max(0, min(wanted[place] - found[place], spare // (len(places) - done)))
-            found[place] += more
-            spare -= more
+        texts = [place for place, index in enumerate(chosen) if self.columns[index].left]
+        for place in sorted(texts, key=lambda place: wanted[place] - found[place]):
+            more = max(0, min(wanted[place] - found[place], spare))
+            found[place], spare = found[place] + more, spare - more
         return found
+
+    def _narrowest(self, index: int, low: int, high: int, height: int) -> int:
+        """Return the smallest width between two at which no cell of a column has more lines than `height`."""
+        return next((size for size in range(low, high) if self._height(index, size) <= height), high)
+
+    def _height(self, index: int, size: int) -> int:
+        """Return the lines of the highest cell of a column of this width."""
+        return max(len(wrap(cell, size)) for cell in self._cells(index))
 
     def _part(self, chosen: Sequence[int], width: int | None) -> list[str]:
         widths = self._widths(chosen, width)
@@ -122,9 +141,10 @@ class Table:
             height = max(map(len, cells))
             padded = [[""] * (height - len(cell)) + cell if bottom else cell + [""] * (height - len(cell))
                       for cell in cells]
-            return [(" " * GAP).join(
-                _aligned(cell[number], size, self.columns[index].left)
-                for cell, size, index in zip(padded, widths, chosen)).rstrip() for number in range(height)]
+            lines = ((" " * GAP).join(_aligned(cell[number], size, self.columns[index].left)
+                                      for cell, size, index in zip(padded, widths, chosen))
+                     for number in range(height))
+            return [text.replace(FIXED, " ").rstrip() for text in lines]
 
         headings = line([column.heading for column in self.columns], bottom=True)
         body = [text for row in self.rows for text in line(row)]
@@ -140,7 +160,7 @@ def labelled(pairs: Iterable[tuple[str, str]], width: int | None, indent: str = 
     lines = []
     for label, text in pairs:
         for number, part in enumerate(wrap(text, max(limit, NARROWEST), fold=False)):
-            lines.append(f"{indent}{'' if number else label:<{size}}{' ' * GAP}{part}".rstrip())
+            lines.append(f"{indent}{'' if number else label:<{size}}{' ' * GAP}{part}".replace(FIXED, " ").rstrip())
     return lines
 
 

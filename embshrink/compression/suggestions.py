@@ -131,7 +131,7 @@ class _Advice:
             codec = self.codec.with_bits(factor * self.bits, self.width)
         except EmbshrinkError:  # it cannot spend so few
             return [], 0
-        return [], 0 if codec == self.codec else self._planned(codec)
+        return ([], 0) if codec == self.codec else self._planned(codec)
 
     def _planned(self, codec: Codec, before: Sequence[Step] | None = None) -> tuple[list[Step], int]:
         """Return the steps with another codec, whose size is known beforehand."""
