@@ -18,8 +18,7 @@ from embshrink.storage.arrays import StoredArray
 
 MORE, LESS = 1.5, 0.75  # bits of the suggestions, relative to those of the run
 FEWEST_BITS, MOST_BITS = 0.5, 10.0  # bits per dimension that ecq is suggested for
-FEWEST_ROWS = 500  # of smaller tables, ecq's tables take most of the bytes
-TABLES = 1.5  # codes and tables of ecq take at least this many times its tables
+SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take more than one of another codec
 WORTHWHILE = 0.95  # a suggestion to be smaller is this many times the size, or less
 
 
@@ -39,9 +38,8 @@ def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[S
     if not len(made.words):  # n-grams alone
         return []
     advice = _Advice(job, steps, made, size)
-    found = [Suggestion(goal, [registry.format(step) for step in chosen], bytes)
-             for goal, (chosen, bytes) in (("better", advice.better()), ("smaller", advice.smaller())) if chosen]
-    return [one for one in found if one.goal == "better" or one.bytes <= WORTHWHILE * size]
+    return [Suggestion(goal, [registry.format(step) for step in chosen], bytes)
+            for goal, (chosen, bytes) in (("better", advice.better()), ("smaller", advice.smaller())) if chosen]
 
 
 class _Advice:
@@ -63,6 +61,7 @@ class _Advice:
         self.width = _stored_width(made)
         self.taken = _codec_bytes(made.sections, "")
         self.bits = 8 * self.taken / self.rows  # a row
+        self.code_bits = 8 * _bytes_of(made.sections, "codes.") / self.rows
         self.merging = [step for step in self.before if step.axis == "rows"] if self.rows < self.words else []
 
     def better(self) -> tuple[list[Step], int]:
@@ -81,24 +80,25 @@ class _Advice:
 
     def smaller(self) -> tuple[list[Step], int]:
         """Return steps of a smaller file, and the size to expect; no steps where there is nothing to suggest."""
+        bits = LESS * self.bits
         if isinstance(self.codec, Cast):
             bits = ECQ().resolve(self.rows, self.width).bits or 0.0
-            return self._entropy_coded(bits) if self._fits_ecq(bits) else self._other_bits(LESS)
-        if isinstance(self.codec, SteppedCodec):
-            bits = LESS * self.bits
-            tables = sum(part.nbytes for name, part in self.made.sections.items() if name.startswith("state."))
-            fits = bits >= FEWEST_BITS * self.width and bits * self.rows / 8 >= TABLES * tables
-            return self._entropy_coded(bits) if fits else ([], 0)
-        return self._other_bits(LESS)
+        ecq = self._entropy_coded(bits) if self._fits_ecq(bits) else ([], 0)
+        other = ([], 0) if isinstance(self.codec, SteppedCodec) else self._other_bits(LESS)
+        choices = [ecq, other] if isinstance(self.codec, Cast) else [other, ecq]
+        return next(((steps, size) for steps, size in choices if steps and size <= WORTHWHILE * self.size), ([], 0))
 
-    def _fits_ecq(self, bits: float) -> bool:
-        return self.rows >= FEWEST_ROWS and bits >= FEWEST_BITS * self.width
+    def _fits_ecq(self, bits: float, rows: int | None = None) -> bool:
+        """Whether ecq can spend so few bits a row: in a small table its own tables take most of them."""
+        rows = self.rows if rows is None else rows
+        tables = 8 * (3000 + self.width * (self.width + 40)) / rows  # as its default for `bits` reckons with
+        return bits >= tables + FEWEST_BITS * self.width
 
     def _without_merging(self) -> tuple[list[Step], int]:
         """Return steps that keep more words' own vectors: all of them in as many bytes, if that is enough for ecq."""
         taken = self.taken + _bytes_of(self.made.sections, "map.")
         bits = min(8 * taken / self.words, MOST_BITS * self.width)
-        if self.words >= FEWEST_ROWS and bits >= self.width and not _merged_before(self.job):
+        if self._fits_ecq(bits, self.words) and bits >= self.width and not _merged_before(self.job):
             return self._entropy_coded(bits, [step for step in self.before if step not in self.merging], self.words)
         doubled = [self._doubled(step) if isinstance(step, Prune) else step for step in self.before]
         return ([], 0) if doubled == self.before else self._planned(self._budgeted(), doubled)
@@ -115,20 +115,20 @@ class _Advice:
         self, bits: float, before: Sequence[Step] | None = None, rows: int | None = None
     ) -> tuple[list[Step], int]:
         """Return ecq with these bits a row behind the steps before it."""
-        codec = self.codec if isinstance(self.codec, ECQ) else ECQ()
+        codec, more = (self.codec, 0) if isinstance(self.codec, ECQ) else (ECQ(), SECTIONS_OF_ECQ)
         bits = round(bits) if bits >= 20 else math.ceil(10 * bits) / 10
         same = before is None
-        size = self.size - self.taken - (0 if same else _bytes_of(self.made.sections, "map."))
+        size = self.size + more - self.taken - (0 if same else _bytes_of(self.made.sections, "map."))
         size += round(bits * (self.rows if rows is None else rows) / 8)
         header = self.made.header.subwords
         if header is not None and self.job.ngrams == "same":
-            size += round(bits * header.rows / 8) - _codec_bytes(self.made.sections, "ngrams.")
+            size += more + round(bits * header.rows / 8) - _codec_bytes(self.made.sections, "ngrams.")
         return [*(self.before if before is None else before), codec.with_bits(bits, self.width)], size
 
     def _other_bits(self, factor: float) -> tuple[list[Step], int]:
         """Return the steps with the codec set to so many times its bits."""
         try:
-            codec = self.codec.with_bits(factor * self.bits, self.width)
+            codec = self.codec.with_bits(factor * self.code_bits, self.width)
         except EmbshrinkError:  # it cannot spend so few
             return [], 0
         return ([], 0) if codec == self.codec else self._planned(codec)
@@ -137,6 +137,8 @@ class _Advice:
         """Return the steps with another codec, whose size is known beforehand."""
         steps = [*(self.before if before is None else before), codec]
         try:
+            if len(self.made.ids) == len(self.job.table.words):
+                return steps, self.job.plan(steps).bytes
             more = self._vector_bytes(steps) - self._vector_bytes([*self.before, self._budgeted()])
         except EmbshrinkError:  # it does not fit the table
             return [], 0
