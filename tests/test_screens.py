@@ -444,9 +444,9 @@ def test_updates_are_few(attach, monkeypatch):
     """However often work reports, the terminal is not written to more often than a person can see."""
     attach()
     updates = []
-    monkeypatch.setattr(console.Progress, "_update", lambda self, bar: updates.append(self._latest))
+    monkeypatch.setattr(console.Progress, "_update", lambda self, bar, *latest: updates.append(latest))
     with console.Progress() as progress:
-        until(lambda: progress._bar is not None)
+        until(lambda: progress._due)
         began = time.monotonic()
         for done in range(20_001):
             progress("encoding", done, 20_000)

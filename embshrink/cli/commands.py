@@ -332,8 +332,10 @@ def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> Non
 def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
     """Print the words nearest to WORD, by cosine."""
     from embshrink import reader
+    from embshrink.cli.console import Progress
 
-    found = reader.similar(file, word, topn=topn, restrict_vocab=restrict_vocab)
+    with Progress(as_json):  # says when a kernel is compiled
+        found = reader.similar(file, word, topn=topn, restrict_vocab=restrict_vocab)
     _print_neighbours(found, [word], [], as_json)
 
 
@@ -348,8 +350,10 @@ def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json
 def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
     """Print what is to C as B is to A."""
     from embshrink import reader
+    from embshrink.cli.console import Progress
 
-    found = reader.analogy(file, a, b, c, topn=topn, restrict_vocab=restrict_vocab)
+    with Progress(as_json):  # says when a kernel is compiled
+        found = reader.analogy(file, a, b, c, topn=topn, restrict_vocab=restrict_vocab)
     _print_neighbours(found, [b, c], [a], as_json)
 
 
@@ -476,7 +480,7 @@ def warmup(as_json: bool) -> None:
     from embshrink.cli import warmup as job
     from embshrink.cli.console import Progress
 
-    with Progress(as_json) as progress:
+    with Progress(as_json, announce_compiling=False) as progress:
         warmed = job.warmup(progress=progress)
     if as_json:
         click.echo(json.dumps(warmed.as_dict()))

@@ -57,6 +57,7 @@ class Progress:
         self._latest: tuple[str, int, int | None] | None = None
         self._shown_stage: str | None = None
         self._next = 0.0
+        self._due = False
         self._timer: threading.Timer | None = None
 
     def __call__(self, stage: str, done: int, total: int | None = None) -> None:
@@ -69,20 +70,21 @@ class Progress:
         self._next = now + INTERVAL
         with self._lock:
             self._latest = stage, done, total
-            if self._bar is not None:
-                self._update(self._bar)
+            self._show()
 
     def _begin(self) -> None:
-        """Show the bar: called once, by the timer."""
+        """Show progress from now on: called once, by the timer."""
         with self._lock:
-            if self._timer is not None:
-                self._bar = self._start()
-                self._update(self._bar)
+            self._due = True
+            self._show()
 
-    def _update(self, bar: rich.progress.Progress) -> None:
-        if self._latest is None:
-            return
-        stage, done, total = self._latest
+    def _show(self) -> None:
+        """Show the latest report, if it is time."""
+        if self._due and self._latest is not None and self._timer is not None:
+            self._bar = self._bar or self._start()
+            self._update(self._bar, *self._latest)
+
+    def _update(self, bar: rich.progress.Progress, stage: str, done: int, total: int | None) -> None:
         if self._task is None or stage != self._shown_stage:  # one line at a time: what came before is done
             if self._task is not None:
                 bar.remove_task(self._task)
@@ -140,7 +142,7 @@ class Progress:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = None  # what the timer has begun meanwhile, it does not show
+            self._timer = None  # a timer that has begun meanwhile shows nothing
             bar, self._bar = self._bar, None
         if bar is not None:
             bar.stop()
@@ -225,7 +227,7 @@ def _fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> None:
 
 
 def print_report(report: Report, command: Callable[[Suggestion], str] | None = None) -> None:
-    """Print what `compress` did, on one screen.
+    """Print what a command made of a source, what was lost, and what to do next.
 
     Parameters
     ----------
@@ -360,16 +362,15 @@ def _error_in_words(loss: Loss) -> Iterator[str]:
 
 
 def print_plan(planned: PlannedFile) -> None:
-    """Print what a file would take."""
-    _fields([("steps", printable(" ".join(planned.steps)))])
+    """Print the size that a file would have, section by section."""
+    target = megabytes(planned.bytes)
+    if planned.source_bytes:
+        how = compared(planned.source_bytes / planned.bytes)
+        target += f", {how} {'as' if 'same' in how else 'than'} the source ({megabytes(planned.source_bytes)})"
+    _fields([("steps", printable(" ".join(planned.steps))), ("target", target),
+             ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
     click.echo()
     _print_sections(planned.sections, planned.bytes)
-    click.echo()
-    ratio = ""
-    if planned.source_bytes:
-        ratio = f"; source {megabytes(planned.source_bytes)}, {compared(planned.source_bytes / planned.bytes)}"
-    _fields([("target", f"{megabytes(planned.bytes)}{ratio}"),
-             ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
 
 
 def _print_sections(sections: Mapping[str, int], total: int) -> None:
@@ -382,7 +383,7 @@ def _print_sections(sections: Mapping[str, int], total: int) -> None:
 
 
 def print_pareto(found: Sequence[ParetoPoint]) -> None:
-    """Print what methods would make of a table, the best ones marked."""
+    """Print the settings that were tried, the best ones marked."""
     if not found:
         click.echo("No method can be tried on this table.")
         return
@@ -402,7 +403,7 @@ def print_pareto(found: Sequence[ParetoPoint]) -> None:
 
 
 def print_info(info: FileInfo) -> None:
-    """Print a file's header and where its bytes go."""
+    """Print a file's header, and the size of each section."""
     from embshrink.compression.report import group_parts
 
     source = info["source"]
