@@ -80,7 +80,7 @@ def test_where_nothing_can_be_kept(read_only, tmp_path):
     command("quantize", "v.bin", "v.ems", "--method", "pq")
     assert len(command("similar", "v.ems", "w7").stdout.splitlines()) == 10
     failed = command("warmup", code=1)
-    assert "there is no folder to keep compiled kernels in" in failed.stderr
+    assert "no writable folder for compiled kernels" in failed.stderr
     assert "Set NUMBA_CACHE_DIR" in failed.stderr
     assert failed.stderr.count("\n") == 1
 
@@ -91,5 +91,5 @@ def test_without_compiling_there_is_nothing_to_do(subprocess_env):
 
 
 def test_an_unknown_job():
-    with pytest.raises(EmbshrinkError, match="there is no job 'pqq'"):
+    with pytest.raises(EmbshrinkError, match="unknown warmup job 'pqq'"):
         warmup._chosen(["pqq"])

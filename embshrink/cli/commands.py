@@ -480,8 +480,9 @@ def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json
     Each line is a cosine similarity and a word, most similar first.
     """
     from embshrink import reader
+    from embshrink.cli.console import Progress
 
-    with reader.as_embeddings(file) as emb:
+    with Progress(as_json), reader.as_embeddings(file) as emb:  # says when a kernel is compiled
         found = _search(emb, file, [word], lambda: reader.similar(
             emb, word, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [word], [], as_json)
@@ -501,8 +502,9 @@ def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | 
     These are the words with the highest cosine similarity to B - A + C (3CosAdd), most similar first.
     """
     from embshrink import reader
+    from embshrink.cli.console import Progress
 
-    with reader.as_embeddings(file) as emb:
+    with Progress(as_json), reader.as_embeddings(file) as emb:  # says when a kernel is compiled
         found = _search(emb, file, [a, b, c], lambda: reader.analogy(
             emb, a, b, c, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [b, c], [a], as_json)
@@ -673,7 +675,7 @@ def warmup(as_json: bool) -> None:
     from embshrink.cli import warmup as job
     from embshrink.cli.console import Progress
 
-    with Progress(as_json) as progress:
+    with Progress(as_json, announce_compiling=False) as progress:
         warmed = job.warmup(progress=progress)
     if as_json:
         click.echo(json.dumps(warmed.as_dict()))

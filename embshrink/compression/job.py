@@ -172,7 +172,9 @@ class Job:
         if self.vocabulary == "packed" or (self.vocabulary == "auto" and len(words) >= MANY_WORDS):
             from embshrink.vocabulary.packed import encode_packed
 
+            self.progress("packing words", 0, 1)
             order, sections = encode_packed(words, self.keep_order)
+            self.progress("packing words", 1, 1)
             if not movable and not np.array_equal(order, np.arange(len(order))):
                 order, sections = encode_packed(words, keep_order=True)
             if sections is not None and sum(part.nbytes for part in sections.values()) <= plain_bytes:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from embshrink.embeddings.protocols import LookupTable
     from embshrink.storage.arrays import IntArray
 
+PARTS = 100  # that each stage of measuring counts as
+EQUAL = 1 - 1e-6  # cosine of vectors that differ by no more than rounding
+
 
 class Loss(TypedDict, total=False):
     """What was lost between two tables, over their common words; None where it is not defined.
@@ -33,6 +36,24 @@ class Loss(TypedDict, total=False):
     cosine_p1: float
     overlap_at_10: float | None
     unseen_cosine: float | None
+
+
+@dataclass
+class Suggestion:
+    """Steps that would lose less, or make a smaller file, than those of a run.
+
+    Parameters
+    ----------
+    goal : {"better", "smaller"}
+    steps : list of str
+        To be given to `compress`, with the same source and settings.
+    bytes : int
+        Estimated size of the whole file.
+    """
+
+    goal: str
+    steps: list[str]
+    bytes: int
 
 
 @dataclass
@@ -62,6 +83,14 @@ class Report:
         What the steps found on the way, such as the isotropy before and after `iiq`.
     peak_memory : int or None
         The most bytes of memory the process had held by then, libraries included; None if not on Linux.
+    source, source_format : str or None
+        Path and format of the source; None for vectors in memory.
+    whole_source : bool
+        Whether all rows of the source were read; False with ``limit``.
+    shared : int
+        Words without a vector of their own: they have another word's, or a centroid.
+    suggestions : list of Suggestion
+        At most one that is ``better`` and one that is ``smaller``.
     """
 
     target: str
@@ -79,11 +108,23 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
+    source: str | None = None
+    source_format: str | None = None
+    whole_source: bool = True
+    shared: int = 0
+    suggestions: list[Suggestion] = field(default_factory=list)
 
     @property
     def ratio(self) -> float | None:
-        """Source bytes / whole output file, words included."""
-        return self.source_bytes / self.target_bytes if self.source_bytes else None
+        """Source bytes / whole output file, words included; None where the source was not read whole."""
+        return self.source_bytes / self.target_bytes if self.source_bytes and self.whole_source else None
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the vectors were compared with the source's, and are equal; words may still have been dropped."""
+        loss = self.loss or {}
+        unseen = loss.get("unseen_cosine")
+        return loss.get("relative_error") == 0 and (unseen is None or unseen > EQUAL)
 
     def as_dict(self) -> dict[str, object]:
         """Return everything as a JSON-able dict."""
@@ -132,13 +173,18 @@ def measure_loss(
     """
     from embshrink.evaluation.loss import neighbour_overlap, reconstruction
 
-    progress("measuring", 0, 2)
-    similar = reconstruction(emb, baseline, common=common)
-    progress("measuring", 1, 2)
+    stages = {"reconstruction": 0, "neighbours": 1, "neighbours of the baseline": 2}
+
+    def report(stage: str, done: int, total: int | None, /) -> None:
+        share = round(PARTS * done / total) if total else 0
+        progress("measuring", stages[stage] * PARTS + share, len(stages) * PARTS)
+
+    report("reconstruction", 0, None)
+    similar = reconstruction(emb, baseline, common=common, progress=report)
     overlap = None  # a single word has no neighbours
     if similar.words > 1:
-        overlap = neighbour_overlap(emb, baseline, queries=queries, common=common).overlap
-    progress("measuring", 2, 2)
+        overlap = neighbour_overlap(emb, baseline, queries=queries, common=common, progress=report).overlap
+    progress("measuring", len(stages) * PARTS, len(stages) * PARTS)
     return {
         "relative_error": similar.relative_error, "mean_cosine": similar.mean_cosine,
         "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap,

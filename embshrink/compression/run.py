@@ -18,13 +18,16 @@ from embshrink.compression.ngrams import unseen_cosine
 from embshrink.compression.rate_control import Aim, meet
 from embshrink.compression.report import Loss, Report, group_parts, measure_loss, write_remap
 from embshrink.compression.source import Source, SourceTable, open_table
+from embshrink.compression.suggestions import suggest
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import VectorTable
+from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import ShapeError, StepError, TargetError
 from embshrink.formats import ReadOptions
 from embshrink.methods import registry
 from embshrink.methods.base import Step
 from embshrink.methods.pipeline import Shrunk
+from embshrink.methods.prune import Prune
 from embshrink.methods.registry import Steps
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.atomic import check_target
@@ -331,14 +334,13 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     job = Job(table, seed, ngrams, vocabulary, keep_order, progress, protected, weights, counts_source)
     made = job.run(listed) if aim is None else meet(aim, listed, job, choose)
     clock.lap("shrink")
-    report = _write(made, table, target, remap, force, warnings)
+    report = _write(made, job, target, remap, force, warnings)
+    _describe_source(report, source, table, options)
+    _warn_if_all_kept(listed, table, made, warnings)
     clock.lap("write and verify")
-    ids = made.ids
+    ids, report.suggestions = made.ids, suggest(job, listed, made, size=report.target_bytes)
     del made  # its codes are in the file now
-    with open_file(target, VectorTable, sparing=max_memory is not None) as written:
-        report.loss = _loss(written, table, ids, progress) if measure else None
-        info = written.info()
-    report.parts, report.bits_per_word = group_parts(info["sections"], report.target_bytes), info["bits_per_word"]
+    _read_back(report, table, ids, measure=measure, sparing=max_memory is not None, progress=progress)
     clock.lap("measure")
     report.seconds, report.peak_memory = clock.laps, peak_memory()
     if max_memory is not None and report.peak_memory is not None and report.peak_memory > max_memory:
@@ -402,7 +404,10 @@ def plan(
     >>> embshrink.plan(vectors, "cast").bits_per_word
     32.0
     """
-    return Job(open_table(source, options, progress=progress), seed).plan(steps)
+    planned = Job(open_table(source, options, progress=progress), seed, progress=progress).plan(steps)
+    if options is not None and options.limit is not None:  # bytes of rows that were not read are no measure
+        planned.source_bytes = None
+    return planned
 
 
 def pareto(
@@ -438,22 +443,52 @@ def pareto(
 
 
 def _write(
-    made: Made, table: SourceTable, target: str | os.PathLike[str], remap: str | os.PathLike[str] | None, force: bool,
+    made: Made, job: Job, target: str | os.PathLike[str], remap: str | os.PathLike[str] | None, force: bool,
     warnings: list[str],
 ) -> Report:
     """Write a file, and the remap if one is asked for; return what is known before the file is measured."""
     if remap is not None and made.full_map.owners is None:
         raise StepError("remap (--remap) cannot be written: rows are centroids, which belong to no word",
                         hint="Use remap with prune or dedupe and without kmeans.")
-    total = write_container(target, made.header.as_dict(), made.sections, force=force,
-                            check=functools.partial(_verify, stored=made.stored, words=made.words))
+    table = job.table
+    job.progress("writing", 0, 1)
+    check = functools.partial(_verify, stored=made.stored, words=made.words, progress=job.progress)
+    total = write_container(target, made.header.as_dict(), made.sections, force=force, check=check)
     if remap is not None:
         write_remap(remap, table, made.full_map, force=force)
     header, words = made.header, len(made.ids)
     steps = header.subwords.steps if not words and header.subwords is not None else header.steps
     return Report(target=os.fspath(target), steps=steps, words=words, rows=header.rows, dim=header.dim,
                   dropped=len(table.words) - words, source_bytes=table.source_bytes, target_bytes=total, parts={},
-                  bits_per_word=0.0, warnings=warnings, notes=made.notes)
+                  bits_per_word=0.0, warnings=warnings, notes=made.notes,
+                  shared=words - header.rows if header.owned else words)
+
+
+def _describe_source(report: Report, source: Source, table: SourceTable, options: ReadOptions | None) -> None:
+    """Fill in what a report says of the source."""
+    report.whole_source = options is None or options.limit is None
+    if not isinstance(source, WordVectors):
+        report.source, report.source_format = os.fspath(source), str(table.source.get("format"))
+
+
+def _read_back(
+    report: Report, table: SourceTable, ids: IntArray, *, measure: bool, sparing: bool, progress: Progress
+) -> None:
+    """Fill in what a report says of the file that was written: what it lost, if that is asked for, and its parts."""
+    with open_file(report.target, VectorTable, sparing=sparing) as written:
+        report.loss = _loss(written, table, ids, progress) if measure else None
+        info = written.info()
+    report.parts, report.bits_per_word = group_parts(info["sections"], report.target_bytes), info["bits_per_word"]
+    if report.lossless:
+        report.suggestions = [one for one in report.suggestions if one.goal == "smaller"]
+
+
+def _warn_if_all_kept(steps: Sequence[Step], table: SourceTable, made: Made, warnings: list[str]) -> None:
+    """Warn where prune kept the vectors of all words."""
+    count = len(table.words)
+    if count and len(made.ids) == made.header.rows == count and any(isinstance(step, Prune) for step in steps):
+        warnings.append(f"all {count:,} words were kept, so nothing was pruned; give a smaller keep "
+                        "(command line: --keep)")
 
 
 def _loss(written: VectorTable, table: SourceTable, ids: IntArray, progress: Progress) -> Loss:
@@ -523,9 +558,15 @@ def _weights(
     return weights, source
 
 
-def _verify(path: str, stored: Shrunk, words: Words) -> None:
+def _verify(path: str, stored: Shrunk, words: Words, progress: Progress) -> None:
     """Reopen what was written, check all of it, and compare some rows with memory, bit for bit."""
-    with open_file(path, VectorTable, verify="full", sparing=True) as table:
+    progress("writing", 1, 1)
+    progress("verifying", 0, 1)
+
+    def report(stage: str, done: int, total: int | None, /) -> None:
+        progress("verifying", done, total)
+
+    with open_file(path, VectorTable, verify="full", sparing=True, progress=report) as table:
         count = stored.row_map.count
         rows = np.unique(np.linspace(0, count - 1, min(CHECKED_ROWS, count)).astype(np.int64))
         same = table.words.equals(words.raw) and all(  # a few at a time: their codes lie far apart
@@ -533,3 +574,4 @@ def _verify(path: str, stored: Shrunk, words: Words) -> None:
         if not same:
             raise ShapeError("the file does not read back as it was written", path=path,
                              hint="This is a fault of embshrink or of the machine's memory; please report it.")
+    progress("verifying", 1, 1)

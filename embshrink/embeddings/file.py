@@ -9,6 +9,7 @@ from embshrink.embeddings.subwords import Subwords
 from embshrink.embeddings.table import VectorTable
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.methods import pipeline
+from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.container import Container
 from embshrink.storage.header import Header, SubwordsHeader
 from embshrink.vocabulary.words import Numerals, PlainWords, Vocabulary
@@ -18,7 +19,7 @@ TableT = TypeVar("TableT", bound=VectorTable)
 
 def open_file(
     path: str | os.PathLike[str], kind: type[TableT], *, verify: str = "lazy", mmap: bool = True,
-    sparing: bool = False,
+    sparing: bool = False, progress: Progress = no_progress,
 ) -> TableT:
     """Open an ``.ems`` file without decoding any vector.
 
@@ -32,6 +33,8 @@ def open_file(
         As for `embshrink.load`.
     sparing : bool, default False
         Release the memory of what was read of the file at once.
+    progress : callable
+        Called as for `VectorTable.check` if `verify` is "full".
 
     Returns
     -------
@@ -47,7 +50,7 @@ def open_file(
     try:
         table = _table_of(container, kind, sparing)
         if verify == "full":
-            table.check()
+            table.check(progress=progress)
     except FormatError as error:
         container.close()
         raise error.located(container.path) from error.__cause__

@@ -12,7 +12,7 @@ from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
 from embshrink.evaluation.scores import Overlap, Reconstruction
 from embshrink.evaluation.vocabulary import check_count
 from embshrink.numerics.parallel import map_blocks
-from embshrink.numerics.progress import Progress, no_progress
+from embshrink.numerics.progress import Progress, count_progress, no_progress
 from embshrink.storage.arrays import DoubleArray, IntArray
 from embshrink.vocabulary.words import to_text
 
@@ -21,7 +21,7 @@ CommonIds: TypeAlias = tuple[IntArray, IntArray]  # ids of the same words in a t
 
 def reconstruction(
     table: LookupTable, baseline: LookupTable, *, sample: int | None = None, seed: int = 0,
-    common: CommonIds | None = None,
+    common: CommonIds | None = None, progress: Progress = no_progress,
 ) -> Reconstruction:
     """Compare each word's vector with its vector in the baseline.
 
@@ -36,6 +36,8 @@ def reconstruction(
     common : tuple of numpy.ndarray, shape (n,), int64, optional
         Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
         by name.
+    progress : callable
+        ``progress("reconstruction", done, total)``, in words.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def reconstruction(
         ids, base_ids = ids[chosen], base_ids[chosen]
     order = np.argsort(ids)  # so that what is stored in blocks is decoded once
     ids, base_ids = ids[order], base_ids[order]
-    found = _differences(table, baseline, ids, base_ids)
+    found = _differences(table, baseline, ids, base_ids, progress)
     error, spread = float(found.error), float(found.spread)
     ties = np.flatnonzero(found.cosines == found.cosines.min())
     worst = int(ties[np.argmin(base_ids[ties])])
@@ -81,7 +83,9 @@ class _Differences(NamedTuple):
     zeros: int
 
 
-def _differences(table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray) -> _Differences:
+def _differences(
+    table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray, progress: Progress
+) -> _Differences:
     """Compare the vectors with these ids. The mean is computed first: sums of squares about 0 would lose digits."""
     n, size = len(ids), rows_at_once(baseline)
 
@@ -100,7 +104,7 @@ def _differences(table: LookupTable, baseline: LookupTable, ids: IntArray, base_
         return _Differences(((x - y) ** 2).sum(), ((x - mean) ** 2).sum(), np.clip(cosines, -1, 1),
                             int(np.count_nonzero(lengths == 0)))
 
-    parts = map_blocks(compare, n, size)
+    parts = map_blocks(compare, n, size, count_progress(progress, "reconstruction", n))
     return _Differences(
         sum((part.error for part in parts), np.float64(0)), sum((part.spread for part in parts), np.float64(0)),
         np.concatenate([part.cosines for part in parts]), sum(part.zeros for part in parts),
@@ -155,7 +159,8 @@ def neighbour_overlap(
     places[order] = np.arange(len(order))
     asked = places[_draw(len(ids), queries, seed)]  # the same words for every table with this baseline
     here = neighbours_of_words(table, ids[order], asked, k, progress)
-    there = neighbours_of_words(baseline, base_ids[order], asked, k, progress)
+    there = neighbours_of_words(baseline, base_ids[order], asked, k,
+                                lambda stage, *done: progress(f"{stage} of the baseline", *done))
     shares = np.array([len(set(a) & set(b)) for a, b in zip(here.tolist(), there.tolist())]) / k
     return Overlap(k=k, overlap=float(shares.mean()), first_decile=float(np.percentile(shares, 10)),
                    queries=len(asked), words=len(ids), coverage=coverage)

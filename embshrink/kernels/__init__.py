@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+compile_watchers: list[Callable[[], object]] = []  # called, in any thread, as numba begins to compile a kernel
+_listening = False
+
 # Without nnan and ninf, which would let the compiler remove isnan checks. reassoc allows SIMD sums.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -50,9 +53,29 @@ def kernel(function: Callable[..., R] | None = None, *, fastmath: bool | set[str
     return _compiled(function, fastmath)
 
 
+def _listen() -> None:
+    """Have numba call the watchers when it compiles a kernel. Loading one from its cache is no such event."""
+    global _listening
+    if _listening:
+        return
+    from numba.core import event
+
+    class Compiles(event.Listener):
+        def on_start(self, event: object) -> None:
+            for watcher in list(compile_watchers):
+                watcher()
+
+        def on_end(self, event: object) -> None:
+            pass
+
+    event.register("numba:compile", Compiles())
+    _listening = True
+
+
 def _compiled(function: Callable[..., R], fastmath: bool | set[str]) -> Callable[..., R]:
     import numba
 
+    _listen()
     options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": fastmath}
     try:
         compiled: Callable[..., R] = numba.njit(cache=True, **options)(function)

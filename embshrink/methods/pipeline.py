@@ -278,7 +278,10 @@ class _Work:
         """Apply the codec; return it as it is stored, its state and its codes."""
         codec, context = self._begin(codec)
         context = self._arrange(codec, context)
+        fitting = f"fitting {registry.name_of(codec)}"
+        self.progress(fitting, 0, 1)
         state = codec.fit(self.matrix, context)
+        self.progress(fitting, 1, 1)
         codec = codec.fitted(state)
         self.resolved.append(codec)
         return codec, state, _encode(codec, self.matrix, state, context)

@@ -1,4 +1,4 @@
-"""How far work has come: what a caller may be told of it."""
+"""Progress reports: how a function tells its caller how far it has come."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What is called as work goes on: a stage's name, how much of it is done, and of how much (None: not known)."""
+    """A function that is called as work goes on: stage, units done, and units in total (None: not known)."""
 
     def __call__(self, stage: str, done: int, total: int | None, /) -> object:
-        """Take note."""
+        """Receive one report."""
 
 
 def count_progress(progress: Progress, stage: str, total: int) -> Callable[[int], None]:
-    """Return a function that adds up what was done and reports it: the `on_done` of `map_blocks`.
+    """Return a function that sums up the units done and reports them: the `on_done` of `map_blocks`.
 
     Parameters
     ----------
     progress : Progress
     stage : str
-        Name of the stage, passed on to `progress`.
+        Name of the stage.
     total : int
-        How much there is to do.
+        Units in total.
 
     Returns
     -------
     callable
-        ``report(count)`` reports that `count` more are done.
+        ``report(count)`` reports that `count` more units are done.
     """
     done = 0
 

@@ -125,20 +125,26 @@ class _Fit:
             step = max(step, least_step)
         if codec.centroids is None:
             candidate, statistics, _ = self._cheapest(self._score(candidate, step), step)
+        self._report(len(CENTROIDS))
         if bits is not None:
             step, statistics = find_step(candidate, bits, step, statistics)
-        self.context.progress("fitting ecq", len(CENTROIDS), len(CENTROIDS) + 1)
+        self._report(len(CENTROIDS) + 0.5)
         return state_of(candidate, settle(candidate, bits, step, statistics))
 
-    def _candidate(self, k: int) -> Candidate:
-        """Return the candidate with k centroids, found by k-means; with none if k is 1."""
+    def _report(self, done: float) -> None:
+        """Report how many numbers of centroids were tried; the step is found last."""
+        self.context.progress("fitting ecq", round(ROUNDS * done), ROUNDS * (len(CENTROIDS) + 1))
+
+    def _candidate(self, k: int, done: int = 0) -> Candidate:
+        """Return the candidate with k centroids, found by k-means; with none if k is 1. `done` were tried before."""
         c = self.sample.rows.shape[1]
         centroids: FloatArray = np.zeros((0, c), np.float32)
         if k > 1:
             most = max(LEARNT_NUMBERS // c, ROWS_PER_CENTROID * k)
             rows = self.draw(max(min(LEARNT_ROWS * k, most), TRIAL_ROWS))
             init = "k-means++" if k <= 256 else "random"
-            centroids = kmeans(rows, k, self.context.rng, init=init, iterations=ROUNDS)[0]
+            centroids = kmeans(rows, k, self.context.rng, init=init, iterations=ROUNDS,
+                               progress=lambda stage, turn, turns: self._report(done + turn / (ROUNDS + 1)))[0]
         return Candidate(self.codec, self.sample, centroids)
 
     def _score(self, candidate: Candidate, step: float) -> _Scored:
@@ -161,9 +167,9 @@ class _Fit:
         for k in CENTROIDS:
             if k * ROWS_PER_CENTROID > n or k * (bits + DEARER) > WORTH * n:
                 continue
-            self.context.progress("fitting ecq", done, len(CENTROIDS) + 1)
+            self._report(done)
+            found = self._score(self._candidate(k, done), step)
             done += 1
-            found = self._score(self._candidate(k), step)
             if found.score < best.score:
                 best = found
             elif best is not none:

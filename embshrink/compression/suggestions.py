@@ -1,0 +1,177 @@
+"""What to do for less loss, and for a smaller file: steps and the size to expect of them, after a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from embshrink.compression.job import Job, Made, ngram_steps
+from embshrink.compression.report import Suggestion
+from embshrink.errors import EmbshrinkError
+from embshrink.methods import pipeline, registry
+from embshrink.methods.base import Codec, ColumnStep, Step, SteppedCodec, resolved
+from embshrink.methods.cast import Cast
+from embshrink.methods.ecq.codec import ECQ
+from embshrink.methods.prune import Prune
+from embshrink.storage.arrays import StoredArray
+
+MORE, LESS = 1.5, 0.75  # bits of the suggestions, relative to those of the run
+FEWEST_BITS, MOST_BITS = 0.5, 10.0  # bits per dimension that ecq is suggested for
+SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take more than one of another codec
+WORTHWHILE = 0.95  # a suggestion to be smaller is this many times the size, or less
+
+
+def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[Suggestion]:
+    """Return one suggestion for less loss and one for a smaller file, where there are such.
+
+    Parameters
+    ----------
+    job : Job
+    steps : sequence of Step
+        As they were asked for.
+    made : Made
+        What they made.
+    size : int
+        Bytes of the file that was written.
+    """
+    if not len(made.words):  # n-grams alone
+        return []
+    advice = _Advice(job, steps, made, size)
+    return [Suggestion(goal, [registry.format(step) for step in chosen], bytes)
+            for goal, (chosen, bytes) in (("better", advice.better()), ("smaller", advice.smaller())) if chosen]
+
+
+class _Advice:
+    """Chooses steps for a table, given those that were run.
+
+    Parameters
+    ----------
+    job, steps, made, size
+        As for `suggest`.
+    """
+
+    def __init__(self, job: Job, steps: Sequence[Step], made: Made, size: int) -> None:
+        self.job, self.made, self.size = job, made, size
+        ran = made.stored.codec
+        asked = [step for step in steps if isinstance(step, Codec) and type(step) is type(ran)]  # else rq for ecq
+        self.before = [step for step in steps if not isinstance(step, Codec)]
+        self.codec: Codec = asked[0] if asked else ran
+        self.rows, self.words = made.header.rows, len(made.words)
+        self.width = _stored_width(made)
+        self.taken = _codec_bytes(made.sections, "")
+        self.bits = 8 * self.taken / self.rows  # a row
+        self.code_bits = 8 * _bytes_of(made.sections, "codes.") / self.rows
+        self.merging = [step for step in self.before if step.axis == "rows"] if self.rows < self.words else []
+
+    def better(self) -> tuple[list[Step], int]:
+        """Return steps that lose less, and the size to expect; no steps where there is nothing to suggest."""
+        if self.merging:
+            return self._without_merging()
+        if isinstance(self.codec, Cast):
+            lossless = Cast(dtype="float32")
+            return ([], 0) if self.codec == lossless else self._planned(lossless)
+        if isinstance(self.codec, SteppedCodec):
+            bits = MORE * self.bits
+            return self._entropy_coded(bits) if bits <= MOST_BITS * self.width else self._planned(Cast())
+        if self._fits_ecq(self.bits) and self.bits >= self.width:
+            return self._entropy_coded(min(self.bits, MOST_BITS * self.width))
+        return self._other_bits(MORE)
+
+    def smaller(self) -> tuple[list[Step], int]:
+        """Return steps of a smaller file, and the size to expect; no steps where there is nothing to suggest."""
+        bits = LESS * self.bits
+        if isinstance(self.codec, Cast):
+            bits = ECQ().resolve(self.rows, self.width).bits or 0.0
+        ecq = self._entropy_coded(bits) if self._fits_ecq(bits) else ([], 0)
+        other = ([], 0) if isinstance(self.codec, SteppedCodec) else self._other_bits(LESS)
+        choices = [ecq, other] if isinstance(self.codec, Cast) else [other, ecq]
+        return next(((steps, size) for steps, size in choices if steps and size <= WORTHWHILE * self.size), ([], 0))
+
+    def _fits_ecq(self, bits: float, rows: int | None = None) -> bool:
+        """Whether ecq can spend so few bits a row: in a small table its own tables take most of them."""
+        rows = self.rows if rows is None else rows
+        tables = 8 * (3000 + self.width * (self.width + 40)) / rows  # as its default for `bits` reckons with
+        return bits >= tables + FEWEST_BITS * self.width
+
+    def _without_merging(self) -> tuple[list[Step], int]:
+        """Return steps that keep more words' own vectors: all of them in as many bytes, if that is enough for ecq."""
+        taken = self.taken + _bytes_of(self.made.sections, "map.")
+        bits = min(8 * taken / self.words, MOST_BITS * self.width)
+        if self._fits_ecq(bits, self.words) and bits >= self.width and not _merged_before(self.job):
+            return self._entropy_coded(bits, [step for step in self.before if step not in self.merging], self.words)
+        doubled = [self._doubled(step) if isinstance(step, Prune) else step for step in self.before]
+        return ([], 0) if doubled == self.before else self._planned(self._budgeted(), doubled)
+
+    def _doubled(self, step: Prune) -> Prune:
+        keep = resolved(step.resolve(self.words, self.width).keep)
+        return dataclasses.replace(step, keep=min(2 * keep, self.words))
+
+    def _budgeted(self) -> Codec:
+        """Return the codec whose plan is what the run took."""
+        return self.codec.with_bits(self.bits, self.width) if isinstance(self.codec, SteppedCodec) else self.codec
+
+    def _entropy_coded(
+        self, bits: float, before: Sequence[Step] | None = None, rows: int | None = None
+    ) -> tuple[list[Step], int]:
+        """Return ecq with these bits a row behind the steps before it."""
+        codec, more = (self.codec, 0) if isinstance(self.codec, ECQ) else (ECQ(), SECTIONS_OF_ECQ)
+        bits = round(bits) if bits >= 20 else math.ceil(10 * bits) / 10
+        same = before is None
+        size = self.size + more - self.taken - (0 if same else _bytes_of(self.made.sections, "map."))
+        size += round(bits * (self.rows if rows is None else rows) / 8)
+        header = self.made.header.subwords
+        if header is not None and self.job.ngrams == "same":
+            size += more + round(bits * header.rows / 8) - _codec_bytes(self.made.sections, "ngrams.")
+        return [*(self.before if before is None else before), codec.with_bits(bits, self.width)], size
+
+    def _other_bits(self, factor: float) -> tuple[list[Step], int]:
+        """Return the steps with the codec set to so many times its bits."""
+        try:
+            codec = self.codec.with_bits(factor * self.code_bits, self.width)
+        except EmbshrinkError:  # it cannot spend so few
+            return [], 0
+        return ([], 0) if codec == self.codec else self._planned(codec)
+
+    def _planned(self, codec: Codec, before: Sequence[Step] | None = None) -> tuple[list[Step], int]:
+        """Return the steps with another codec, whose size is known beforehand."""
+        steps = [*(self.before if before is None else before), codec]
+        try:
+            if len(self.made.ids) == len(self.job.table.words):
+                return steps, self.job.plan(steps).bytes
+            more = self._vector_bytes(steps) - self._vector_bytes([*self.before, self._budgeted()])
+        except EmbshrinkError:  # it does not fit the table
+            return [], 0
+        return steps, self.size + more
+
+    def _vector_bytes(self, steps: Sequence[Step]) -> int:
+        """Return the bytes that steps plan for words' vectors, and for n-grams where they are treated the same."""
+        table = self.job.table
+        dim = table.matrix.shape[1]
+        taken = pipeline.plan(len(table.words), dim, steps, row_map=table.row_map).nbytes
+        if table.ngrams is not None and self.job.ngrams == "same":
+            kept, own = ngram_steps(table.ngrams, steps, "same")
+            taken += pipeline.plan(len(kept.ids), dim, own).nbytes
+        return taken
+
+
+def _merged_before(job: Job) -> bool:
+    """Whether words share rows in the source already."""
+    return not job.table.row_map.is_identity
+
+
+def _stored_width(made: Made) -> int:
+    """Return the columns that the codec was given."""
+    width = made.stored.dim
+    for step in made.stored.steps:
+        if isinstance(step, ColumnStep):
+            width, _ = step.plan(made.header.rows, width)
+    return width
+
+
+def _bytes_of(sections: dict[str, StoredArray], prefix: str | tuple[str, ...]) -> int:
+    return sum(part.nbytes for name, part in sections.items() if name.startswith(prefix))
+
+
+def _codec_bytes(sections: dict[str, StoredArray], prefix: str) -> int:
+    return _bytes_of(sections, (f"{prefix}state.", f"{prefix}codes."))
