@@ -1,4 +1,4 @@
-"""Every method, format and command is in all the places that CONTRIBUTING.md lists; a test names the place that is not.
+"""Every method, format and command is in all the places that CONTRIBUTING.md lists; a test names what is missing.
 
 The checks read files as text or as syntax trees, so they also work while a place is missing.
 tests/test_contributing.py adds a method, a format and a command to a copy of the tree, and leaves out one place at a
@@ -22,7 +22,7 @@ METHODS_FOLDER = ROOT / "embshrink" / "methods"
 # What need not be in a place, and why.
 NOT_BENCHMARKED = {"dedupe": "GloVe has no equal rows", "ecq": "benchmarks/quality.py measures it"}
 NOT_FOUND_BY_CONTENT = {"gensim": "reading it runs code", "word2vec-text": "it is read as text"}
-NOTHING_TO_SAY = {"text", "word2vec-text", "word2vec", "ems"}  # docs/formats.md: words and numbers come back as they are
+NOTHING_TO_SAY = {"text", "word2vec-text", "word2vec", "ems"}  # words and numbers come back as they are
 TESTED_IN = {"text": "test_formats_cases.py", "word2vec-text": "test_formats_cases.py",
              "word2vec": "test_formats_cases.py", "gensim": "test_export_gensim.py", "ems": "test_reader.py"}
 
@@ -109,7 +109,8 @@ def is_tried_with_little_memory(name):
 
 
 def is_damaged(name):
-    return method(name) is None or method(name).axis == "rows" or name in methods_in("tests/test_damage.py", "MADE_BY")
+    cls = method(name)
+    return cls is None or cls.axis == "rows" or name in methods_in("tests/test_damage.py", "MADE_BY")
 
 
 def is_read_by_the_second_reader(name):
@@ -201,6 +202,10 @@ def has_tests(name):
     return (ROOT / "tests" / TESTED_IN.get(name, f"test_{name}.py")).exists()
 
 
+def is_announced(name):
+    return name in NOTHING_TO_SAY or is_in_the_changelog(name)
+
+
 def is_described(name):
     return name in NOTHING_TO_SAY or re.search(rf"^#+ .*\b{name}\b", text("docs/formats.md"), re.M | re.I)
 
@@ -211,7 +216,7 @@ FORMAT_PLACES = {
     "embshrink/formats/sniff.py": (is_found_by_content, "add a rule to _RECOGNIZED"),
     "tests/test_NAME.py": (has_tests, "write tests: a round trip, and damage that is refused"),
     "docs/formats.md": (is_described, "write a section: what is kept, what is lost"),
-    "CHANGELOG.md": (lambda name: name in NOTHING_TO_SAY or is_in_the_changelog(name), "name it under the next release"),
+    "CHANGELOG.md": (is_announced, "name it under the next release"),
 }
 
 
@@ -232,11 +237,11 @@ def twins():
 
 
 def call_exists(name):
+    """Whether some file defines the public call; formats/__init__.py hands one on."""
     call = twins().get(name, name)
-    place = embshrink._PUBLIC.get(call, "embshrink.reader").replace(".", "/")
-    path = ROOT / f"{place}.py"
-    return f"def {call}(" in (path if path.exists() else ROOT / place / "__init__.py").read_text() or (
-        f"    {call},\n" in (ROOT / place / "__init__.py").read_text())
+    module = ROOT / embshrink._PUBLIC.get(call, "embshrink.reader").replace(".", "/")
+    path = module.with_suffix(".py") if module.with_suffix(".py").exists() else module / "__init__.py"
+    return re.search(rf"^def {call}\(|^    {call},$", path.read_text(encoding="utf-8"), re.M)
 
 
 def call_is_public(name):

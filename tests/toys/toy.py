@@ -1,6 +1,6 @@
 """toy: the upper half of each float32 (bfloat16).
 
-tests/test_contributing.py copies this file to embshrink/methods: it is the method that is added to a copy of the tree.
+tests/test_contributing.py adds it to a copy of the tree, as embshrink/methods/toy.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Toy(Codec):
 
     def with_bits(self, bits: float, c: int) -> Toy:
         if bits < 16 * c:
-            raise StepError("toy cannot spend so few bits a word", expected=f">= {16 * c}", found=bits, hint="Use pq.")
+            raise StepError("toy cannot spend so few bits a word", expected=f">= {16 * c}", found=bits,
+                            hint="Use pq.")
         return self
 
     def plan(self, n: int, c: int) -> Layout:

@@ -1,4 +1,4 @@
-"""Kernels of the method toy: tests/test_contributing.py copies this file to embshrink/kernels/toy.py."""
+"""The kernel of the method toy; in the copy of the tree it is embshrink/kernels/toy.py."""
 
 from __future__ import annotations
 

@@ -1,22 +1,26 @@
 """toyfmt: a line ``TOY n d``, then as many lines of a word, a tab and its numbers.
 
-tests/test_contributing.py copies this file to embshrink/formats: it is the format that is added to a copy of the tree.
+tests/test_contributing.py adds it to a copy of the tree, as embshrink/formats/toyfmt.py. Files have at most 1 MiB.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import SourceError, TargetError
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
+from embshrink.formats.io.table_builder import show
+from embshrink.formats.text import DECIMAL
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Stream
     from embshrink.numerics.progress import Progress
 
 MAGIC = b"TOY "
+HEADER = re.compile(rb"TOY (\d{1,9}) (\d{1,5})")
 
 
 def is_toy(head: bytes) -> bool:
@@ -28,20 +32,21 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
     """Read the format; as `embshrink.formats.text.read`."""
     content = bytearray(1 << 20)
     header, *lines = bytes(content[: stream.readinto(memoryview(content))]).splitlines()
-    rows, dim = map(int, header.split()[1:])
-    words, matrix = [], np.empty((len(lines), dim), np.float32)
-    for number, line in enumerate(lines):
-        word, *numbers = line.split(b"\t")
-        if len(numbers) != dim:
+    sizes = HEADER.fullmatch(header)
+    if sizes is None or int(sizes[1]) != len(lines):  # before anything is allocated
+        raise SourceError("the header does not state the number of rows", path=stream.path, where="line 1",
+                          expected=f"TOY {len(lines)} d", found=show(header), hint="Fetch the file again.")
+    words: list[bytes] = []
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, start=2):
+        word, *fields = line.split(b"\t")
+        if len(fields) != int(sizes[2]) or not all(map(DECIMAL.fullmatch, fields)):
             raise SourceError("a row does not have the numbers that the header states", path=stream.path,
-                              where=f"line {number + 2}", expected=dim, found=len(numbers),
+                              where=f"line {number}", expected=f"{int(sizes[2])} numbers", found=show(line),
                               hint="Fetch the file again.")
         words.append(word)
-        matrix[number] = numbers
-    if len(words) != rows:
-        raise SourceError("the file does not have the rows that its header states", path=stream.path,
-                          where="line 1", expected=rows, found=len(words), hint="Fetch the file again.")
-    return words[: options.limit], matrix[: options.limit], []
+        rows.append(list(map(float, fields)))
+    return words[: options.limit], np.array(rows[: options.limit], np.float32), []
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:

@@ -1,4 +1,4 @@
-"""Tests of toyfmt: tests/test_contributing.py copies this file to tests/test_toyfmt.py."""
+"""Tests of toyfmt; in the copy of the tree they are tests/test_toyfmt.py."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,11 @@ def test_round_trip(tmp_path):
     assert np.array_equal(found.matrix, ROWS)
 
 
-@pytest.mark.parametrize("data", [b"TOY 2 1\nup\t1\n", b"TOY 1 2\nup\t1\n"])
-def test_what_is_missing_is_refused(data, tmp_path):
+@pytest.mark.parametrize(("data", "place"), [
+    (b"TOY 2 1\nup\t1\n", "line 1"), (b"TOY 999999999 9\n", "line 1"), (b"TOY 1 2\nup\t1\n", "line 2"),
+    (b"TOY 1 1\nup\tone\n", "line 2"),
+])
+def test_what_is_missing_is_refused(data, place, tmp_path):
     (tmp_path / "v.toy").write_bytes(data)
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match=place):
         read_vectors(tmp_path / "v.toy")
