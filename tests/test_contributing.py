@@ -61,7 +61,7 @@ METHOD = {
     "tests/test_second_reader.py": after(r"^BITS = \[", '    ["toy"],\n'),
     "tests/golden/make.py": after(r"^CASES = \{", '    "toy": (["toy"], {}),\n'),
     "tests/golden/NAME.ems": {"tests/golden/toy.ems": by_script, "tests/golden/toy.npz": by_script},
-    "docs/format.md": at_end("\n`toy`\n\n| section | dtype, shape |\n|---|---|\n| `codes.upper` | uint16 (rows, c) |"),
+    "docs/format.md": at_end("\n`toy`: `codes.upper` is uint16 (rows, c), the upper halves of float32.\n"),
     "docs/methods.md": at_end("\n`toy` is for tests.\n"),
     "benchmarks/methods.py": after(r"^SETTINGS = \[", '    ["toy"],\n'),
     "CHANGELOG.md": at_end("\n- The method `toy`.\n"),
@@ -104,7 +104,8 @@ def toys(path: Path) -> int:
 # What must pass with every place filled: (test files, the expression that selects the tests of the new name)
 CONCERNED = {
     "method": (["places", "registry", "contracts", "methods", "compress", "damage", "second_reader", "golden",
-                "spool", "warmup"], "toy or place or registered or is_complete or every_method_and or composed or job_for"),
+                "spool", "warmup"],
+               "toy or place or registered or is_complete or every_method_and or composed or job_for"),
     "format": (["places", "toyfmt", "formats_files"], "toy or place or registry or round_trip or missing"),
     "command": (["places", "structure"], "place or twins or editors or public"),
 }
