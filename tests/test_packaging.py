@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trees import FOLDERS, ROOT, copy_tree
+from trees import FOLDERS, ROOT, copy_tree, files_of
 
 import embshrink
 
@@ -56,11 +56,6 @@ def sdist(dist):
     with tarfile.open(one_of(dist, "*.tar.gz")) as file:
         return {member.name.partition("/")[2]: file.extractfile(member).read()
                 for member in file.getmembers() if member.isfile()}
-
-
-def files_of(folder):
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()
-            and "__pycache__" not in path.parts and not any(part.endswith("_cache") for part in path.parts)}
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
