@@ -54,7 +54,7 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
     file.write(b"%s%d %d\n" % (MAGIC, len(outgoing.words), outgoing.dim))
     words = iter(outgoing.words.raw)
     for block in outgoing.blocks:
-        for word, row in zip(words, block.astype("S16").tolist()):
+        for word, row in zip(words, block.astype("S20").tolist()):
             if b"\n" in word or b"\t" in word:
                 raise TargetError("a word holds a tab or a newline", hint="Write word2vec instead.")
             file.write(b"\t".join([word, *row]) + b"\n")
