@@ -115,6 +115,14 @@ def test_written_bytes(tmp_path):
     assert (tmp_path / "c").read_bytes() == b"1 3\nthe " + badfiles.ROWS[0].tobytes() + b"\n"
 
 
+@pytest.mark.parametrize("format", ["text", "word2vec-text"])
+def test_long_numbers_are_written_whole(format, tmp_path):
+    """numpy before 2.3 writes -9.999999e15 with 19 characters."""
+    rows = np.array([[-9.999999e15, -1e15, 1e16], [-1.1754944e-38, 3.4028235e38, -1.2345678e-4]], np.float32)
+    write_vectors(["a", "b"], [rows], tmp_path / "out", format)
+    same(read_vectors(tmp_path / "out", ReadOptions(format="text")), [b"a", b"b"], rows)
+
+
 def test_gensim_reads_what_we_write(tmp_path):
     for format, options in (("text", {"no_header": True}), ("word2vec-text", {}), ("word2vec", {"binary": True})):
         write_vectors(badfiles.WORDS, [badfiles.ROWS], tmp_path / format, format)

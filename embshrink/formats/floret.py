@@ -180,7 +180,7 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
     header = (hashing.bucket, outgoing.dim, hashing.minn, hashing.maxn, own.hashes, own.seed, own.bow, own.eow)
     file.write(" ".join(map(str, header)).encode() + b"\n")
     for start, block in subwords.blocks():
-        numbers = block.astype("S16")  # the shortest decimal that gives the same float32
+        numbers = block.astype("S20")  # the shortest decimal that gives the same float32
         file.write(b"".join(b"%d %s\n" % (row, b" ".join(fields))
                             for row, fields in enumerate(numbers.tolist(), start)))
 

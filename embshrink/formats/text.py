@@ -576,7 +576,7 @@ def write_with_header(file: OutputFile, outgoing: Outgoing) -> None:
 def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
     row, raw = 0, outgoing.words.raw
     for block in outgoing.blocks:
-        numbers = block.astype("S16")  # the shortest decimal that gives the same float32
+        numbers = block.astype("S20")  # the shortest decimal that gives the same float32
         lines = []
         for word, fields in zip(raw[row : row + len(block)], numbers.tolist()):
             if b"\n" in word:
