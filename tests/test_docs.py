@@ -19,7 +19,8 @@ anything else (``sh``, ``text``, ``toml``, ``dockerfile``, ...)
     below.
 
 Words must be exactly those printed; numbers may differ by 15 % (or 0.005), because measured figures depend on the
-processor. Seconds and runs of spaces are not compared. Do not write numbers by hand: run the command, paste what it
+processor. Seconds and runs of spaces are not compared. The bytes of ``ecq`` files differ a little between processors, so show
+only words that are clear winners (``analogy ... -n 1``), or words from ``pq`` and ``prune`` files. Do not write numbers by hand: run the command, paste what it
 prints.
 
 Comments at the top of a page, each on a line of its own, say what the page needs:
@@ -41,8 +42,8 @@ compressing 400,000 words again; each ``quantize`` of GloVe takes about 15 secon
 
 Links
 -----
-In docs/: relative, to the ``.md`` file (``methods.md#ecq``, ``../benchmarks/results/quality.json``); a link to a folder is
-an absolute one to GitHub. In README.md: absolute only, ``https://github.com/embshrink/embshrink/blob/main/...``, images
+In docs/: relative, to the ``.md`` file (``methods.md#ecq``, ``../benchmarks/results/quality.json``); a link to README.md
+or to a folder is an absolute one to GitHub. In README.md: absolute only, ``https://github.com/embshrink/embshrink/blob/main/...``, images
 ``https://raw.githubusercontent.com/embshrink/embshrink/main/...``. Anchors are GitHub's (heading in lower case, spaces as
 ``-``). A page has one ``#`` heading, and levels are not skipped. Notes and warnings: ``> **Note**`` is not used; write
 ``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``### term`` there, so it has an anchor.
@@ -55,6 +56,7 @@ import contextlib
 import doctest
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -292,3 +294,112 @@ def test_every_block_is_run_or_counted():
     assert not [str(block) for block in blocks if block.language not in EXECUTED and not block.reason]
     found = {page: sum(bool(block.reason) for block in blocks if block.page == page) for page in PAGES}
     assert {page: count for page, count in found.items() if count} == NOT_RUN
+
+
+# ---------------------------------------------------------------- what the pages name, and where they link to
+
+GITHUB = re.compile(r"https://(?:github|raw\.githubusercontent)\.com/embshrink/embshrink/(?:(?:blob|tree)/)?main/"
+                    r"([^)#\s>\"]*)(?:#([\w-]+))?")
+LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(path):
+    """Return the anchors that GitHub gives the headings of a Markdown file."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_into_the_repository_hold(page):
+    for path, anchor in GITHUB.findall(PAGES[page].read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
+        assert not anchor or anchor in anchors(ROOT / path), f"{path}#{anchor}"
+
+
+def test_readme_links_are_absolute():
+    """They are followed from package indexes, too."""
+    for image, target in LINK.findall(PAGES["README.md"].read_text(encoding="utf-8")):
+        assert target.startswith("https://"), target
+        assert not image or not target.startswith("https://github.com"), target
+
+
+def test_readme_is_short():
+    assert len(PAGES["README.md"].read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_methods_are_described():
+    from embshrink.methods import registry
+
+    text = PAGES["docs/methods.md"].read_text(encoding="utf-8")
+    assert not [name for name in [*registry.METHODS, *registry.ALIASES] if f"`{name}" not in text]
+
+
+def test_formats_are_described():
+    import embshrink
+
+    text = PAGES["docs/formats.md"].read_text(encoding="utf-8").lower()
+    assert not [one["format"] for one in embshrink.list_formats() if one["format"] not in text]
+
+
+def test_commands_are_shown():
+    """Each in a block of some page, besides the reference, which is made from the commands."""
+    from embshrink.cli.commands import cli
+
+    shown = "".join(block.text for page in PAGES for block in blocks_of(page)) + PAGES["README.md"].read_text("utf-8")
+    assert not [name for name in cli.commands if f"embshrink {name}" not in shown]
+
+
+def test_public_names_are_in_the_reference():
+    import embshrink
+
+    text = "".join(path.read_text(encoding="utf-8") for page, path in PAGES.items() if page.startswith("docs/api/"))
+    documented = set(re.findall(r"^\.\. auto\w+:: embshrink\.(\w+)(?:\(\))?$", text, re.M))
+    assert documented == set(embshrink.__all__) - {"__version__"}
+
+
+# ---------------------------------------------------------------- the site, where Sphinx is installed
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, subprocess_env):
+    """Return the folder of the site, html/, and of the man page, man/; a warning is an error."""
+    for name in ("sphinx", "furo", "myst_parser", "numpydoc", "sphinx_copybutton"):
+        pytest.importorskip(name)
+    folder = tmp_path_factory.mktemp("site")
+    for builder in ("html", "man"):
+        result = subprocess.run(
+            [sys.executable, "-m", "sphinx", "-b", builder, "-n", "-W", "--keep-going", "-q", "-d", folder / "doctrees",
+             DOCS, folder / builder], env=subprocess_env, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_site_search_finds_words(site):
+    text = (site / "html" / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text[text.index("(") + 1:text.rindex(")")])
+    for stem, page in (("overlap", "quality"), ("prune", "cli"), ("rotat", "methods")):
+        found = index["terms"].get(stem, [])
+        names = [index["docnames"][number] for number in ([found] if isinstance(found, int) else found)]
+        assert page in names, stem
+
+
+def test_site_has_every_command_and_option(site):
+    from embshrink.cli.commands import cli
+
+    html, manual = ((site / path).read_text(encoding="utf-8") for path in ("html/cli.html", "man/embshrink.1"))
+    manual = manual.replace("\\", "")
+    for name, command in cli.commands.items():
+        assert f'id="embshrink-{name}"' in html and f"embshrink {name}" in manual
+        for option in command.params:
+            for spelled in option.opts if option.param_type_name == "option" else []:
+                assert f">{spelled}<" in html and spelled in manual, spelled
+
+
+def test_site_shows_method_parameters(site):
+    import embshrink
+
+    html = (site / "html" / "api" / "steps.html").read_text(encoding="utf-8")
+    for info in embshrink.list_methods():
+        assert f'id="{info.name}"' in html
+        assert all(f">{parameter.name}<" in html for parameter in info.parameters)
