@@ -4,8 +4,8 @@
     python benchmarks/methods.py               # ten minutes
     python benchmarks/methods.py --settings    # a minute
 
-The first writes results/methods.json, and the table of docs/methods.md. The second writes results/settings.json, and the
-table of README.md and docs/index.md: a few settings beside the file they are made from, without times.
+The first writes results/methods.json, and the table of docs/methods.md. The second writes results/settings.json,
+and the table of README.md and docs/index.md: a few settings beside the file they are made from, without times.
 """
 
 import os

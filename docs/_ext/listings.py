@@ -1,7 +1,8 @@
 """Directives that list what the program itself knows: its commands with their options, and the methods' parameters.
 
-``{commands}`` documents the command line from click's objects: arguments, options in their groups, and the examples of
-each command's help; ``{from-help} NAME`` is a section of the main help. ``{methods}`` documents the parameters of each method from `embshrink.list_methods`.
+``{commands}`` documents the command line from click's objects: arguments, options in their groups, and the examples
+of each command's help; ``{from-help} NAME`` is a section of the main help. ``{methods}`` documents the parameters
+of each method from `embshrink.list_methods`.
 """
 
 from __future__ import annotations
