@@ -28,8 +28,9 @@ class Results(dict):
 def table(head, rows):
     """Return a table in Markdown; columns after the first whose head begins with > are set to the right."""
     marks = ["---:" if cell.startswith(">") else "---" for cell in head]
-    lines = [[cell.lstrip(">") for cell in head], marks, *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines).replace("| --- |", "|---|")
+    lines = [[cell.lstrip(">") for cell in head], *rows]
+    first, *others = ("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join([first, f"|{'|'.join(marks)}|", *others])
 
 
 def duration(seconds):

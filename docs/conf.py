@@ -6,6 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
+from numpydoc.xref import DEFAULT_LINKS  # noqa: E402
+
 import embshrink  # noqa: E402
 
 project = "embshrink"
@@ -16,9 +18,8 @@ release = version = embshrink.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton", "listings"]
 exclude_patterns = ["_build"]
 nitpicky = True
-nitpick_ignore_regex = [("py:obj", ".*")]  # a name in single backticks of a docstring is a link where it can be one
+nitpick_ignore_regex = [("py:obj", ".*")]  # a name in single backticks in a docstring: a link if it can be one
 smartquotes = False  # would turn -- of options into a dash
-suppress_warnings = ["myst.header"]  # pages that are included begin below their own title
 default_role = "autolink"
 
 # Markdown
@@ -34,6 +35,19 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
+DEFAULT_LINKS.clear()  # to Python's and numpy's sites, which are not asked during a build
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # link the names below and no others
+numpydoc_xref_aliases = {name: f"embshrink.{name}" for name in embshrink.__all__ if name[0].isupper()} | {
+    "Report": "embshrink.compression.report.Report",
+    "PlannedFile": "embshrink.compression.job.PlannedFile",
+    "ParetoPoint": "embshrink.compression.pareto.ParetoPoint",
+    "MethodInfo": "embshrink.methods.registry.MethodInfo",
+    "Evaluation": "embshrink.evaluation.scores.Evaluation",
+    "Verified": "embshrink.reader.Verified",
+    "Neighbour": "embshrink.reader.Neighbour",
+    "Lookup": "embshrink.reader.Lookup",
+}
 
 html_theme = "furo"
 html_title = f"embshrink {release}"

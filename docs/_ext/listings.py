@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 from docutils import nodes
@@ -152,9 +153,32 @@ def method_lines(info) -> Iterator[str]:
         yield ""
 
 
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+GITHUB = "https://github.com/embshrink/embshrink/blob/main/"
+
+
+def whole_file(app: Sphinx, name: str, source: list[str]) -> None:
+    """Put the text of a file of the top folder in place of a page that is nothing but a link to it."""
+    match = re.fullmatch(r"\[(\w+\.md)\]\(\.\./\1\)\s*", source[0])
+    if not match:
+        return
+    path = Path(app.srcdir).parent / match[1]
+    app.env.note_dependency(str(path))
+
+    def moved(link: re.Match[str]) -> str:
+        """Return the target as seen from docs/: a page there if it is one, else the file on GitHub."""
+        for target in (link[1].removeprefix("docs/"), link[1].lower()):
+            if (Path(app.srcdir) / target).is_file():
+                return target
+        return GITHUB + link[1]
+
+    source[0] = LINK.sub(moved, path.read_text(encoding="utf-8"))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("commands", Commands)
     app.add_directive("from-help", FromHelp)
     app.add_directive("methods", Methods)
+    app.connect("source-read", whole_file)
     return {"parallel_read_safe": True}
