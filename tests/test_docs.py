@@ -409,3 +409,49 @@ def test_site_shows_method_parameters(site):
     for info in embshrink.list_methods():
         assert f'id="{info.name}"' in html
         assert all(f">{parameter.name}<" in html for parameter in info.parameters)
+
+
+# ---------------------------------------------------------------- the above
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch, shell, gensim_data):
+    """Return a function that runs a page of a given text."""
+    def run(text):
+        path = tmp_path / "page.md"
+        path.write_text(text, encoding="utf-8")
+        monkeypatch.setitem(PAGES, "page.md", path)
+        monkeypatch.setattr(f"{__name__}.GLOVE", True)
+        folder = tmp_path / "work"
+        folder.mkdir()
+        test_blocks("page.md", shell, folder, monkeypatch, gensim_data)
+
+    return run
+
+
+@pytest.mark.parametrize("text", [
+    "```console\n$ printf 'one 1.00\\ntwo\\nthree' | \\\n    cat\none 1.04\n...\nthree\n```",
+    "```console\n$ echo to a file > there\n$ cat there\nto a file\n```\n```python\nfrom pathlib import Path\n"
+    "print(Path('there').read_text().strip())  # -> to a file\nx = 2\n```\n```python\n>>> x\n2\n>>> 1 / 0\n"
+    "Traceback (most recent call last):\nZeroDivisionError: division by zero\n```",
+    "```console\n$ embshrink info nowhere.ems\nUsage: embshrink info [OPTIONS] FILE\n...\n```",
+    "<!-- files: here.bin=lee_fasttext.bin -->\n```console\n$ ls\nhere.bin\n```",
+    "<!-- not run: no such program -->\n```console\n$ nosuchprogram\n```\n<!--\n```python\nx = 1\n```\n-->\n"
+    "```python\nprint(x)\n# -> 1\n```",
+])
+def test_a_page_that_is_right(page, text):
+    page(text)
+
+
+@pytest.mark.parametrize("text", [
+    "```console\n$ echo one two\none three\n```",
+    "```console\n$ echo 1.5\n1.0\n```",
+    "```console\n$ false\n```",
+    "```console\n$ echo 1\n1\n2\n```",
+    "```console\n$ echo 'Error: it works'\nError: it works\n```",
+    "```python\nprint(1)\n```",
+    "```python\n>>> 1 + 1\n3\n```",
+])
+def test_a_page_that_is_wrong(page, text):
+    with pytest.raises(AssertionError):
+        page(text)
