@@ -43,7 +43,9 @@ numpydoc_xref_aliases = {name: f"embshrink.{name}" for name in embshrink.__all__
     "PlannedFile": "embshrink.compression.job.PlannedFile",
     "ParetoPoint": "embshrink.compression.pareto.ParetoPoint",
     "MethodInfo": "embshrink.methods.registry.MethodInfo",
-    "Evaluation": "embshrink.evaluation.scores.Evaluation",
+    **{name: f"embshrink.evaluation.scores.{name}"
+       for name in ("Evaluation", "SimilarityScore", "AnalogyScore", "Reconstruction", "Overlap")},
+    **{name: f"embshrink.evaluation.benchmarks.{name}" for name in ("WordPairs", "Analogies")},
     "Verified": "embshrink.reader.Verified",
     "Neighbour": "embshrink.reader.Neighbour",
     "Lookup": "embshrink.reader.Lookup",
