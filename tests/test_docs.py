@@ -8,9 +8,9 @@ Every fence has a language. What happens to a block depends on the language:
     A line that begins with ``$ `` is a command; the lines up to the next ``$ `` are what it prints. Commands run in
     page order through ``sh`` in an empty folder of the page, so pipes, ``ls`` and ``cat`` work, and ``embshrink``
     is the one of this checkout. A command line may end in ``\`` and go on in the next line. If no output is shown,
-    none is compared. A line ``...`` stands for any number of lines. The command must succeed and standard output is
-    compared, except when the output shown has a line that begins with ``Error:`` or ``Usage:``: then it must fail,
-    and standard error is compared too.
+    none is compared. A line ``...`` stands for any number of lines. The output shown is standard output, or standard
+    output and then standard error. The command must succeed, except when the output shown has a line that begins with
+    ``Error:`` or ``Usage:``: then it must fail.
 ``python``
     Executed in page order in one namespace, in the same folder as the commands. The comments ``# -> ...`` are the
     lines it prints. A block that begins with ``>>>`` is a doctest instead: it may show values and tracebacks, and
@@ -173,6 +173,15 @@ def check_printed(printed, expected, where):
                                err_msg=str(where))
 
 
+def check_any(printed, expected, where):
+    """The page shows one of these: standard output alone, or messages too."""
+    *others, last = printed
+    for text in others:
+        with contextlib.suppress(AssertionError):
+            return check_printed(text, expected, where)
+    return check_printed(last, expected, where)
+
+
 class Checker(doctest.OutputChecker):
     """Compares as `check_printed` does."""
 
@@ -208,7 +217,7 @@ class Shell:
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m embshrink "$@"\n')
         script.chmod(0o755)
         path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-        self.env = {**env, "PATH": path, "COLUMNS": "120", "PYTHONWARNINGS": "default"}
+        self.env = {**env, "PATH": path, "COLUMNS": "120"}
         self.demo, self.printed = folder / "demo", None
 
     def call(self, command, folder):
@@ -231,13 +240,13 @@ class Shell:
     def run(self, command, expected, folder, where):
         demo = DEMO.fullmatch(command)
         if demo:
-            printed, fails = self.demo_files(folder / demo[1]), False
+            printed = [self.demo_files(folder / demo[1])]
         else:
             result, fails = self.call(command, folder), bool(FAILURE.search(expected))
             assert (result.returncode != 0) == fails, f"{where}: {command}\n{result.stderr}"
-            printed = result.stdout + (result.stderr if fails else "")
+            printed = [result.stdout, result.stdout + result.stderr][fails:]
         if expected and GLOVE:
-            check_printed(printed, expected, f"{where}: {command}")
+            check_any(printed, expected, f"{where}: {command}")
 
 
 @pytest.fixture(scope="module")
