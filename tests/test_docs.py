@@ -50,7 +50,7 @@ README.md or to a folder is an absolute one to GitHub. In README.md: absolute on
 ``https://github.com/embshrink/embshrink/blob/main/...``, images
 ``https://raw.githubusercontent.com/embshrink/embshrink/main/...``. Anchors are GitHub's (heading in lower case,
 spaces as ``-``). A page has one ``#`` heading, and levels are not skipped. Notes and warnings: ``> **Note**`` is
-not used; write ``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``### term`` there, so it has
+not used; write ``:::{note}`` ... ``:::`` (MyST). A term of the glossary is a heading ``## term`` there, so it has
 an anchor.
 
 Generated tables stand between ``<!-- NAME -->`` and ``<!-- /NAME -->``; scripts of benchmarks/ write what is
