@@ -91,13 +91,6 @@ def speeds(results):
     return table(["work", ">ours", "peer", ">theirs", "ours is", "asked", "met", ">pairs"], rows)
 
 
-def demanded(results):
-    speed = results["speed"]
-    rows = [[name, duration(record["ours_s"]), peer, duration(record["theirs_s"]), ratio(record)]
-            for name, row in speed["rows"].items() for peer, record in row["against"].items() if record["asked"]]
-    return table(["work", ">ours", "peer", ">theirs", "ours is"], rows)
-
-
 def checks(results):
     speed = results["speed"]
     return table(["work", "checked", "holds"], [
@@ -303,7 +296,7 @@ def fasttext(results):
 # ---------------------------------------------------------------- the pages
 
 
-PARTS = {"machine": speed_machine, "verdict": verdict, "speeds": speeds, "demanded": demanded, "checks": checks,
+PARTS = {"machine": speed_machine, "verdict": verdict, "speeds": speeds, "checks": checks,
          "indexes": indexes, "bounded": bounded, "elsewhere": elsewhere,
          "growth": lambda results: grown(results["growth"]["glove"]),
          "wide": lambda results: grown(results["growth"]["wide"]),
