@@ -28,7 +28,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import performance_page
+import pages
 from common import earlier, glove, peak_and_seconds, write
 
 import embshrink
@@ -253,7 +253,7 @@ def main():
             write("growth", {"threads": THREADS, **{part: {name: found[part][name] for name in order
                                                            if name in found[part]} for part, order in jobs.items()}},
                   show=False)
-    performance_page.fill()
+    pages.fill()
 
 
 def measure_wide(name, job, folder):

@@ -1,26 +1,28 @@
 """Size, loss and time of every method on GloVe 6B 50d.
 
     pip install -e '.[bench]'
-    python benchmarks/methods.py
+    python benchmarks/methods.py               # ten minutes
+    python benchmarks/methods.py --settings    # a minute
 
-Writes results/methods.json, and the table between the markers in docs/methods.md and README.md.
+The first writes results/methods.json, and the table of docs/methods.md. The second writes results/settings.json,
+and the table of README.md and docs/index.md: a few settings beside the file they are made from, without times.
 """
 
 import os
-import re
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
+import pages
 from common import RESULTS, glove_files, seconds, write
 
 import embshrink
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
     ["cast:dtype=float32"],
     ["cast"],
+    ["ecq:bits=150"],
+    ["ecq"],
     ["scalar:bits=8"],
     ["scalar:bits=4"],
     ["scalar:bits=2"],
@@ -50,6 +52,8 @@ SETTINGS = [
     ["prune:keep=100000,norms=true", "rq:codebooks=10"],
 ]
 
+SHOWN = [["cast"], ["pq"], ["ecq:bits=150"], ["ecq"]]
+
 
 def decode_nanoseconds(emb, rows=20_000):
     """Return nanoseconds per row to decode random rows in one batch."""
@@ -70,25 +74,19 @@ def measure(steps, source, folder):
     }
 
 
-def table(rows):
-    lines = ["| steps | bits a word | file, times smaller | relative error | cosine, 1st percentile | overlap@10 | "
-             "WordSim-353 | SimLex-999 | seconds | ns a row |",
-             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in rows:
-        lines.append(
-            f"| `{' '.join(row['steps'])}` | {row['bits_per_word']:.0f} | {row['ratio']:.1f} | "
-            f"{row['relative_error']:.4f} | {row['cosine_p1']:.3f} | {row['overlap_at_10']:.3f} | "
-            f"{100 * row['wordsim353']:.1f} | {100 * row['simlex999']:.1f} | {row['seconds']:.1f} | "
-            f"{row['decode_ns']:.0f} |")
-    return "\n".join(lines)
-
-
-def replace_table(path, name, text):
-    """Replace the text between the markers <!-- name --> and <!-- /name --> of a file."""
-    content = path.read_text(encoding="utf-8")
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    if re.search(pattern, content, re.S):
-        path.write_text(re.sub(pattern, lambda m: m[1] + text + "\n" + m[2], content, flags=re.S), encoding="utf-8")
+def settings():
+    """Write results/settings.json."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        _, source = glove_files(folder)
+        scores = {score.name: score.spearman for score in embshrink.evaluate(source).similarity}
+        rows.append({"steps": [], "bytes": source.stat().st_size, "ratio": 1.0, "relative_error": 0.0,
+                     "overlap_at_10": 1.0, **scores})
+        for steps in SHOWN:
+            row = measure(steps, source, folder)
+            rows.append({key: value for key, value in row.items() if key not in ("seconds", "decode_ns")})
+    write("settings", {"source": "GloVe 6B 50d, word2vec binary", "rows": rows})
+    pages.fill()
 
 
 def main(chosen):
@@ -102,11 +100,10 @@ def main(chosen):
             print(rows[-1], file=sys.stderr, flush=True)
     write("methods" if not chosen else "methods-some", {"source": "GloVe 6B 50d, word2vec binary", "rows": rows})
     if not chosen:
-        replace_table(ROOT / "docs" / "methods.md", "methods", table(rows))
-        replace_table(ROOT / "README.md", "methods", table(rows))
-    print(table(rows))
+        pages.fill()
+    print(pages.methods({"methods": {"rows": rows}}))
     print(f"written to {RESULTS}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    settings() if sys.argv[1:] == ["--settings"] else main(sys.argv[1:])

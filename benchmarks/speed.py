@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before faiss: threads that wait keep a core
 
 import numpy as np  # noqa: E402
-import performance_page  # noqa: E402
+import pages  # noqa: E402
 from common import earlier, glove, glove_files, paired, ratio_of, seconds, write  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
@@ -482,7 +482,7 @@ def main():
             print(name, json.dumps(measured[name], indent=1), flush=True)
             write("speed", {"table": "GloVe 6B 50d, 400,000 words", "threads": THREADS,
                             "rows": {name: measured[name] for name in ROWS if name in measured}}, show=False)
-    performance_page.fill()
+    pages.fill()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""docs/performance.md and README.md say what results/*.json do."""
+"""README.md and the pages of docs/ say what benchmarks/results/*.json do."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[1] / "benchmarks" / "performance_page.py"
+PAGE = Path(__file__).resolve().parents[1] / "benchmarks" / "pages.py"
 
 
 @pytest.fixture(scope="module")
 def page():
-    spec = importlib.util.spec_from_file_location("performance_page", PAGE)
+    spec = importlib.util.spec_from_file_location("pages", PAGE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -20,7 +20,7 @@ def test_figures_are_those_that_were_measured(page):
     texts = [path.read_text(encoding="utf-8") for path in page.PAGES]
     assert {match[2] for text in texts for match in page.MARKED.finditer(text)} >= set(page.PARTS)
     for text in texts:
-        assert page.filled(text) == text, "python benchmarks/performance_page.py"
+        assert page.filled(text) == text, "python benchmarks/pages.py"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [
