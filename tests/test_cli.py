@@ -438,13 +438,13 @@ def test_every_option_is_in_one_group_and_help_is_last(name):
     groups = command.grouped_options(context)
     listed = [option for options in groups.values() for option in options]
     options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
-    assert sorted(option.opts for option in listed) == sorted(option.opts for option in options)
+    assert sorted(sorted(one.opts) for one in listed) == sorted(sorted(one.opts) for one in options)
     assert set(groups) <= set(GROUPS)
     assert all(option.group in GROUPS for option in options if "--help" not in option.opts)
-    assert listed[-1].opts == ["-h", "--help"]
+    assert "--help" in listed[-1].opts
     shown = re.split(r"\n(?:Arguments|Options):\n", shown_help(name, 80), maxsplit=1)[1]
     for option in options:
-        assert len(re.findall(rf"^  (-\w, )?{option.opts[-1]}\b(?!-)", shown, re.MULTILINE)) == 1, option.opts
+        assert len(re.findall(rf"^  (-\w, )?{max(option.opts, key=len)}\b(?!-)", shown, re.MULTILINE)) == 1, option
 
 
 def shown_help(name, columns):
