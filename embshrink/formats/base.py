@@ -420,7 +420,7 @@ def checked_blocks(blocks: Iterable[FloatArray], dim: int, rows: int) -> Iterato
         seen += len(block)
         if block.shape[1] != dim or seen > rows:
             raise ShapeError("the blocks of vectors do not match the words", expected=f"{rows} rows of {dim} numbers",
-                             found=f"{seen} or more rows, one block with {block.shape[1]} numbers a row",
+                             found=f"{seen} rows so far, the last of {block.shape[1]} numbers",
                              hint="Pass one vector for each word, all of the same dimension.")
         yield block
     if seen != rows:
