@@ -102,10 +102,10 @@ def open_table(
     SourceError
         If the source cannot be read, or has neither words nor n-grams that are kept.
     TypeError
-        If `source` is neither a path nor `WordVectors`.
+        If `source` is an open table.
     """
-    if not isinstance(source, (str, os.PathLike, WordVectors)):
-        raise TypeError(f"expected a path or WordVectors as the source, not {type(source).__name__}")
+    if isinstance(source, VectorTable):
+        raise TypeError("expected a path or WordVectors as the source, not Embeddings: pass the path of their file")
     table = _read_table(source, options, ngrams, progress)
     if not len(table.words) and table.ngrams is None:
         raise SourceError("the source has no vectors to keep", path=table.name,
