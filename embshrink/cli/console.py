@@ -32,7 +32,7 @@ STAGES = {  # the names that code reports, as a person reads them
     "read": "reading", "average": "averaging n-grams", "neighbours": "finding neighbours", "k-means": "clustering",
     "turning": "fitting the rotation", "checking rows": "verifying",
 }
-SOME = 0.01  # a part of a file is named from this share on
+SOME = 0.005  # a part of a file is named from this share on
 
 
 class Progress:
