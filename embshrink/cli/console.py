@@ -301,7 +301,8 @@ def _given_options() -> Iterator[str]:
             yield option.opts[-1]
         elif value is not None:
             for each in value if option.multiple else [value]:
-                yield f"{option.opts[-1]} {shlex.quote(str(getattr(each, 'name', each)))}"
+                text = each.name if isinstance(option.type, click.File) else each
+                yield f"{option.opts[-1]} {shlex.quote(str(text))}"
 
 
 def _parts(report: Report) -> str:
