@@ -113,6 +113,17 @@ def test_suggestions_on_tables_of_any_size(tmp_path):
                 compress(vectors, tmp_path / "w.ems", one.steps, force=True, measure=False)
 
 
+def test_suggestions_keep_the_options_that_were_given(run):
+    write("v.bin")
+    with open("keep words.txt", "w") as file:
+        file.write("w7\n")
+    given = ["--keep-words", "keep words.txt", "--max-memory", "1G", "--keep-order", "--from", "word2vec"]
+    (_, command), *_ = suggested(run("prune", "v.bin", "t.ems", "--keep", 300, *given).stdout).values()
+    assert {"--keep-words", "keep words.txt", "--max-memory", "--keep-order", "--from", "word2vec"} <= set(command)
+    assert "--keep" not in command
+    run(*command[1:])
+
+
 def test_standard_input_is_named_source(run):
     write("v.bin")
     with open("v.bin", "rb") as file:

@@ -32,7 +32,7 @@ STAGES = {  # the names that code reports, as a person reads them
     "read": "reading", "average": "averaging n-grams", "neighbours": "finding neighbours", "k-means": "clustering",
     "turning": "fitting the rotation", "checking rows": "verifying",
 }
-SOME = 0.01  # a part of a file is named from this share on
+SOME = 0.005  # a part of a file is named from this share on
 
 
 class Progress:
@@ -301,7 +301,8 @@ def _given_options() -> Iterator[str]:
             yield option.opts[-1]
         elif value is not None:
             for each in value if option.multiple else [value]:
-                yield f"{option.opts[-1]} {shlex.quote(str(getattr(each, 'name', each)))}"
+                text = each.name if isinstance(option.type, click.File) else each
+                yield f"{option.opts[-1]} {shlex.quote(str(text))}"
 
 
 def _parts(report: Report) -> str:
