@@ -371,7 +371,7 @@ WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from embshrink.cli i
 
 
 @pytest.mark.parametrize("package, line", [
-    ("click", "--help"), ("numpy", "formats"), ("rich", "formats"), ("numba", "quantize crime.vec v.ems -q"),
+    ("click", "--help"), ("numpy", "formats"), ("numba", "quantize crime.vec v.ems -q"),
     ("threadpoolctl", "quantize crime.vec v.ems -q"),
 ])
 def test_a_package_that_is_missing_is_named(source, tmp_path, monkeypatch, subprocess_env, package, line):

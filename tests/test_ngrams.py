@@ -187,7 +187,7 @@ def test_command_line(source, tmp_path, monkeypatch):
         assert result.exit_code == code, result.output
         return result.stdout
 
-    assert "of vectors made from spelling alone" in run("quantize", source, "a.ems")
+    assert "cosine of OOV words' vectors, made of n-grams, " in run("quantize", source, "a.ems")
     assert run("get", "a.ems", "theoretically").startswith("theoretically ")
     assert json.loads(run("get", "a.ems", "theoretically", "--json"))["vectors"][0]["alias_of"] is None
     assert len(run("similar", "a.ems", "theoretically", "-n", 3).splitlines()) == 3
