@@ -823,7 +823,52 @@ def packed_words(sections):
 
 def ids_of_places(sections, n):
     if "words.ids" in sections:
-        return numbers_of(sections["words.ids"].data, max(0, n - 1).bit_length(), n)
+        return listed_ids(sections, n)
+    return tree_ids(sections, n) if "words.tree" in sections else octave_ids(sections, n)
+
+
+def listed_ids(sections, n):
+    width = max(0, n - 1).bit_length()
+    ids = numbers_of(sections["words.ids"].data, width, n)
+    if "words.back" in sections:
+        need(sorted(ids) == list(range(n)), "ids")
+        back = numbers_of(sections["words.back"].data, width, -(-n // 32))
+        for number, place in enumerate(back):
+            need(place % 32 == 0, "words.back")
+            place = ids[place]
+            while place % 32:
+                place = ids[place]
+            need(place == 32 * number, "words.back")
+    return ids
+
+
+def tree_ids(sections, n):
+    borders = [0, *(2**k * first for k in range(64) for first in (4096, 4466, 4870, 5311, 5792, 6316, 6888, 7512)), n]
+    borders = sorted({border for border in borders if border <= n})
+    stored, asked, ids = int.from_bytes(sections["words.tree"].data, "little"), [], [None] * n
+    first = numbers_of(sections["words.first"].data, max(0, min(n, 4096) - 1).bit_length(), min(n, 4096))
+
+    def deal(ends, places):
+        """Give ids to places: halve the buckets whose borders these are, until one is left."""
+        if len(ends) == 2:
+            for index, place in enumerate(places):
+                ids[place] = ends[0] + index if ends[0] else first[index]
+            return
+        split = min(ends[1:-1], key=lambda end: (abs((end - ends[0]) - (ends[-1] - end)), end))
+        bits = [stored >> len(asked) + i & 1 for i in range(len(places))]
+        need(sum(bits) == ends[-1] - split, "size of a part")
+        asked.extend(bits)
+        deal([end for end in ends if end <= split], [place for place, bit in zip(places, bits) if not bit])
+        deal([end for end in ends if end >= split], [place for place, bit in zip(places, bits) if bit])
+
+    if n:
+        deal(borders, list(range(n)))
+    need(stored >> len(asked) == 0 and len(sections["words.tree"].data) == -(-len(asked) // 8), "words.tree")
+    need(sections["words.ranks"].all() == tuple(sum(asked[:i]) for i in range(0, len(asked), 512)), "words.ranks")
+    return ids
+
+
+def octave_ids(sections, n):
     buckets = sorted((-min(first + 1, n - first), first) for first in (2**i - 1 for i in range(6, 64)) if first < n)
     ids, places, asked = [None] * n, list(range(n)), []
     stored = int.from_bytes(sections["words.order"].data, "little")

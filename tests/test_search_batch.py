@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import make_vectors
-from test_packed import pack, random_words
+from test_packed import ORDERS, pack, random_words
 from test_scan import small_tables, whole  # noqa: F401
 
 from embshrink import WordVectors, compress, load
@@ -131,10 +131,10 @@ def test_the_top_comes_in_order_ties_by_place_and_nan_last(n):
         assert search.top(scores, topn).tolist() == expected[:topn]
 
 
-@pytest.mark.parametrize("keep_order", [True, False])
-def test_unpacked_words_answer_as_packed_ones(keep_order):
+@pytest.mark.parametrize("kept", ORDERS)
+def test_unpacked_words_answer_as_packed_ones(kept):
     words = random_words(3000)
-    packed, ordered = pack(words, keep_order)
+    packed, ordered = pack(words, kept)
     prefixes = {prefix: packed.prefix(prefix) for prefix in (b"", b"a", b"ab", b"\xff", b"zz")}
     packed.unpack()
     assert [packed.raw_at(i) for i in range(3000)] == ordered == packed.raw

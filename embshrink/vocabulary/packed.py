@@ -18,14 +18,8 @@ from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
 from embshrink.storage.container import DAMAGED
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
-from embshrink.vocabulary.id_order import (
-    BucketedIds,
-    IdOrder,
-    ListedIds,
-    deal_by_buckets,
-    encode_buckets,
-    encode_list,
-)
+from embshrink.vocabulary.id_order import IdOrder
+from embshrink.vocabulary.listed_ids import ListedIds, encode_list
 from embshrink.vocabulary.sections import ErrorMaker, fitting
 from embshrink.vocabulary.words import Vocabulary, Word, to_bytes
 
@@ -34,16 +28,27 @@ GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
 MANY = 50_000  # from this many words on, compiled code is faster, including its loading time
 
 
+<<<<<<< HEAD
 def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray, dict[str, AnyArray] | None]:
     """Encode words for `PackedWords`.
+=======
+def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict[str, AnyArray] | None]:
+    """Lay words out for `PackedWords`.
+>>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
 
     Parameters
     ----------
     words : Vocabulary
         n distinct words.
+<<<<<<< HEAD
     keep_order : bool
         Keep every id, which takes ceil(log2 n) bits per word. By default the id of a word changes, but
         floor(log2(id + 1)) does not, and the first 63 words keep their ids.
+=======
+    exact : bool
+        Keep every id, for log2(n) bits per word. If false, about 5 bits per word keep the ids of the first 4,096
+        words, and of the others the bucket that `tree_ids` has them in.
+>>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
 
     Returns
     -------
@@ -54,7 +59,12 @@ def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray
         ``model`` : uint8, the stored `ContextModel`.
         ``blocks`` : uint8, the coded blocks of 32 sorted words each.
         ``lengths`` : (ceil(n / 32),) narrowest unsigned, bytes of each block.
+<<<<<<< HEAD
         ``order``, ``ranks`` and ``first``, or ``ids`` : the id of each place, from `encode_buckets` or `encode_list`.
+=======
+        ``ids`` and ``back``, or ``tree``, ``ranks`` and ``first`` : the id of each place, as `encode_list` or
+        `encode_tree` has it.
+>>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
 
         None if a word is longer than 65,535 bytes, or the words take more than 256 times their stored bytes: readers
         refuse that.
@@ -72,10 +82,12 @@ def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray
     sections: dict[str, AnyArray] = {
         "sizes": sizes, "model": np.frombuffer(model, np.uint8), "blocks": blocks,
         "lengths": lengths.astype(narrowest_uint(int(lengths.max(initial=0))))}
-    if keep_order:
+    if exact:
         return order, {**sections, **encode_list(ids)}
+    from embshrink.vocabulary.tree_ids import deal_by_buckets, encode_tree
+
     order, ids = deal_by_buckets(ids)
-    return order, {**sections, **encode_buckets(ids)}
+    return order, {**sections, **encode_tree(ids)}
 
 
 class PackedWords(Vocabulary):
@@ -106,8 +118,13 @@ class PackedWords(Vocabulary):
             width = arrays["lengths"].dtype
         self._lengths = fitting(arrays, "lengths", width, -(-self._n // WORDS_PER_BLOCK), self._error)
         if self._longest > min(LONGEST, self._total) or self._total > GROWTH * len(self._blocks):
+<<<<<<< HEAD
             raise self._error("a number in words.sizes is out of range", found=(self._n, self._total, self._longest))
         self._order: IdOrder = (ListedIds if "ids" in arrays else BucketedIds)(self._n, arrays, self._error)
+=======
+            raise self._error("words.sizes has an impossible number", found=(self._n, self._total, self._longest))
+        self._order = _id_order(self._n, arrays, self._error)
+>>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
         self._unpacked: _Unpacked | None = None
 
     def __len__(self) -> int:
@@ -230,6 +247,19 @@ class PackedWords(Vocabulary):
             raise self._error("the longest word does not match words.sizes", expected=self._longest,
                               found=longest)
         self._order.check()
+
+
+def _id_order(n: int, arrays: Mapping[str, StoredArray], error: ErrorMaker) -> IdOrder:
+    """Return the ids of places, however they are stored."""
+    if "ids" in arrays:
+        return ListedIds(n, arrays, error)
+    if "tree" in arrays:
+        from embshrink.vocabulary.tree_ids import TreeIds
+
+        return TreeIds(n, arrays, error)
+    from embshrink.vocabulary.octave_ids import OctaveIds
+
+    return OctaveIds(n, arrays, error)
 
 
 def _split(text: bytes, ends: AnyArray) -> Iterator[bytes]:
