@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -72,7 +73,10 @@ class _Group(Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                warnings.simplefilter("default", UserWarning)
+                return super().invoke(context)
         except click.UsageError as error:
             _print_json_error({"error": "UsageError", "message": error.format_message()})
             raise
@@ -83,6 +87,10 @@ class _Group(Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             context.exit(INTERRUPTED)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"Warning: {message}", err=True)
 
 
 def _print_json_error(parts: Mapping[str, object]) -> None:

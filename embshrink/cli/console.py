@@ -423,6 +423,7 @@ def print_info(info: FileInfo) -> None:
         ("vectors", f"{info['bits_per_word'] / info['dim']:.2f} bits per dimension, "
                     f"{info['bits_per_word']:.1f} bits per word"),
         ("text", f"{info['word_bits_per_word']:.1f} bits per word, for the words themselves"),
+        ("order", _order(info["exact_ids"])),
         ("steps", f"{' '.join(info['steps'])} (seed {info['seed']})"),
         ("source", "vectors in memory" if name is None else f"{name} ({', '.join(origin)})"),
     ]
@@ -434,6 +435,13 @@ def print_info(info: FileInfo) -> None:
     click.echo()
     rest = group_parts(info["sections"], info["bytes"])["header, checksums, padding"]
     _print_sections({**info["sections"], "header, checksums, padding": rest}, info["bytes"])
+
+
+def _order(exact: int | None) -> str:
+    """Return what is known of the order of the words."""
+    if exact is None:
+        return "exact: every word has its id in the source"
+    return f"approximate: exact for the first {exact:,} words, others may have moved"
 
 
 def print_formats(listed: Sequence[FormatEntry]) -> None:

@@ -149,7 +149,8 @@ class Group(click.Group):
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             summary = command.get_short_help_str(limit=1000)
-            groups.setdefault(command.group if isinstance(command, Command) else "Commands", []).append((name, summary))
+            group = command.group if isinstance(command, Command) else "Commands"
+            groups.setdefault(group, []).append((name, summary))
         _write_sections(formatter, groups)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

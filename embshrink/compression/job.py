@@ -25,6 +25,7 @@ from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray, Layout, StoredArray, layout_bytes
 from embshrink.storage.container import plan_container
 from embshrink.storage.header import Header, SubwordsHeader
+from embshrink.vocabulary.id_order import EXACT
 from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
 from embshrink.vocabulary.words import Words, encode_plain, plan_plain
 
@@ -134,7 +135,7 @@ class Job:
     ----------
     table : SourceTable
         The vectors.
-    seed, ngrams, vocabulary, keep_order, progress
+    seed, ngrams, vocabulary, order, progress
         As for `embshrink.compress`.
     protected : numpy.ndarray of int64
         Ids of words that must keep their own vectors in row steps.
@@ -148,7 +149,7 @@ class Job:
     seed: int = 0
     ngrams: Steps = "same"
     vocabulary: str = "auto"
-    keep_order: bool = False
+    order: str = EXACT
     progress: Progress = no_progress
     protected: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     weights: DoubleArray | None = None
@@ -173,10 +174,10 @@ class Job:
             from embshrink.vocabulary.packed import encode_packed
 
             self.progress("packing words", 0, 1)
-            order, sections = encode_packed(words, self.keep_order)
+            order, sections = encode_packed(words, exact=self.order == EXACT)
             self.progress("packing words", 1, 1)
             if not movable and not np.array_equal(order, np.arange(len(order))):
-                order, sections = encode_packed(words, keep_order=True)
+                order, sections = encode_packed(words)
             if sections is not None and sum(part.nbytes for part in sections.values()) <= plain_bytes:
                 return StoredWords(kept[order], "packed", sections)
         return StoredWords(kept, "plain", encode_plain(words))

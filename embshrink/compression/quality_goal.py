@@ -1,8 +1,8 @@
 """How far a lossy codec is from a wanted quality, judged by rows before and after it.
 
-A codec that looks for its own step (`embshrink.methods.base.SteppedCodec`) asks this at every step it tries, on a few
-thousand rows. Relative error and cosine follow from these rows alone. Neighbours do not: whose neighbours stay depends
-on how densely the whole table lies around a word. So the overlap is predicted:
+A codec that searches its own step (`embshrink.methods.base.SteppedCodec`) asks this for every step it tries, with a
+few thousand rows. Relative error and cosine follow from these rows alone. The overlap of neighbours does not: it
+depends on how many vectors of the whole table lie near a word. So it is predicted:
 
 1. Once, the true nearest neighbours of some words are searched, more than are asked for: the candidates.
 2. At each step, the rows before and after give a linear gain G, which takes back what the codec shrinks, and the
@@ -114,10 +114,10 @@ class OverlapGoal:
         with one_blas_thread():
             gain = self._gain(rows, made - mean)
             residuals = made - mean - rows @ gain
-            vectors: DoubleArray = (self._vectors - mean) @ gain + mean
+            vectors = (self._vectors.astype(np.float64) - mean) @ gain + mean
         order = np.argsort(row_norms(before), kind="stable")
         near = np.searchsorted(row_norms(before)[order], self._lengths) + self._random
-        vectors += residuals[order[np.clip(near, 0, len(order) - 1)]]
+        vectors = vectors + residuals[order[np.clip(near, 0, len(order) - 1)]]
         units = unit_rows(vectors.astype(np.float32))
 
         def kept(start: int, stop: int) -> int:

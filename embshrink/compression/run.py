@@ -33,6 +33,7 @@ from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.atomic import check_target
 from embshrink.storage.container import write_container
 from embshrink.storage.disk_rows import Spool, peak_memory
+from embshrink.vocabulary.id_order import APPROXIMATE, EXACT
 from embshrink.vocabulary.words import Words, to_bytes
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Settings(TypedDict, total=False):
     remap: str | os.PathLike[str] | None
     ngrams: Steps
     vocabulary: str
+    order: str
     keep_order: bool
     max_memory: int | None
     force: bool
@@ -213,8 +215,9 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     size: int | None = None, max_error: float | None = None, min_cosine: float | None = None,
     min_overlap: float | None = None, counts: Counts = None,
     keep_words: Iterable[str | bytes] = (), remap: str | os.PathLike[str] | None = None, ngrams: Steps = "same",
-    vocabulary: str = "auto", keep_order: bool = False, choose: bool = False, max_memory: int | None = None,
-    force: bool = False, options: ReadOptions | None = None, measure: bool = True, progress: Progress = no_progress,
+    vocabulary: str = "auto", order: str = EXACT, keep_order: bool = False, choose: bool = False,
+    max_memory: int | None = None, force: bool = False, options: ReadOptions | None = None, measure: bool = True,
+    progress: Progress = no_progress,
 ) -> Report:
     """Compress word vectors to an ``.ems`` file.
 
@@ -254,11 +257,14 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         column and bits steps of the words, not at all (they are dropped), or with steps of their own. A first step
         ``prune:keep=N`` keeps the N n-grams with the largest product of uses and length; the others are dropped.
     vocabulary : {"auto", "packed", "plain"}, default "auto"
-        How words are stored. Packed words take about a sixth of the bytes of plain ones; a word's id changes, within
-        the power of two of its rank. ``"auto"`` packs 10,000 words and more. Words are stored plain if that is
-        smaller.
+        How words are stored. Packed words take about a third of the bytes of plain ones. ``"auto"`` packs 10,000
+        words and more. Words are stored plain if that is smaller.
+    order : {"exact", "approximate"}, default "exact"
+        Whether every word keeps its id. With ``"approximate"``, packed words take about 14 bits per word less: the
+        first 4,096 words keep their ids, and all others move within an eighth of an octave of ranks, so that of the
+        first N words of the source at least 97 % are among the first N.
     keep_order : bool, default False
-        Keep the id of every word, also with packed words.
+        The same as ``order="exact"``, for scripts that were written when that was not the default.
     choose : bool, default False
         With the aim `bits` or `size` and less than 0.9 bits per dimension, use `rq` if its error is smaller than that
         of the bits step.
@@ -315,7 +321,10 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     if ngrams not in ("same", "drop"):
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
-    _check_settings(seed, vocabulary, counts, keep_words, max_memory)
+    _check_settings(seed, vocabulary, order, counts, keep_words, max_memory)
+    if keep_order and order != EXACT:
+        raise StepError("keep_order (--keep-order) and order (--order) exclude each other", found=f"order={order!r}",
+                        hint="Remove keep_order, or set order to 'exact'.")
     for path in (target, remap):
         if path is not None:
             check_target(path, force)
@@ -331,7 +340,7 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
                         "To keep fewer n-grams, pass ngrams (--ngrams) with prune:keep=N")
     protected = _protected_ids(table, keep_words, warnings)
     weights, counts_source = _weights(table, counts, listed, warnings)
-    job = Job(table, seed, ngrams, vocabulary, keep_order, progress, protected, weights, counts_source)
+    job = Job(table, seed, ngrams, vocabulary, order, progress, protected, weights, counts_source)
     made = job.run(listed) if aim is None else meet(aim, listed, job, choose)
     clock.lap("shrink")
     report = _write(made, job, target, remap, force, warnings)
@@ -350,13 +359,16 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
 
 
 def _check_settings(
-    seed: object, vocabulary: object, counts: object, keep_words: object, max_memory: object
+    seed: object, vocabulary: object, order: object, counts: object, keep_words: object, max_memory: object
 ) -> None:
     """Raise StepError or TypeError if a setting of `compress` has a wrong value or type, before any work."""
     if not isinstance(seed, Integral) or seed < 0:
         raise StepError(f"seed (--seed) cannot be {seed!r}", expected="a whole number of at least 0")
     if vocabulary not in VOCABULARIES:
         raise StepError(f"vocabulary (--vocabulary) cannot be {vocabulary!r}", expected=" or ".join(VOCABULARIES),
+                        hint="Choose one of these.")
+    if order not in (EXACT, APPROXIMATE):
+        raise StepError(f"order (--order) cannot be {order!r}", expected=f"{EXACT} or {APPROXIMATE}",
                         hint="Choose one of these.")
     if counts is not None and not isinstance(counts, (str, os.PathLike, Mapping)):
         raise TypeError(f"counts must be a path or a mapping from words to counts, not {type(counts).__name__}")

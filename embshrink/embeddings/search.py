@@ -11,6 +11,7 @@ from embshrink.embeddings.index import MOST_FOUND
 from embshrink.errors import EmbshrinkError
 from embshrink.numerics.arrays import row_norms, stable_product, unit_rows
 from embshrink.numerics.parallel import blocks, run_blocks
+from embshrink.vocabulary.words import warn_if_moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -281,6 +282,7 @@ def nearest_batch(
                          f"(q, {emb.vector_size}), found {given}")
     if not isinstance(topn, (int, np.integer)) or topn < 0:
         raise ValueError(f"topn must be a whole number of at least 0, found {topn!r}")
+    warn_if_moved(emb.words, restrict_vocab)
     found = [_look_up(emb, [item]) for item in queries]
     stop = len(emb) if restrict_vocab is None else min(restrict_vocab, len(emb))
     ids, cosines = np.full((len(found), topn), -1), np.full((len(found), topn), np.nan, np.float32)
@@ -372,6 +374,7 @@ def most_similar(
         raise ValueError("expected at least one word or vector: positive and negative are empty")
     if not (topn is None or isinstance(topn, (int, np.integer))):
         raise TypeError(f"topn must be a whole number or None, not {type(topn).__name__}")
+    warn_if_moved(emb.words, restrict_vocab or clip_end)
     vectors, given = _look_up(emb, items)
     query = _sum(emb, vectors, weights)
     stop = restrict_vocab or clip_end or len(emb)

@@ -83,6 +83,8 @@ class FileInfo(TableInfo, _HeaderInfo):
         Bits per word that vectors take, with all tables that decoding needs.
     word_bits_per_word : float
         Bits per word that the words themselves take.
+    exact_ids : int or None
+        Words with ids below this have the ids of the source; None if all words have them.
     counts, protected, subwords : dict
         Only in some files: the word counts that were used, the words that were kept with ``keep_words``, and how
         vectors of out-of-vocabulary words are made.
@@ -100,6 +102,7 @@ class FileInfo(TableInfo, _HeaderInfo):
     sections: dict[str, int]
     bits_per_word: float
     word_bits_per_word: float
+    exact_ids: int | None
 
 
 class VectorTable:
@@ -446,6 +449,7 @@ class VectorTable:
             "bytes": container.size, "sections": sections,
             "bits_per_word": 8 * vectors / len(self) if len(self) else 0.0,
             "word_bits_per_word": 8 * strings / max(len(self), 1),
+            "exact_ids": self.words.exact_ids,
         })
 
     def check(self, *, progress: Progress = no_progress) -> None:

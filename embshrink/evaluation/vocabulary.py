@@ -7,7 +7,7 @@ from numbers import Integral
 
 from embshrink.embeddings.protocols import LookupTable
 from embshrink.errors import EmbshrinkError
-from embshrink.vocabulary.words import to_text
+from embshrink.vocabulary.words import to_text, warn_if_moved
 
 RESTRICT_VOCAB = 300_000  # gensim's default
 
@@ -34,6 +34,7 @@ class FoldedVocabulary:
 
     def __init__(self, table: LookupTable, restrict_vocab: int | None, case_insensitive: bool) -> None:
         check_count("restrict_vocab", restrict_vocab)
+        warn_if_moved(table.words, restrict_vocab)
         self.fold: Callable[[str], str] = str.upper if case_insensitive else str
         self.words = [self.fold(to_text(word)) for word in table.words.raw[:restrict_vocab]]
         self._ids = dict(zip(reversed(self.words), range(len(self.words) - 1, -1, -1)))

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from embshrink.formats.base import (
     format_of,
     list_formats,
 )
-from embshrink.vocabulary.words import Words
+from embshrink.vocabulary.words import OrderWarning, Words
 
 if TYPE_CHECKING:
     from embshrink.formats.io.raw import BinaryFile
@@ -203,6 +204,9 @@ def export(
     if not len(embeddings) and format not in without_words:
         raise TargetError("there are no words to write: the table has only n-grams", path=os.fspath(target_path),
                           hint=f"Choose one of the formats {', '.join(without_words)}.")
+    if embeddings.words.exact_ids is not None:
+        warnings.warn(f"the words are written in the approximate order of the .ems file: after the first "
+                      f"{embeddings.words.exact_ids:,} it is not the order of its source", OrderWarning, stacklevel=2)
     dim = embeddings.vector_size
     _write(Outgoing(embeddings.words, checked_blocks(blocks(), dim, len(embeddings)), dim, embeddings), target_path,
            format, force)

@@ -1,11 +1,12 @@
 """Exact ids: the id of each place as a number of log2(n) bits, and a way back from an id to its place.
 
-The list is a permutation of 0 to n - 1, so whoever follows it, from place x to place ``ids[x]`` and on, comes back to x:
-the last place before that is the one whose id is x. Such a cycle may have n places. So for every 32nd place the list
-``back`` names the last such place before it on its cycle. From x on, the first 32nd place leads back to one that lies
-before the place looked for, and from there it is found: some 64 steps, no array of n, and 0.6 bits per word. (The
-shortcuts of J. I. Munro, R. Raman, V. Raman and S. S. Rao, "Succinct representations of permutations and functions",
-Theoretical Computer Science 438, 2012, section 2.1, at places whose numbers say that they have one.)
+The list is a permutation of 0 to n - 1. Following it from place x to place ``ids[x]``, and so on, leads back to x
+along a cycle; the last place before x is the one whose id is x. A cycle can have n places. So for every place that is
+a multiple of 32, the list ``back`` holds the previous multiple of 32 on its cycle. A search for id x starts at place
+x, goes on to the first multiple of 32, jumps back once, and goes on from there until it meets x: about 64 steps, no
+array of n, and 0.6 bits per word. (The shortcuts of J. I. Munro, R. Raman, V. Raman and S. S. Rao, "Succinct
+representations of permutations and functions", Theoretical Computer Science 438, 2012, section 2.1. There, every t-th
+place of a cycle has one, and a bit says which.)
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from embshrink.vocabulary.numbers import pack_numbers, packed_bytes, read_number
 from embshrink.vocabulary.sections import ErrorMaker, fitting
 
 PLACES_PER_SHORTCUT = 32
-MOST_STEPS = 4096  # of one search, before all places are worked out
-SEARCHES = 256  # after so many, all places are worked out: 8 bytes per word
+MOST_STEPS = 4096  # of one search; beyond, the places of all ids are computed
+SEARCHES = 256  # after this many, the places of all ids are computed: 8 bytes per word
 
 
 def encode_list(ids: IntArray) -> dict[str, AnyArray]:
@@ -36,18 +37,18 @@ def encode_list(ids: IntArray) -> dict[str, AnyArray]:
     -------
     dict of str to numpy.ndarray
         ``ids`` : (ceil(n * b / 8),) uint8, n numbers of the b bits that n - 1 needs, packed.
-        ``back`` : (ceil(m * b / 8),) uint8, m = ceil(n / 32) numbers of b bits, packed. The i-th is the last place
-        before 32 * i on its cycle that 32 divides.
+        ``back`` : (ceil(m * b / 8),) uint8, m = ceil(n / 32) numbers of b bits, packed. The i-th is the
+        previous multiple of 32 on the cycle of place 32 * i.
     """
-    n, width = len(ids), width_of(len(ids))
+    width = width_of(len(ids))
     return {"ids": pack_numbers(ids, width), "back": pack_numbers(_shortcuts(ids), width)}
 
 
 def _shortcuts(ids: IntArray) -> IntArray:
-    """Return, for every 32nd place, the last such place before it on its cycle."""
+    """Return, for every multiple of 32, the previous one on its cycle."""
     marked = np.arange(0, len(ids), PLACES_PER_SHORTCUT)
     back, at = np.empty(len(marked), np.int64), ids[marked]
-    while len(marked):  # all walk on at once, until each has met the next
+    while len(marked):  # all go on at once, until each meets the next multiple
         met = at % PLACES_PER_SHORTCUT == 0
         back[at[met] // PLACES_PER_SHORTCUT] = marked[met]
         marked, at = marked[~met], ids[at[~met]]
@@ -61,7 +62,7 @@ class ListedIds(IdOrder):
     ----------
     n : int
     arrays : mapping of str to array_like
-        What `encode_list` made, mapped or not. Without ``back`` the first search for a place works all of them out.
+        From `encode_list`, mapped or not. Without ``back``, the first search computes the places of all ids.
     error : callable
         Makes the error where they are damaged.
     """
@@ -83,7 +84,8 @@ class ListedIds(IdOrder):
     def _read(self, packed: StoredArray, index: int, name: str) -> int:
         found = read_number(packed, index, self._width)
         if found >= self._n:
-            raise self._error(f"words.{name} refers to a word that does not exist", expected=f"< {self._n}", found=found)
+            raise self._error(f"words.{name} refers to a word that does not exist", expected=f"< {self._n}",
+                              found=found)
         return found
 
     def place_of(self, index: int) -> int:
@@ -100,7 +102,7 @@ class ListedIds(IdOrder):
         return int(self._places[index])
 
     def _follow(self, back: StoredArray, index: int) -> int:
-        """Return the place of an id by following its cycle; -1 if that takes too many steps."""
+        """Return the place of an id, found on its cycle; -1 if that takes too many steps."""
         place, jumped = index, False
         for _ in range(MOST_STEPS):
             if not jumped and place % PLACES_PER_SHORTCUT == 0:

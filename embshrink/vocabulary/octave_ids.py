@@ -3,8 +3,8 @@
 The words of ids 63 to 126, 127 to 254, 255 to 510, ... form buckets, and the ids of a bucket are in the order of the
 places. Only the bucket of each place is stored. Each bucket is twice as large as the one before it, so in unary, the
 largest bucket first, this takes about two bits per word. The bits form a wavelet tree of that shape (R. Grossi, A.
-Gupta and J. S. Vitter, "High-order entropy-compressed text indexes", SODA 2003): level l has a bit for each place that
-is in none of the l largest buckets, 1 if it is in the next one. From place p to its id:
+Gupta and J. S. Vitter, "High-order entropy-compressed text indexes", SODA 2003): level l has a bit for each place
+that is in none of the l largest buckets, 1 if it is in the next one. From place p to its id:
 
     at each level, while the bit at p is 0: p <- rank_0(p);    where it is 1: id = first id of the bucket + rank_1(p)
 

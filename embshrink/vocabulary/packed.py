@@ -28,27 +28,16 @@ GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
 MANY = 50_000  # from this many words on, compiled code is faster, including its loading time
 
 
-<<<<<<< HEAD
-def encode_packed(words: Vocabulary, keep_order: bool = False) -> tuple[IntArray, dict[str, AnyArray] | None]:
-    """Encode words for `PackedWords`.
-=======
 def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict[str, AnyArray] | None]:
-    """Lay words out for `PackedWords`.
->>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
+    """Encode words for `PackedWords`.
 
     Parameters
     ----------
     words : Vocabulary
         n distinct words.
-<<<<<<< HEAD
-    keep_order : bool
-        Keep every id, which takes ceil(log2 n) bits per word. By default the id of a word changes, but
-        floor(log2(id + 1)) does not, and the first 63 words keep their ids.
-=======
     exact : bool
-        Keep every id, for log2(n) bits per word. If false, about 5 bits per word keep the ids of the first 4,096
-        words, and of the others the bucket that `tree_ids` has them in.
->>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
+        Keep every id, which takes about log2(n) bits per word. Otherwise the first 4,096 words keep their ids, and
+        all others stay in their bucket of `tree_ids`, which takes about 5 bits per word.
 
     Returns
     -------
@@ -59,12 +48,8 @@ def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict
         ``model`` : uint8, the stored `ContextModel`.
         ``blocks`` : uint8, the coded blocks of 32 sorted words each.
         ``lengths`` : (ceil(n / 32),) narrowest unsigned, bytes of each block.
-<<<<<<< HEAD
-        ``order``, ``ranks`` and ``first``, or ``ids`` : the id of each place, from `encode_buckets` or `encode_list`.
-=======
-        ``ids`` and ``back``, or ``tree``, ``ranks`` and ``first`` : the id of each place, as `encode_list` or
-        `encode_tree` has it.
->>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
+        ``ids`` and ``back``, or ``tree``, ``ranks`` and ``first`` : the id of each place, from `encode_list` or
+        `encode_tree`.
 
         None if a word is longer than 65,535 bytes, or the words take more than 256 times their stored bytes: readers
         refuse that.
@@ -118,17 +103,18 @@ class PackedWords(Vocabulary):
             width = arrays["lengths"].dtype
         self._lengths = fitting(arrays, "lengths", width, -(-self._n // WORDS_PER_BLOCK), self._error)
         if self._longest > min(LONGEST, self._total) or self._total > GROWTH * len(self._blocks):
-<<<<<<< HEAD
             raise self._error("a number in words.sizes is out of range", found=(self._n, self._total, self._longest))
-        self._order: IdOrder = (ListedIds if "ids" in arrays else BucketedIds)(self._n, arrays, self._error)
-=======
-            raise self._error("words.sizes has an impossible number", found=(self._n, self._total, self._longest))
         self._order = _id_order(self._n, arrays, self._error)
->>>>>>> f79b318 (Find the place of an id without an array, and keep ids exactly or within an eighth of an octave)
         self._unpacked: _Unpacked | None = None
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def exact_ids(self) -> int | None:
+        """Words with ids below this have the ids of the source; None if all words have them."""
+        exact = self._order.exact
+        return None if exact is None or exact >= self._n else exact
 
     @functools.cached_property
     def _coded(self) -> FrontCodedWords:

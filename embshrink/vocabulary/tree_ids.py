@@ -151,7 +151,8 @@ class TreeIds(IdOrder):
         ids = unpack_numbers(self._packed, self._exact, self._width)
         if not np.array_equal(np.sort(ids), np.arange(self._exact)):
             raise self._error("words.first refers to a word twice, or to one that does not exist")
-        return ids.tolist()
+        listed: list[int] = ids.tolist()
+        return listed
 
     @functools.cached_property
     def _by_span(self) -> dict[tuple[int, int], Node]:

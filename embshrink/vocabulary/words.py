@@ -6,6 +6,7 @@ back to the same bytes, so two different byte strings are always two words.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,6 +97,11 @@ class Vocabulary(Sequence[str]):
         """Whether these are all words, given as bytes in order of id."""
         return self.raw == raw
 
+    @property
+    def exact_ids(self) -> int | None:
+        """Words with ids below this have the ids of the source; None, the default, if all words have them."""
+        return None
+
     def unpack(self) -> None:
         """Keep decoded words in memory to speed up lookups, if the words are compressed; `pack` frees them."""
 
@@ -110,6 +116,25 @@ class Vocabulary(Sequence[str]):
         FormatError
             At the first fault.
         """
+
+
+class OrderWarning(UserWarning):
+    """The ids of a file's words are not those of its source, and the answer depends on them."""
+
+
+def warn_if_moved(words: Vocabulary, first: int | None) -> None:
+    """Warn if the first words of a file are not quite the first words of its source.
+
+    Parameters
+    ----------
+    words : Vocabulary
+    first : int or None
+        How many of the first words are asked for; None for all, where the order does not matter.
+    """
+    exact = words.exact_ids
+    if exact is not None and first is not None and exact < first < len(words):
+        warnings.warn(f"the words of this file are in approximate order after the first {exact:,}: some of its first "
+                      f"{first:,} words are not among the first {first:,} of its source", OrderWarning, stacklevel=3)
 
 
 class Words(Vocabulary):
