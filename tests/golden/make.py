@@ -51,6 +51,8 @@ CASES = {
     "cast": (["cast"], {}),
     "packed": (["scalar"], {"vocabulary": "packed"}),
     "packed-order": (["prune:keep=50", "ecq"], {"vocabulary": "packed", "keep_order": True}),
+    "order-exact": (["scalar"], {"vocabulary": "packed"}),
+    "order-approximate": (["cast"], {"vocabulary": "packed", "order": "approximate", "source": "many"}),
     "counts": (["ecq:step=0.2,weights=counts"], {"counts": {f"sea{i}": 1000 // (i + 1) for i in range(40)}}),
     "protected": (["prune:keep=20", "cast"], {"keep_words": ["sea100", "caf\u00e9"]}),
     "ngrams": (["ecq"], {"source": "fasttext"}),
@@ -70,6 +72,13 @@ def table():
     words += ["the", "happy", "unhappy", "caf\u00e9", "New York", "a\ttab", b"\xff\xfe",
               "\u4eac\u90fd", "x" * 300, ""]
     return embshrink.WordVectors(words, matrix.astype(np.float32))
+
+
+def many():
+    """Return 4,700 words of 2 numbers: enough for words to move in approximate order."""
+    rng = np.random.default_rng(5)
+    return embshrink.WordVectors([f"sea{i * 7919 % 10_007}" for i in range(4700)],
+                                 rng.standard_normal((4700, 2)).astype(np.float32))
 
 
 def floret(path):
@@ -103,7 +112,8 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         sources = {"table": table(), "fasttext": datapath("crime-and-punishment.bin"),
-                   "pruned": FOLDER.parent / "data" / "pruned.ftz", "floret": floret(Path(folder, "v.floret"))}
+                   "pruned": FOLDER.parent / "data" / "pruned.ftz", "floret": floret(Path(folder, "v.floret")),
+                   "many": many()}
         for name, (steps, options) in CASES.items():
             target = FOLDER / f"{name}.ems"
             if target.exists():
