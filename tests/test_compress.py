@@ -229,7 +229,7 @@ def test_measured_loss_is_of_common_words(tmp_path):
     vectors = make_vectors(50, 5)
     report = compress(vectors, tmp_path / "v.ems", ["cast:dtype=float32"])
     assert report.loss == {"relative_error": 0, "mean_cosine": pytest.approx(1), "cosine_p1": pytest.approx(1),
-                           "overlap_at_10": 1}
+                           "overlap_at_10": 1, "overlap_se": 0}
 
 
 def test_progress_reaches_the_end_of_each_stage(vectors, tmp_path):

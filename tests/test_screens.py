@@ -239,7 +239,7 @@ def scores(name, k=10):
     analogies = AnalogyScore("questions-words", 0.25, 500, 2000, 100, 0.9, 0, 1000, ())
     part = Reconstruction(words=9, coverage=0.5, relative_error=1e-7, mean_cosine=0.9, cosine_p1=0.8,
                           worst_cosine=-0.1, worst_word=WORD, zero_words=0)
-    overlap = Overlap(k=k, overlap=0.5, first_decile=0.1, queries=9, words=9, coverage=0.5)
+    overlap = Overlap(k=k, overlap=0.5, first_decile=0.1, standard_error=0.01, queries=9, words=9, coverage=0.5)
     return Evaluation((similarity, dataclasses.replace(similarity, name="simlex999")), (similarity,),
                       ((similarity, similarity),), analogies, analogies, part, overlap)
 
@@ -266,7 +266,7 @@ def an_info():
     return {
         "path": LONG, "bytes": 1_884_632, "version": "1.0", "writer": "embshrink 0.1.0", "words": 400_000,
         "rows": 20_000, "dim": 50, "owned": True, "steps": ["pq:subspaces=10,sample=20000"], "seed": 0,
-        "bits_per_word": 22.6, "word_bits_per_word": 15.0,
+        "bits_per_word": 22.6, "word_bits_per_word": 15.0, "exact_ids": None,
         "sections": {"words.blocks": 577_090, "codes.codes": 200_000},
         "source": {"name": LONG, "size": 10**7, "format": "ems", "sha256": "8" * 64, "steps": ["prune:keep=20000"]}}
 
@@ -471,7 +471,8 @@ def test_long_stages_are_reported(tmp_path):
     seen = {}
     source = write(tmp_path / "v.bin", 12_000)
     quantize(source, tmp_path / "v.ems", progress=lambda stage, done, total: seen.setdefault(stage, []).append(done))
-    assert list(seen) == ["read", "packing words", "fitting ecq", "encoding", "writing", "verifying", "measuring"]
+    assert list(seen) == ["read", "packing words", "fitting ecq", "encoding", "writing", "verifying",
+                          "neighbours of the source", "measuring"]
     assert len(seen["fitting ecq"]) > 10
     assert len(seen["measuring"]) > 3
     assert all(done == sorted(done) for stage, done in seen.items() if stage in ("encoding", "measuring"))

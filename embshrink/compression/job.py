@@ -16,8 +16,9 @@ from embshrink.compression.report import Loss, measure_loss
 from embshrink.compression.source import SourceTable, open_table
 from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
+from embshrink.evaluation.neighbour_sample import NeighbourSample, queries_of, sample_neighbours
 from embshrink.methods import pipeline, registry
-from embshrink.methods.base import Step
+from embshrink.methods.base import QualityGoal, Step
 from embshrink.methods.prune import Prune
 from embshrink.methods.registry import Steps
 from embshrink.methods.row_map import RowMap
@@ -30,6 +31,7 @@ from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
 from embshrink.vocabulary.words import Words, encode_plain, plan_plain
 
 MANY_WORDS = 10_000  # "auto" packs this many words and more: fewer take little of a file, and plain is faster
+NEIGHBOURS = 10  # of each word that count in the overlap
 
 
 class StoredWords(NamedTuple):
@@ -60,6 +62,8 @@ class Made:
         Sections of the file.
     notes : dict of str to float
         Measurements of the steps, for the report.
+    loss : Loss, optional
+        What was lost, once it was measured.
     """
 
     stored: pipeline.Shrunk
@@ -69,6 +73,7 @@ class Made:
     header: Header
     sections: dict[str, StoredArray]
     notes: dict[str, float]
+    loss: Loss | None = None
 
     @property
     def nbytes(self) -> int:
@@ -155,6 +160,7 @@ class Job:
     weights: DoubleArray | None = None
     counts_source: Mapping[str, object] | None = None
     _laid_out: tuple[IntArray, StoredWords] | None = field(default=None, init=False, repr=False)
+    _neighbours: NeighbourSample | None = field(default=None, init=False, repr=False)
 
     def lay_out(self, kept: IntArray, movable: bool = True) -> StoredWords:
         """Return how the words with the ids `kept` are stored; the last result is cached.
@@ -182,14 +188,31 @@ class Job:
                 return StoredWords(kept[order], "packed", sections)
         return StoredWords(kept, "plain", encode_plain(words))
 
-    def run(self, steps: Sequence[Step]) -> Made:
-        """Run steps on the table and return the result."""
+    def neighbours(self, count: int) -> NeighbourSample:
+        """Return random words of the table with at least `count` nearest neighbours; the last result is cached."""
+        if self._neighbours is None or self._neighbours.nearest.shape[1] < min(count, len(self._neighbours.ids) - 1):
+            n = len(self.table.words)
+            self._neighbours = sample_neighbours(
+                self.table.embeddings, np.arange(n), queries=queries_of(n), count=count,
+                progress=lambda stage, done, total: self.progress("neighbours of the source", done, total))
+        return self._neighbours
+
+    def run(self, steps: Sequence[Step], goal: QualityGoal | None = None) -> Made:
+        """Run steps on the table and return the result.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+        goal : QualityGoal, optional
+            As for `embshrink.methods.pipeline.shrink`.
+        """
         table, own = self.table, word_steps(self.table, steps)
         notes: dict[str, float] = {}
         if own or table.stored is None:
             stored, full_map = pipeline.shrink(
                 table.matrix, own, row_map=table.row_map, weights=self.weights, protected=self.protected,
-                seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids)
+                seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids,
+                goal=goal)
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
         else:  # without steps, the codes of the source are kept
             stored, full_map = table.stored, table.stored.row_map
@@ -270,8 +293,12 @@ class Job:
 
     def loss(self, made: Made) -> Loss:
         """Return the loss of a result; see `measure_loss`."""
-        common = np.argsort(made.ids), np.sort(made.ids)
-        return measure_loss(made.table, self.table.embeddings, common=common, progress=self.progress)
+        if made.loss is None:
+            common = np.argsort(made.ids), np.sort(made.ids)
+            sample = self.neighbours(NEIGHBOURS) if 1 < len(made.ids) == len(self.table.words) else None
+            made.loss = measure_loss(made.table, self.table.embeddings, common=common, sample=sample,
+                                     progress=self.progress)
+        return made.loss
 
 
 def _plan(

@@ -11,13 +11,15 @@ depends on how many vectors of the whole table lie near a word. So it is predict
    Errors are not Gaussian, and short rows have smaller ones; residuals of real rows have both.
 4. The overlap is the share of the first k candidates that are still first.
 
-On GloVe 6B 50d, 400,000 words, this is within .005 of the overlap measured after encoding, from .55 to .89.
+On GloVe 6B 50d, 400,000 words, predictions of overlaps from .77 to .89 are within .005 of those measured after
+encoding.
+Below .6 they are up to .03 too high: rows that share a centroid move together, which residuals of other rows do not.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,16 +36,6 @@ LENGTHS_APART = 40  # rows, in order of length, that a residual may come from on
 RIDGE = 1e-9  # of the largest variance: columns that are 0 have no gain
 
 
-class QualityGoal(Protocol):
-    """What a codec is to lose, and no more."""
-
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
-        """Return log2(error / allowed error) of rows (s, d) before and after: above 0 where too much is lost.
-
-        The error is one that a step of twice the size makes about 4 times as large.
-        """
-
-
 class ErrorGoal:
     """A relative error: squared differences as a share of the variance.
 
@@ -56,7 +48,7 @@ class ErrorGoal:
         self.allowed = allowed
 
     def excess(self, before: FloatArray, after: FloatArray) -> float:
-        """Return how far rows are from the goal; see `QualityGoal`."""
+        """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
         spread = float(np.square(before - before.mean(axis=0, dtype=np.float64)).sum())
         error = float(np.square(before.astype(np.float64) - after).sum())
         return _log_ratio(error, self.allowed * spread)
@@ -74,7 +66,7 @@ class CosineGoal:
         self.wanted = wanted
 
     def excess(self, before: FloatArray, after: FloatArray) -> float:
-        """Return how far rows are from the goal; see `QualityGoal`."""
+        """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
         cosines = np.einsum("ij,ij->i", unit_rows(before), unit_rows(after), dtype=np.float64)
         return _log_ratio(1 - float(cosines.mean()), 1 - self.wanted)
 
@@ -103,7 +95,7 @@ class OverlapGoal:
         self._random = np.random.default_rng(0).integers(-LENGTHS_APART, LENGTHS_APART + 1, len(distinct))
 
     def excess(self, before: FloatArray, after: FloatArray) -> float:
-        """Return how far rows are from the goal; see `QualityGoal`."""
+        """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
         return 2 * _log_ratio(1 - self.predict(before, after), 1 - self.wanted)
 
     def predict(self, before: FloatArray, after: FloatArray) -> float:
@@ -114,11 +106,11 @@ class OverlapGoal:
         with one_blas_thread():
             gain = self._gain(rows, made - mean)
             residuals = made - mean - rows @ gain
-            vectors = (self._vectors.astype(np.float64) - mean) @ gain + mean
+            vectors = np.asarray((self._vectors.astype(np.float64) - mean) @ gain + mean, np.float64)
         order = np.argsort(row_norms(before), kind="stable")
         near = np.searchsorted(row_norms(before)[order], self._lengths) + self._random
-        vectors = vectors + residuals[order[np.clip(near, 0, len(order) - 1)]]
-        units = unit_rows(vectors.astype(np.float32))
+        changed = vectors + residuals[order[np.clip(near, 0, len(order) - 1)]]
+        units = unit_rows(changed.astype(np.float32))
 
         def kept(start: int, stop: int) -> int:
             own = units[self._places[start:stop]]
@@ -134,8 +126,7 @@ class OverlapGoal:
         """Return the matrix that takes rows nearest to what was made of them, (d, d)."""
         moments = rows.T @ rows
         ridge = RIDGE * max(float(np.trace(moments)), 1e-300)
-        gain: DoubleArray = np.linalg.solve(moments + ridge * np.eye(len(moments)), rows.T @ made)
-        return gain
+        return np.asarray(np.linalg.solve(moments + ridge * np.eye(len(moments)), rows.T @ made), np.float64)
 
 
 def _log_ratio(lost: float, allowed: float) -> float:

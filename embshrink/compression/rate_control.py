@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
 
-from embshrink.compression.job import Job, Made, ngram_steps
+from embshrink.compression.job import NEIGHBOURS, Job, Made, ngram_steps
+from embshrink.compression.quality_goal import CosineGoal, ErrorGoal, OverlapGoal
 from embshrink.errors import EmbshrinkError, StepError
 from embshrink.methods import pipeline, registry
-from embshrink.methods.base import Codec, Step, SteppedCodec
+from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec
 from embshrink.methods.cast import Cast
 from embshrink.methods.rq import RQ
 from embshrink.storage.arrays import layout_bytes
@@ -22,6 +23,11 @@ TRIES = 12  # on the sample
 LAST_TRIES = 5  # on the whole table
 FEW_BITS = 0.9  # per dimension: with fewer, rq may have the smaller error
 MOST_BITS = 1e7  # per row: the most that a codec takes as a parameter; a generous size may ask for more
+GOAL_WORDS = 2000  # with fewer, everything is tried outright
+CANDIDATES, MORE_CANDIDATES = 64, 256  # nearest neighbours of a word that may be among its ten nearest afterwards
+WELL_KEPT = 0.7  # overlap from which on the fewer candidates are enough
+SPARED = {"max_error": 0.015, "min_cosine": 0.015, "min_overlap": 0.03}  # shares of the allowed loss not aimed at
+CLOSE = 0.93  # after a goal, a loss of this share of what is allowed is close enough
 NEAR = 0.97  # a loss of this share of what is allowed is close enough
 
 # aim: (key in `Loss`, loss as a function of its value)
@@ -394,18 +400,54 @@ class _Search:
 
     def reach_by_step(self, codec: SteppedCodec) -> Made:
         """Find the largest step that meets a quality: on a sample, then on the whole table."""
-        step, smaller = None, self._smaller()
-        if smaller is not self.job:
+        goal, step, smaller = self._goal(codec), None, self._smaller()
+        if goal is not None:
+            made = self._run_for(goal, codec)
+            if made is not None and CLOSE * self._allowed <= self._loss(self.job, made)[0] <= self._allowed:
+                return made
+            step = None if made is None else self._corrected(made)
+        elif smaller is not self.job:
             step = self._try_steps(codec, smaller, None, TRIES).step
-        found = self._try_steps(codec, self.job, step, LAST_TRIES if step else TRIES)
+        found = self._try_steps(codec, self.job, step, LAST_TRIES if step else TRIES, NEAR if goal is None else CLOSE)
         if found.made is None:
             raise self._out_of_reach(found.nearest)
         return found.made
 
-    def _try_steps(self, codec: SteppedCodec, job: Job, step: float | None, tries: int) -> _Tried:
+    def _goal(self, codec: SteppedCodec) -> QualityGoal | None:
+        """Return what `codec` can find its step for by itself, in one run; None if it must be tried from outside."""
+        table = self.job.table
+        plain = not self.before and table.stored is None and table.row_map.is_identity
+        if not (plain and codec.takes_goal and len(table.words) >= GOAL_WORDS):
+            return None
+        spared = SPARED[self.aim.kind] * self._allowed  # what is predicted is not quite what comes
+        if self.aim.kind == "max_error":
+            return ErrorGoal(self.aim.value - spared)
+        if self.aim.kind == "min_cosine":
+            return CosineGoal(self.aim.value + spared)
+        sample = self.job.neighbours(CANDIDATES if self.aim.value >= WELL_KEPT else MORE_CANDIDATES)
+        if sample.nearest.shape[1] < 2 * NEIGHBOURS:  # nearly all vectors are equal
+            return None
+        return OverlapGoal(table.embeddings, sample, NEIGHBOURS, self.aim.value + spared)
+
+    def _run_for(self, goal: QualityGoal, codec: SteppedCodec) -> Made | None:
+        """Return the result of a codec that finds its step for a goal; None if there is no such step."""
+        try:
+            return self.job.run(self._with(codec.with_step(1.0)), goal=goal)
+        except StepError:
+            return None
+
+    def _corrected(self, made: Made) -> float:
+        """Return the step with which a result would come close to the aim."""
+        loss = max(self._loss(self.job, made)[0], 1e-9)
+        power = 1.0 if self.aim.kind == "min_overlap" else 0.5
+        return _found_step(made) * float(((1 + CLOSE) / 2 * self._allowed / loss) ** power)
+
+    def _try_steps(
+        self, codec: SteppedCodec, job: Job, step: float | None, tries: int, near: float = NEAR
+    ) -> _Tried:
         """Return the largest step found that meets the aim, by bisection of logarithms."""
         allowed, best = self._allowed, _Tried(None, None, None)
-        bounds = _Bounds(math.log(allowed * (1 + NEAR) / 2))
+        bounds = _Bounds(math.log(allowed * (1 + near) / 2))
         for _ in range(tries):
             made = self._run_with_step(codec, job, step)
             if made is None:
@@ -417,7 +459,7 @@ class _Search:
                     best = _Tried(math.exp(point.step), made, value)
                 elif best.made is None and (bounds.high is None or point.loss < bounds.high.loss):
                     best = best._replace(nearest=value)
-                if NEAR * allowed <= loss <= allowed:
+                if near * allowed <= loss <= allowed:
                     break
                 bounds.add(point, loss <= allowed)
             step = bounds.next_step()

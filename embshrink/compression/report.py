@@ -19,6 +19,7 @@ from embshrink.storage.atomic import atomic_write
 if TYPE_CHECKING:
     from embshrink.compression.source import SourceTable
     from embshrink.embeddings.protocols import LookupTable
+    from embshrink.evaluation.neighbour_sample import NeighbourSample
     from embshrink.storage.arrays import IntArray
 
 PARTS = 100  # that each stage of measuring counts as
@@ -35,6 +36,7 @@ class Loss(TypedDict, total=False):
     mean_cosine: float
     cosine_p1: float
     overlap_at_10: float | None
+    overlap_se: float | None
     unseen_cosine: float | None
 
 
@@ -158,20 +160,21 @@ def group_parts(sections: Mapping[str, int], total: int) -> dict[str, int]:
 
 
 def measure_loss(
-    emb: LookupTable, baseline: LookupTable, *, queries: int = 500, common: tuple[IntArray, IntArray] | None = None,
-    progress: Progress = no_progress,
+    emb: LookupTable, baseline: LookupTable, *, common: tuple[IntArray, IntArray] | None = None,
+    sample: NeighbourSample | None = None, progress: Progress = no_progress,
 ) -> Loss:
     """Return what was lost between two tables over their common words, as a dict.
 
     Parameters
     ----------
     emb, baseline : LookupTable
-    queries : int
-        How many words the neighbour overlap is averaged over.
     common : tuple of numpy.ndarray, optional
         As for `embshrink.evaluation.loss.reconstruction`.
+    sample : NeighbourSample, optional
+        As for `embshrink.evaluation.loss.neighbour_overlap`.
     """
     from embshrink.evaluation.loss import neighbour_overlap, reconstruction
+    from embshrink.evaluation.neighbour_sample import queries_of
 
     stages = {"reconstruction": 0, "neighbours": 1, "neighbours of the baseline": 2}
 
@@ -181,13 +184,15 @@ def measure_loss(
 
     report("reconstruction", 0, None)
     similar = reconstruction(emb, baseline, common=common, progress=report)
-    overlap = None  # a single word has no neighbours
+    overlap = error = None  # a single word has no neighbours
     if similar.words > 1:
-        overlap = neighbour_overlap(emb, baseline, queries=queries, common=common, progress=report).overlap
+        found = neighbour_overlap(emb, baseline, queries=queries_of(similar.words), common=common, sample=sample,
+                                  progress=report)
+        overlap, error = found.overlap, found.standard_error
     progress("measuring", len(stages) * PARTS, len(stages) * PARTS)
     return {
         "relative_error": similar.relative_error, "mean_cosine": similar.mean_cosine,
-        "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap,
+        "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap, "overlap_se": error,
     }
 
 

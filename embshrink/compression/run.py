@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 import numpy as np
 
 from embshrink.compression.counts import looks_alphabetical, read_counts, weights_of
-from embshrink.compression.job import Job, Made, PlannedFile
+from embshrink.compression.job import NEIGHBOURS, Job, Made, PlannedFile
 from embshrink.compression.ngrams import unseen_cosine
 from embshrink.compression.rate_control import Aim, meet
 from embshrink.compression.report import Loss, Report, group_parts, measure_loss, write_remap
@@ -321,10 +321,7 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     if ngrams not in ("same", "drop"):
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
-    _check_settings(seed, vocabulary, order, counts, keep_words, max_memory)
-    if keep_order and order != EXACT:
-        raise StepError("keep_order (--keep-order) and order (--order) exclude each other", found=f"order={order!r}",
-                        hint="Remove keep_order, or set order to 'exact'.")
+    _check_settings(seed, vocabulary, order, keep_order, counts, keep_words, max_memory)
     for path in (target, remap):
         if path is not None:
             check_target(path, force)
@@ -347,9 +344,10 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     _describe_source(report, source, table, options)
     _warn_if_all_kept(listed, table, made, warnings)
     clock.lap("write and verify")
-    ids, report.suggestions = made.ids, suggest(job, listed, made, size=report.target_bytes)
+    report.suggestions = suggest(job, listed, made, size=report.target_bytes)
+    ids, report.loss = made.ids, made.loss  # an aim has measured it, and the file was compared with it
     del made  # its codes are in the file now
-    _read_back(report, table, ids, measure=measure, sparing=max_memory is not None, progress=progress)
+    _read_back(report, job, ids, measure=measure, sparing=max_memory is not None, progress=progress)
     clock.lap("measure")
     report.seconds, report.peak_memory = clock.laps, peak_memory()
     if max_memory is not None and report.peak_memory is not None and report.peak_memory > max_memory:
@@ -359,7 +357,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
 
 
 def _check_settings(
-    seed: object, vocabulary: object, order: object, counts: object, keep_words: object, max_memory: object
+    seed: object, vocabulary: object, order: object, keep_order: bool, counts: object, keep_words: object,
+    max_memory: object,
 ) -> None:
     """Raise StepError or TypeError if a setting of `compress` has a wrong value or type, before any work."""
     if not isinstance(seed, Integral) or seed < 0:
@@ -370,6 +369,9 @@ def _check_settings(
     if order not in (EXACT, APPROXIMATE):
         raise StepError(f"order (--order) cannot be {order!r}", expected=f"{EXACT} or {APPROXIMATE}",
                         hint="Choose one of these.")
+    if keep_order and order != EXACT:
+        raise StepError("keep_order (--keep-order) and order (--order) exclude each other", found=f"order={order!r}",
+                        hint="Remove keep_order, or set order to 'exact'.")
     if counts is not None and not isinstance(counts, (str, os.PathLike, Mapping)):
         raise TypeError(f"counts must be a path or a mapping from words to counts, not {type(counts).__name__}")
     if isinstance(keep_words, (str, bytes)):
@@ -484,11 +486,11 @@ def _describe_source(report: Report, source: Source, table: SourceTable, options
 
 
 def _read_back(
-    report: Report, table: SourceTable, ids: IntArray, *, measure: bool, sparing: bool, progress: Progress
+    report: Report, job: Job, ids: IntArray, *, measure: bool, sparing: bool, progress: Progress
 ) -> None:
     """Fill in what a report says of the file that was written: what it lost, if that is asked for, and its parts."""
     with open_file(report.target, VectorTable, sparing=sparing) as written:
-        report.loss = _loss(written, table, ids, progress) if measure else None
+        report.loss = _loss(report.loss, written, job, ids, progress) if measure else None
         info = written.info()
     report.parts, report.bits_per_word = group_parts(info["sections"], report.target_bytes), info["bits_per_word"]
     if report.lossless:
@@ -503,13 +505,14 @@ def _warn_if_all_kept(steps: Sequence[Step], table: SourceTable, made: Made, war
                         "(command line: --keep)")
 
 
-def _loss(written: VectorTable, table: SourceTable, ids: IntArray, progress: Progress) -> Loss:
-    """Return the loss of the words, or of the rows of n-grams if there are no words."""
-    loss: Loss = {}
-    if len(table.words):
+def _loss(known: Loss | None, written: VectorTable, job: Job, ids: IntArray, progress: Progress) -> Loss:
+    """Return the loss of the words, or of the rows of n-grams if there are no words; that of words may be known."""
+    table, loss = job.table, known or {}
+    if len(table.words) and not loss:
         common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
-        loss = measure_loss(written, table.embeddings, common=common, progress=progress)
-    elif table.ngrams is not None and written.subwords is not None:
+        sample = job.neighbours(NEIGHBOURS) if 1 < len(ids) == len(table.words) else None
+        loss = measure_loss(written, table.embeddings, common=common, sample=sample, progress=progress)
+    elif not loss and table.ngrams is not None and written.subwords is not None:
         before, after = table.ngrams, written.subwords
         loss = measure_loss(
             _by_bucket(after.ids(), after.rows.decode_ids, written.vector_size),

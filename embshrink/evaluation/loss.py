@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from embshrink.embeddings.protocols import LookupTable
 from embshrink.errors import EmbshrinkError, ShapeError
+from embshrink.evaluation.neighbour_sample import NeighbourSample, draw, sample_neighbours
 from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
 from embshrink.evaluation.scores import Overlap, Reconstruction
 from embshrink.evaluation.vocabulary import check_count
@@ -58,7 +60,7 @@ def reconstruction(
     ids, base_ids = common_words(table, baseline) if common is None else common
     coverage = len(ids) / len(baseline)
     if sample is not None:
-        chosen = _draw(len(ids), sample, seed)
+        chosen = draw(len(ids), sample, seed)
         ids, base_ids = ids[chosen], base_ids[chosen]
     order = np.argsort(ids)  # so that what is stored in blocks is decoded once
     ids, base_ids = ids[order], base_ids[order]
@@ -113,7 +115,8 @@ def _differences(
 
 def neighbour_overlap(
     table: LookupTable, baseline: LookupTable, *, k: int = 10, queries: int = 1000, seed: int = 0,
-    restrict_vocab: int | None = None, common: CommonIds | None = None, progress: Progress = no_progress,
+    restrict_vocab: int | None = None, common: CommonIds | None = None, sample: NeighbourSample | None = None,
+    progress: Progress = no_progress,
 ) -> Overlap:
     """Compare the nearest neighbours of words in two tables.
 
@@ -132,13 +135,17 @@ def neighbour_overlap(
     common : tuple of numpy.ndarray of int64, shape (n,), optional
         Ids, in `table` and in `baseline`, of the words that both have, in the order of the baseline. By default they
         are found by name.
+    sample : NeighbourSample, optional
+        Words of the baseline with at least `k` nearest neighbours, drawn and searched before. All of its words must
+        be common words. By default `queries` words are drawn with `seed`.
     progress : callable, optional
         Called as ``progress(stage, done, total)``.
 
     Returns
     -------
     Overlap
-        If neighbours have equal cosines, the one that comes first in `table` counts as nearer, in both tables.
+        Words with equal vectors in the baseline count as one. If neighbours have equal cosines, the word that comes
+        first counts as nearer.
 
     Raises
     ------
@@ -153,17 +160,21 @@ def neighbour_overlap(
     if len(ids) < 2:
         raise EmbshrinkError("neighbour overlap needs at least two words that both tables have", found=len(ids),
                              hint="Check that the baseline is the right one, or raise restrict_vocab.")
-    k = min(k, len(ids) - 1)
-    order = np.argsort(ids)  # so that what is stored in blocks is decoded once
+    if sample is None:  # the same words for every table with this baseline
+        sample = sample_neighbours(baseline, base_ids, queries=queries, count=k, seed=seed,
+                                   progress=lambda stage, *done: progress(f"{stage} of the baseline", *done))
+    k = min(k, sample.nearest.shape[1])
+    own = ids[np.searchsorted(base_ids, sample.ids)]
+    order = np.argsort(own)  # so that what is stored in blocks is decoded once
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
-    asked = places[_draw(len(ids), queries, seed)]  # the same words for every table with this baseline
-    here = neighbours_of_words(table, ids[order], asked, k, progress)
-    there = neighbours_of_words(baseline, base_ids[order], asked, k,
-                                lambda stage, *done: progress(f"{stage} of the baseline", *done))
-    shares = np.array([len(set(a) & set(b)) for a, b in zip(here.tolist(), there.tolist())]) / k
+    here = order[neighbours_of_words(table, own[order], places[sample.asked], k, progress)]
+    there = sample.nearest[:, :k]
+    shares = np.array([len(set(a) & set(b)) for a, b in zip(here.tolist(), there.tolist())]) / max(k, 1)
+    spread = float(shares.std(ddof=1)) if len(shares) > 1 else 0.0
     return Overlap(k=k, overlap=float(shares.mean()), first_decile=float(np.percentile(shares, 10)),
-                   queries=len(asked), words=len(ids), coverage=coverage)
+                   standard_error=spread / math.sqrt(len(shares)), queries=len(shares), words=len(own),
+                   coverage=coverage)
 
 
 def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
@@ -186,10 +197,3 @@ def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
                              found=" and ".join(repr(to_text(some[0])) for some in (words, base) if some) + " first",
                              hint="Check that the baseline is the right one.")
     return ids[base_ids], base_ids
-
-
-def _draw(n: int, count: int, seed: int) -> IntArray:
-    """Return `count` random numbers of ``range(n)``, or all of them, ascending."""
-    if count >= n:
-        return np.arange(n, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))

@@ -12,6 +12,9 @@ from embshrink.numerics.parallel import map_blocks
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import DoubleArray, IntArray
 
+QUERIES, FEW_QUERIES = 1600, 500
+MANY = 1_000_000  # words from which on the search of 1,600 takes too long
+
 
 @dataclass(frozen=True)
 class NeighbourSample:
@@ -56,6 +59,14 @@ def sample_neighbours(
     ids = distinct_vectors(table, ids)
     asked = draw(len(ids), queries, seed)
     return NeighbourSample(ids, asked, neighbours_of_words(table, ids, asked, min(count, len(ids) - 1), progress))
+
+
+def queries_of(n: int) -> int:
+    """Return how many of n words to draw: enough for a standard error of at most .005, fewer from a million on.
+
+    The share of a word's ten nearest neighbours that stay has a standard deviation of at most about .2.
+    """
+    return QUERIES if n <= MANY else FEW_QUERIES
 
 
 def draw(n: int, count: int, seed: int) -> IntArray:

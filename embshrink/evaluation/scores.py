@@ -229,6 +229,8 @@ class Overlap(_Scores):
         Number of neighbours of each word, without the word itself.
     overlap, first_decile : float
         Mean and first decile, over the queries, of the share of neighbours in common, from 0 to 1.
+    standard_error : float
+        Of the mean, as an estimate of that of all words.
     queries : int
         Number of words whose neighbours were compared.
     words : int
@@ -240,6 +242,7 @@ class Overlap(_Scores):
     k: int
     overlap: float
     first_decile: float
+    standard_error: float
     queries: int
     words: int
     coverage: float

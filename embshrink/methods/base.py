@@ -15,7 +15,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -71,6 +71,16 @@ def resolved(value: T | None) -> T:
     return value
 
 
+class QualityGoal(Protocol):
+    """A quality that a `SteppedCodec` is to reach with as few bits as possible."""
+
+    def excess(self, before: FloatArray, after: FloatArray) -> float:
+        """Return log2(error / allowed error) of rows (s, d) before and after the codec.
+
+        It is above 0 if too much is lost. The error grows about as the square of the step size.
+        """
+
+
 @dataclasses.dataclass(eq=False, repr=False)
 class Context:
     """The information that a step may use besides the matrix.
@@ -89,6 +99,8 @@ class Context:
         Called as ``progress(stage, done, total)``.
     notes : dict of str to float
         A step adds what it measured; the report shows it.
+    goal : QualityGoal, optional
+        For a `SteppedCodec` alone: find the largest step size that reaches this, whatever bits that takes.
     """
 
     weights: DoubleArray
@@ -97,6 +109,7 @@ class Context:
     protected: IntArray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     progress: Progress = no_progress
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
+    goal: QualityGoal | None = None
 
     def by_frequency(self, rarest_first: bool = False) -> IntArray:
         """Return the row numbers, (n,) int64, sorted by the most frequent word of each row; ties keep their order."""
@@ -398,6 +411,11 @@ class SteppedCodec(Codec):
     @abstractmethod
     def step(self) -> float | None:
         """Quantization step size, in the unit of the vectors; None if `fit` has to find it."""
+
+    @property
+    def takes_goal(self) -> bool:
+        """Whether `fit` finds the step for the `goal` of its context; by default it does not."""
+        return False
 
     @abstractmethod
     def with_step(self, step: float) -> Self:

@@ -17,6 +17,7 @@ from embshrink.methods.base import (
     Codes,
     ColumnStep,
     Context,
+    QualityGoal,
     RowStep,
     State,
     Step,
@@ -158,7 +159,7 @@ def shrink(
     matrix: Matrix, steps: registry.Steps, *, row_map: RowMap | None = None,
     weights: DoubleArray | None = None, protected: Sequence[int] | IntArray = (), seed: int = 0,
     progress: Progress = no_progress, notes: dict[str, float] | None = None,
-    order_words: Callable[[IntArray], IntArray] | None = None,
+    order_words: Callable[[IntArray], IntArray] | None = None, goal: QualityGoal | None = None,
 ) -> tuple[Shrunk, RowMap]:
     """Apply steps to a matrix.
 
@@ -182,6 +183,8 @@ def shrink(
     order_words : callable, optional
         Called with the ids of the words that row steps keep; returns them in the order in which they are stored. Rows
         are put in the order of the first word of each.
+    goal : QualityGoal, optional
+        For a `SteppedCodec` as the only step: the quality that sets its step size.
 
     Returns
     -------
@@ -202,7 +205,7 @@ def shrink(
     weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
     dim = matrix.shape[1]
     work = _Work(matrix, row_map, weights, np.asarray(protected, np.int64), seed, progress,
-                 {} if notes is None else notes)
+                 {} if notes is None else notes, goal)
     del matrix, row_map  # from here on only `work` refers to the table, so a replaced table is freed
     for row_step in row_steps:
         work.reduce_rows(row_step)
@@ -227,7 +230,7 @@ class _Work:
     weights : numpy.ndarray, shape (n words,), float64
     protected : numpy.ndarray of int64
         Ids of words.
-    seed, progress, notes
+    seed, progress, notes, goal
         As for `shrink`.
     resolved : list of Step
         The steps applied so far.
@@ -240,6 +243,7 @@ class _Work:
     seed: int
     progress: Progress
     notes: dict[str, float]
+    goal: QualityGoal | None = None
     resolved: list[Step] = field(default_factory=list)
 
     def reduce_rows(self, step: RowStep) -> None:
@@ -295,6 +299,7 @@ class _Work:
         return step, Context(
             weights=weights, leading=leading, rng=np.random.default_rng([self.seed, len(self.resolved)]),
             protected=np.unique(self.row_map.rows[self.protected]), progress=self.progress, notes=self.notes,
+            goal=self.goal,
         )
 
     def _arrange(self, codec: Codec, context: Context) -> Context:

@@ -85,6 +85,11 @@ class ECQ(SteppedCodec):
         return replace(self, step=float(f"{state['step'][0]:.6g}"), centroids=max(1, len(state["classes"])))
 
     @property
+    def takes_goal(self) -> bool:
+        """Whether `fit` finds the step for a goal: not with `norms`, whose factors come after it."""
+        return not self.norms
+
+    @property
     def weighs(self) -> bool:
         """Whether the result depends on the frequencies of words."""
         return self.weights.startswith("counts")

@@ -24,7 +24,7 @@ import numpy as np
 from embshrink.errors import StepError
 from embshrink.methods.ecq.coder import ROWS_AT_ONCE
 from embshrink.methods.ecq.model import bucket_count, bucket_of
-from embshrink.methods.ecq.search import find_step, settle
+from embshrink.methods.ecq.search import find_step, find_step_for, settle
 from embshrink.methods.ecq.statistics import Statistics
 from embshrink.methods.ecq.stored import state_of, total_bits
 from embshrink.methods.ecq.trial import TRIAL_ROWS, Candidate, Sample
@@ -46,6 +46,7 @@ WORTH = 6  # maximum of bits per row that all centroids may take to be tried
 DEARER = 100  # approximate bits that a centroid takes more than a row
 ROUNDS = 6  # iterations of k-means
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # by trellis: approximate error per coefficient, in squared steps
+FIRST_BITS = 3.0  # per number: the step size of the first trial for a goal
 SAME = 1e-10  # relative to the square of a mean; smaller variances are rounding errors
 
 
@@ -112,6 +113,9 @@ class _Fit:
         codec, means = self.codec, self.sample.means
         candidate, statistics = self._candidate(codec.centroids or 1), Statistics.initial(codec.trellis)
         bits, variances, least_step = codec.bits, candidate.variances, candidate.least_step
+        goal = self.context.goal
+        if goal is not None:
+            bits = FIRST_BITS * len(variances)  # per row, to begin with
         if bits is None:
             step = codec.step or 0.0  # `resolve` ensures that one of them is given
             if step < 0.99 * least_step:
@@ -126,7 +130,10 @@ class _Fit:
         if codec.centroids is None:
             candidate, statistics, _ = self._cheapest(self._score(candidate, step), step)
         self._report(len(CENTROIDS))
-        if bits is not None:
+        if goal is not None:
+            step, statistics = find_step_for(goal, candidate, step, statistics)
+            bits = None
+        elif bits is not None:
             step, statistics = find_step(candidate, bits, step, statistics)
         self._report(len(CENTROIDS) + 0.5)
         return state_of(candidate, settle(candidate, bits, step, statistics))

@@ -11,7 +11,7 @@ interpolated linearly between them (regula falsi). Each trial starts from the st
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from embshrink.methods.ecq.statistics import Statistics
 from embshrink.methods.ecq.stored import total_bits
 from embshrink.methods.ecq.trial import Candidate, Trial
 
+if TYPE_CHECKING:
+    from embshrink.methods.base import QualityGoal
+
 ATTEMPTS = 24  # maximum of step sizes tried on some rows
 CLOSE = 0.1  # on some rows: bits per row below the target that are close enough
 ENOUGH_APART = 1e-4  # minimum difference of the logarithms of two step sizes
@@ -27,6 +30,7 @@ MARGIN = 0.05  # on some rows: bits per row below the target to aim at
 CORRECTIONS = 6  # maximum of step sizes tried on all rows of the sample
 FINAL_MARGIN = 0.1  # on all rows: minimum of bits per row below the target
 FINAL_CLOSE = 0.3  # maximum of them
+GOAL_CLOSE = 0.02  # octaves of the error below a goal that need not be lost
 FINAL_AIM = 0.2  # how many to aim at
 
 
@@ -80,6 +84,58 @@ def find_step(candidate: Candidate, bits: float, step: float, statistics: Statis
         raise StepError("ecq needs more bits per row", expected=f">= {total_bits(candidate, trial):.4g}",
                         found=bits, hint="Raise bits, use rq or pq, or for a table of few rows set centroids=1.")
     return math.exp(high.log), statistics
+
+
+def find_step_for(
+    goal: QualityGoal, candidate: Candidate, step: float, statistics: Statistics
+) -> tuple[float, Statistics]:
+    """Return the largest step size found on some rows that reaches a quality, and the statistics with it.
+
+    The error grows about as the square of the step size, so that Newton's method for an excess in octaves is
+
+        log step  <-  log step - excess ln 2 / 2
+
+    Parameters
+    ----------
+    goal : QualityGoal
+    candidate : Candidate
+    step : float
+        Initial step size.
+    statistics : Statistics
+        Initial statistics.
+
+    Raises
+    ------
+    StepError
+        If even the smallest possible step size loses too much.
+    """
+    rows, lowest = candidate.sample.few, math.log(candidate.least_step)
+    log = max(math.log(step), lowest)
+    low: _Tried | None = None  # reaches the goal
+    high: _Tried | None = None  # does not
+    for attempt in range(ATTEMPTS):
+        trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else 2)
+        statistics = trial.statistics
+        excess = goal.excess(*candidate.rebuild(trial, rows))
+        if excess <= 0:
+            low = _Tried(log, excess)
+        else:
+            high = _Tried(log, excess)
+        if -GOAL_CLOSE <= excess <= 0 or (excess > 0 and log <= lowest):
+            break
+        if low and high:
+            if high.log - low.log < ENOUGH_APART:
+                break
+            share = (-GOAL_CLOSE / 2 - low.over) / (high.over - low.over)
+            log = low.log + min(max(share, 0.05), 0.95) * (high.log - low.log)
+        else:
+            log = max(log - min(max((excess + GOAL_CLOSE / 2) * math.log(2) / 2, -2), 2), lowest)
+        if log > math.log(1e3 * candidate.reach):
+            break
+    if low is None:
+        raise StepError("ecq's step is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
+                        hint="Allow a larger error, or use cast.")
+    return math.exp(low.log), statistics
 
 
 def settle(candidate: Candidate, bits: float | None, step: float, statistics: Statistics) -> Trial:

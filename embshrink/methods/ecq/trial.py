@@ -262,6 +262,18 @@ class Candidate:
         bucket_levels = np.clip(np.rint(np.log2(np.maximum(mean, 1e-6)) * ENERGY_LEVELS), -30_000, 30_000)
         return bucket_levels.astype(np.int64), centroid_levels
 
+    def rebuild(self, trial: Trial, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return rows of the sample, (s, c) float32, before and after a trial of them."""
+        m, unit = trial.axes, trial.step / UNIT
+        found = np.zeros((len(rows), self.basis.shape[0]))
+        found[:, :m] = trial.rebuilt * self._multipliers[rows, None]
+        if len(self.centroids):
+            found[:, :m] += self.centroid_values(trial.step, m)[self.labels[rows]]
+        before = self.sample.rows[rows]
+        after = (found * (unit * self.basis_unit)) @ self.basis
+        means = self.sample.means[self.sample.buckets[rows]]
+        return (before + means).astype(np.float32), (after + means).astype(np.float32)
+
     def centroid_sizes(self, step: float, m: int) -> SizeArray:
         """Return the signed sizes of the coefficients of all centroids, (k, m) int32."""
         unit = step / UNIT * centroid_unit(self.codec.trellis)
