@@ -114,7 +114,7 @@ def evaluate(
     pairs: WordPairs | Path | Iterable[WordPairs | Path] | None = None,
     analogies: Analogies | Path | Literal[True] | None = None,
     restrict_vocab: int | None = 300_000, case_insensitive: bool = True, dummy4unknown: bool = False,
-    k: int = 10, queries: int = 1000, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
+    k: int = 10, queries: int = 1600, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
 ) -> Evaluation:
     """Score word vectors on word similarity and analogies, and measure what they lost against a baseline.
 
@@ -138,7 +138,7 @@ def evaluate(
         leaving them out.
     k : int, default 10
         Number of nearest neighbours that are compared for each word.
-    queries : int, default 1000
+    queries : int, default 1600
         Number of words whose neighbours are compared, drawn at random; all words if there are fewer.
     sample : int, optional
         Number of words whose vectors are compared, drawn at random; None for all.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,6 +240,7 @@ def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) ->
     """
     from embshrink.compression import run
 
+    _check_no_step(target)
     _check_aims(values, steps)
     _write(source, target, values, lambda settings: run.compress(source, target, list(steps), **settings))
 
@@ -249,6 +251,7 @@ def _target(source: str, target: str | None) -> str:
     from embshrink.errors import TargetError
 
     if target:
+        _check_no_step(target)
         return target
     if source == "-":
         raise click.UsageError("Name a TARGET when SOURCE is standard input.")
@@ -256,6 +259,18 @@ def _target(source: str, target: str | None) -> str:
         return default_target(source)
     except TargetError as error:
         raise click.UsageError(f"Name a TARGET: without one, {source} would be written onto itself.") from error
+
+
+def _check_no_step(target: str) -> None:
+    """Refuse a TARGET that is a step or a size: it was forgotten, and what follows it took its place."""
+    from embshrink.methods import registry
+
+    if target.partition(":")[0] in (*registry.METHODS, *registry.ALIASES):
+        raise click.UsageError(f"TARGET is missing: '{target}' is a step. To write a file of this name, "
+                               f"use ./{target}")
+    if re.fullmatch(r"\d+(\.\d+)?[kmgt]?i?b?", target.lower()):
+        raise click.UsageError(f"TARGET is missing: '{target}' is a number or a size. Use --size {target}, or "
+                               f"./{target} to write a file of this name.")
 
 
 def _flag(name: str) -> str:
@@ -557,7 +572,7 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
 @option("--baseline", type=InputPath(), metavar="FILE",
         help="The source vectors. Also measure the loss against them: relative error, cosine similarity and "
              "neighbour overlap@10.")
-@option("--queries", type=click.IntRange(1), default=1000, show_default=True, metavar="N",
+@option("--queries", type=click.IntRange(1), default=1600, show_default=True, metavar="N",
         help="Number of words for the neighbour overlap.")
 @option("--pairs", multiple=True, type=InputPath(), metavar="FILE", group="Benchmarks",
         show_default="WordSim-353 and SimLex-999",

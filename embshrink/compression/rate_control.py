@@ -376,10 +376,10 @@ class _Search:
             change = f"set {self.aim.kind} to {_rounded(nearest, up=less)} or {'more' if less else 'less'}"
             before = " and ".join(registry.name_of(step) for step in self.before)
             hint = f"{hint}, or {change}." if hint else (
-                f"{change.capitalize()}{f', or let {before} remove less' if before else ''}.")
-        return AimMissed(f"{self.aim} is out of reach of {name}",
+                f"{change.capitalize()}{f', or keep more in {before}' if before else ''}.")
+        return AimMissed(f"{self.aim} cannot be met by {name}",
                          expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
-                         found=None if nearest is None else f"{nearest:.4g} at best", hint=hint)
+                         found=None if nearest is None else f"{nearest:.4g} as the closest", hint=hint)
 
     def _remedy(self) -> str | None:
         """Return advice to use a cast that meets the aim, which is tried; None if the steps before lose too much."""

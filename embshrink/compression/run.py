@@ -322,9 +322,7 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
     _check_settings(seed, vocabulary, order, keep_order, counts, keep_words, max_memory)
-    for path in (target, remap):
-        if path is not None:
-            check_target(path, force)
+    _check_paths(source, target, remap, force)
     if max_memory is not None:
         spool = Spool(max_memory, os.path.dirname(os.path.realpath(target)))
         options = dataclasses.replace(options or ReadOptions(), spool=spool)
@@ -354,6 +352,19 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         warnings.append(f"the process used up to {report.peak_memory:,} bytes of memory, more than max_memory "
                         f"(--max-memory) of {max_memory:,}; the output is complete and correct")
     return report
+
+
+def _check_paths(
+    source: Source, target: str | os.PathLike[str], remap: str | os.PathLike[str] | None, force: bool
+) -> None:
+    """Raise TargetError if an output cannot be written, or would overwrite the source, even with `force`."""
+    for path in (target, remap):
+        if path is not None:
+            check_target(path, force)
+            if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(path) and (
+                    os.path.samefile(source, path)):
+                raise TargetError("the target is the source itself", path=os.fspath(path),
+                                  hint="Choose another path: the source is needed to measure what was lost.")
 
 
 def _check_settings(
@@ -501,7 +512,7 @@ def _warn_if_all_kept(steps: Sequence[Step], table: SourceTable, made: Made, war
     """Warn where prune kept the vectors of all words."""
     count = len(table.words)
     if count and len(made.ids) == made.header.rows == count and any(isinstance(step, Prune) for step in steps):
-        warnings.append(f"all {count:,} words were kept, so nothing was pruned; give a smaller keep "
+        warnings.append(f"all {count:,} words were kept, so nothing was pruned; set a smaller keep "
                         "(command line: --keep)")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from embshrink.embeddings.protocols import LookupTable
 from embshrink.errors import EmbshrinkError, ShapeError
-from embshrink.evaluation.neighbour_sample import NeighbourSample, draw, sample_neighbours
+from embshrink.evaluation.neighbour_sample import QUERIES, NeighbourSample, draw, sample_neighbours
 from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
 from embshrink.evaluation.scores import Overlap, Reconstruction
 from embshrink.evaluation.vocabulary import check_count
@@ -55,7 +55,7 @@ def reconstruction(
     """
     if table.vector_size != baseline.vector_size:
         raise ShapeError("the table and the baseline differ in dimension", expected=baseline.vector_size,
-                         found=table.vector_size, hint="Compare them by neighbour_overlap.")
+                         found=table.vector_size, hint="Use neighbour_overlap, which allows different dimensions.")
     check_count("sample", sample)
     ids, base_ids = common_words(table, baseline) if common is None else common
     coverage = len(ids) / len(baseline)
@@ -114,7 +114,7 @@ def _differences(
 
 
 def neighbour_overlap(
-    table: LookupTable, baseline: LookupTable, *, k: int = 10, queries: int = 1000, seed: int = 0,
+    table: LookupTable, baseline: LookupTable, *, k: int = 10, queries: int = QUERIES, seed: int = 0,
     restrict_vocab: int | None = None, common: CommonIds | None = None, sample: NeighbourSample | None = None,
     progress: Progress = no_progress,
 ) -> Overlap:
@@ -126,7 +126,7 @@ def neighbour_overlap(
         Tables, which may differ in dimension. `embshrink.as_embeddings` makes one from a path or `WordVectors`.
     k : int, default 10
         Number of nearest neighbours of each word by cosine, among the words that both tables have.
-    queries : int, default 1000
+    queries : int, default 1600
         Number of words whose neighbours are compared, drawn at random from the common words; all if there are fewer.
     seed : int, default 0
         Seed of the random draw.

@@ -18,6 +18,7 @@ from embshrink.evaluation.benchmarks import Analogies, WordPairs, analogy_benchm
 from embshrink.evaluation.loss import neighbour_overlap, reconstruction
 from embshrink.evaluation.scores import AnalogyScore, Evaluation, SimilarityScore
 from embshrink.evaluation.similarity import score_pairs
+from embshrink.evaluation.neighbour_sample import QUERIES
 from embshrink.evaluation.vocabulary import RESTRICT_VOCAB, FoldedVocabulary
 from embshrink.numerics.progress import Progress, no_progress
 
@@ -27,7 +28,7 @@ def evaluate(
     pairs: WordPairs | str | os.PathLike[str] | Iterable[WordPairs | str | os.PathLike[str]] | None = None,
     analogies: Analogies | str | os.PathLike[str] | Literal[True] | None = None,
     restrict_vocab: int | None = RESTRICT_VOCAB, case_insensitive: bool = True, dummy4unknown: bool = False,
-    k: int = 10, queries: int = 1000, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
+    k: int = 10, queries: int = QUERIES, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
 ) -> Evaluation:
     """Score a table, and measure its loss against a baseline.
 

@@ -76,6 +76,8 @@ def _unknown_method(name: str, axis: str | None) -> StepError:
     if axis is None:
         names += ALIASES
     listed, question = _closest_first(name, names)
+    if "=" in name:
+        question = "Write parameters after the method and a colon, such as prune:keep=5000, without spaces."
     kind = "method" if axis is None else f"{axis} method"
     return StepError(f"unknown {kind} {name!r}", expected=listed,
                      hint=question or "List all methods with: embshrink methods")

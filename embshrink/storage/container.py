@@ -453,7 +453,7 @@ def _check_magic(prelude: bytes, size: int) -> None:
         raise FormatError(
             "this is not an .ems file", where="byte 0", expected=MAGIC, found=prelude[: len(MAGIC)],
             hint="Copy the file again in binary mode: a text-mode transfer damaged it." if damaged
-            else "Make an .ems file from word vectors with: embshrink compress SOURCE TARGET",
+            else "Make an .ems file from word vectors with: embshrink quantize SOURCE TARGET",
         )
     if size < _PRELUDE.size + _FOOTER.size:
         raise FormatError("the file is truncated", where=f"byte {size}",

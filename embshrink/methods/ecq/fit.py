@@ -119,7 +119,7 @@ class _Fit:
         if bits is None:
             step = codec.step or 0.0  # `resolve` ensures that one of them is given
             if step < 0.99 * least_step:
-                raise StepError("ecq's step is too small for these vectors", found=step,
+                raise StepError("the step of ecq is too small for these vectors", found=step,
                                 expected=f">= {least_step:.3g}", hint="Raise step, or use bits instead.")
         elif not variances.max() > SAME * np.square(means).sum(axis=1).max():  # all rows equal their means
             step = max(float(np.abs(means).max()), 1e-6) / 1000

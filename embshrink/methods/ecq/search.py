@@ -133,7 +133,7 @@ def find_step_for(
         if log > math.log(1e3 * candidate.reach):
             break
     if low is None:
-        raise StepError("ecq's step is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
+        raise StepError("the step of ecq is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
                         hint="Allow a larger error, or use cast.")
     return math.exp(low.log), statistics
 
