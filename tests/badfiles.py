@@ -155,7 +155,7 @@ def text_refused():
     yield case("only-newlines", b"\n\n\n", "the file has no rows")
     for name, header in (("negative-rows", b"-6 3"), ("negative-dim", b"6 -3"), ("zero-dim", b"6 0"),
                          ("10^9-dim", b"6 1000000000"), ("5000-digits", b"9" * 5000 + b" 3"), ("wrong-dim", b"6 4")):
-        yield case(f"header-{name}", headed.replace(b"6 3", header, 1), "the header does not fit the rows")
+        yield case(f"header-{name}", headed.replace(b"6 3", header, 1), "the header does not match the rows")
     yield case("header-10^18-rows", headed.replace(b"6 3", b"1000000000000000000 3", 1),
                "expected 1000000000000000000 rows, found 6")
     yield case("header-missing", plain, "line 1 is not a header", header="yes")

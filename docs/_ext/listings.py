@@ -147,7 +147,8 @@ def method_lines(info) -> Iterator[str]:
     if info.parameters:
         yield from ["| parameter | default | allowed | meaning |", "|---|---|---|---|"]
         for one in info.parameters:
-            default = "auto" if one.default is None else str(one.default).lower() if one.type is bool else one.default
+            default = str(one.default).lower() if one.type is bool else one.default
+            default = "chosen" if one.default is None else default
             allowed = one.allowed.replace("|", " \\| ")
             yield f"| `{one.name}` | `{default}` | {allowed} | {escaped(one.help)} |"
         yield ""

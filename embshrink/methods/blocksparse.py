@@ -158,7 +158,7 @@ class BlockSparse(Codec):
         expect("state.lengths", state.get("lengths"), np.uint32, (self.blocks,))
         lengths = np.asarray(state["lengths"], np.int64)
         if lengths[0] != n or lengths.max() > n:
-            raise FormatError("state.lengths does not fit the rows", expected=f"{n}, then at most that",
+            raise FormatError("state.lengths does not match the rows", expected=f"{n}, then at most that",
                               found=lengths[:5].tolist())
         total = sum(length * width for length, width in zip(lengths.tolist(), _widths(c, self.blocks)))
         expect("codes.values", codes.get("values"), np.dtype(self.dtype), (total,))

@@ -41,6 +41,7 @@ ALIASES = {
     "int8": "scalar:bits=8",
 }
 AXES = ("rows", "columns", "bits")
+KINDS = {"rows": "row", "columns": "column", "bits": "bits"}  # what a step on each axis is called: "row step"
 
 
 def method(name: str, *, axis: str | None = None) -> type[Step]:
@@ -69,14 +70,14 @@ def method(name: str, *, axis: str | None = None) -> type[Step]:
 def _unknown_method(name: str, axis: str | None) -> StepError:
     """Return the error for a name that is not a method's."""
     names = [one for one in METHODS if axis is None or method(one).axis == axis]
-    if name in ALIASES:  # step strings may use aliases; this caller may not
+    if name in ALIASES:  # aliases are allowed in step strings, but not here
         target, _, preset = ALIASES[name].partition(":")
         return StepError(f"{name!r} is an alias, not a method", expected=f"one of {', '.join(names)}",
                          hint=f"Use {target} with {preset.replace(',', ', ')}.")
     if axis is None:
         names += ALIASES
     listed, question = _closest_first(name, names)
-    kind = "method" if axis is None else f"{axis} method"
+    kind = "method" if axis is None else f"{KINDS[axis]} method"
     return StepError(f"unknown {kind} {name!r}", expected=listed,
                      hint=question or "List all methods with: embshrink methods")
 
@@ -413,10 +414,10 @@ def as_steps(steps: Steps) -> list[Step]:
     for before, after in zip(made, made[1:]):
         if AXES.index(before.axis) > AXES.index(after.axis):
             first, last = name_of(before), name_of(after)
-            raise StepError(f"{last}, a {after.axis} step, comes after {first}, a {before.axis} step",
-                            expected="rows steps, then columns steps, then at most one bits step",
+            raise StepError(f"{last}, a {KINDS[after.axis]} step, comes after {first}, a {KINDS[before.axis]} step",
+                            expected="row steps, then column steps, then at most one bits step",
                             hint=f"Put {last} before {first}.")
     bits = [name_of(step) for step in made if step.axis == "bits"]
     if len(bits) > 1:
-        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Give one of them.")
+        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Keep one of them.")
     return made
