@@ -75,7 +75,8 @@ def verdict(results):
     wrong = [name for name, row in speed["rows"].items() if not row["right"]]
     lines = [f"{len(asked) - len(missed)} of {len(asked)} targets are met."]
     lines += ["Not met: " + "; ".join(missed).replace("**", "") + "."] if missed else []
-    right = f"The results of all {len(speed['rows'])} kinds of work are exact, or as good as those of the other programs."
+    right = (f"The results of all {len(speed['rows'])} kinds of work are exact, or as good as those of the other "
+             "programs.")
     lines += [f"Wrong, or worse than those of another program: {'; '.join(wrong)}." if wrong else right]
     return " ".join(lines)
 

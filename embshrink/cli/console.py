@@ -396,8 +396,8 @@ def print_pareto(found: Sequence[ParetoPoint]) -> None:
                   _error(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
     _show(table)
     click.echo()
-    _say("* No other setting has both a smaller file and a smaller relative error. The losses are measured on a sample "
-         "of the words, where overlap@10 is higher than among all words.")
+    _say("* No other setting has both a smaller file and a smaller relative error. The losses are measured on a "
+         "sample of the words, where overlap@10 is higher than among all words.")
 
 
 # ---------------------------------------------------------------- files
@@ -445,8 +445,8 @@ def print_formats(listed: Sequence[FormatEntry]) -> None:
                   " ".join(one["endings"]))
     _show(table)
     click.echo()
-    _say("The format of a source is detected from its content, except gensim's, which needs --from gensim. The ending "
-         "of the target chooses the format that export writes; --to sets it.")
+    _say("The format of a source is detected from its content, except gensim's, which needs --from gensim. The "
+         "ending of the target chooses the format that export writes; --to sets it.")
 
 
 # ---------------------------------------------------------------- scores

@@ -332,7 +332,7 @@ class Codec(Step):
         Raises
         ------
         IndexError
-            If a code points outside its table.
+            If a code is out of range.
         FormatError
             If codes contradict each other.
         """

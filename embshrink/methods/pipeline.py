@@ -122,13 +122,13 @@ class Stored:
         Raises
         ------
         FormatError
-            If a code points outside its codebook: the file is damaged, or was changed on purpose.
+            If a code is out of range: the file is damaged, or was changed on purpose.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # `check` reports infinities and their section
             try:
                 matrix = self._decode(rows)
             except IndexError as error:
-                raise FormatError("a code refers to a centroid that does not exist", hint=DAMAGED) from error
+                raise FormatError("a code is out of range", hint=DAMAGED) from error
             for step, state in reversed(self.columns):
                 matrix = step.invert(matrix, state)
         return matrix

@@ -419,5 +419,5 @@ def as_steps(steps: Steps) -> list[Step]:
                             hint=f"Put {last} before {first}.")
     bits = [name_of(step) for step in made if step.axis == "bits"]
     if len(bits) > 1:
-        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Keep one of them.")
+        raise StepError("only one bits step is allowed", found=" and ".join(bits), hint="Give one of them.")
     return made

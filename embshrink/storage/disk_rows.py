@@ -71,8 +71,8 @@ class Spool:
         if nbytes > self.limit // 2:
             raise EmbshrinkError("a step needs the whole table in memory", expected=f"<= {self.limit // 2} bytes",
                                  found=f"{nbytes} bytes",
-                                 hint="Raise --max-memory (max_memory=), prune first, or use methods that work in blocks: "
-                                      "ecq, pq, rq, scalar, iiq, cast, magnitude:scope=row, lowrank and prune.")
+                                 hint="Raise --max-memory (max_memory=), prune first, or use methods that work in "
+                                      "blocks: ecq, pq, rq, scalar, iiq, cast, magnitude:scope=row, lowrank, prune.")
 
     @overload
     def empty(self, shape: Shape) -> FloatArray | Rows[np.float32]: ...
