@@ -140,7 +140,7 @@ class Methods(Listing):
 
 def method_lines(info) -> Iterator[str]:
     """Yield the documentation of a method, as Markdown."""
-    yield from [re.sub(r"``(.*?)``", r"`\1`", info.text), "", f"*Shrinks:* {info.axis}. *Source:* {info.source}.", ""]
+    yield from [re.sub(r"``(.*?)``", r"`\1`", info.text), "", f"*Reduces:* {info.axis}. *Source:* {info.source}.", ""]
     aliases = [f"`{name}` for `{steps}`" for name, steps in ALIASES.items() if steps.partition(":")[0] == info.name]
     if aliases:
         yield from [f"*Aliases:* {', '.join(aliases)}.", ""]

@@ -1,8 +1,8 @@
-"""The commands: each parses, makes one library call of the same name, and prints.
+"""The commands. Each one parses its arguments, calls the library function of the same name, and prints the result.
 
-Only click is imported here at the top, so that ``--help`` is instant; everything else is imported
-by the command that needs it. Data and ``--json`` go to standard output, progress and messages
-to standard error. Exit codes: 0 done, 1 the operation failed, 2 usage, 130 interrupted.
+Only click is imported at the top, so that ``--help`` is fast; a command imports all other modules that it
+needs. Data and ``--json`` go to standard output, progress and messages
+to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def cli() -> None:
 @SOURCE
 @TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
 @option("--method", metavar="METHOD", callback=checked_method, shell_complete=complete_methods("bits"),
-        show_default="ecq, or rq where rq loses less",
+        show_default="ecq, or rq if rq loses less",
         help="The bits method; list the methods with: embshrink methods")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE",
         help="A parameter of the method; repeatable. List the parameters with: embshrink methods METHOD")
@@ -333,7 +333,7 @@ def _lines(path: str | None) -> list[bytes]:
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@STEPS(about="As for: embshrink compress. By default ecq, which is what quantize does.")
+@STEPS(about="Steps, as for embshrink compress. By default ecq, the default method of quantize.")
 @option("--pareto", is_flag=True, help="Try all bits methods on a sample of the words, and mark the best ones.")
 @reading_options
 @seed_option

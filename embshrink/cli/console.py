@@ -565,7 +565,7 @@ def _notes(file: str, result: Evaluation) -> Iterator[str]:
 def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
     """Print a table of methods, or one method with its parameters."""
     if not details:
-        table = Table(Column("method", left=True), Column("shrinks", left=True), Column("what it does", left=True),
+        table = Table(Column("method", left=True), Column("reduces", left=True), Column("what it does", left=True),
                       Column("source", left=True))
         for one in described:
             summary = one.text.split("\n")[0].replace("``", "`")
@@ -575,7 +575,7 @@ def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
         _say("Show the parameters of a method with: embshrink methods NAME")
         return
     for one in described:
-        _fields([("method", f"{one.name} (shrinks {one.axis})"), ("source", printable(one.source))])
+        _fields([("method", f"{one.name} (reduces {one.axis})"), ("source", printable(one.source))])
         for paragraph in one.text.replace("``", "`").split("\n\n"):
             click.echo()
             _say(" ".join(paragraph.split()))

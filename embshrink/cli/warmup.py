@@ -1,8 +1,7 @@
 """Compile every kernel before it is needed, by running small jobs through the public functions.
 
 numba caches compiled kernels in a folder, by the argument types of each call. The jobs below read, compress, search,
-score and write small tables: so the kernels that commands use are compiled, and no list of types has to be kept up
-to date.
+score and write small tables: this compiles the kernels that commands use, and no list of types has to be maintained.
 """
 
 from __future__ import annotations
@@ -204,7 +203,7 @@ def _fasttext(folder: str) -> None:
 
     try:
         source = gensim_file("crime-and-punishment.bin")
-    except ExtraError:  # a gensim without its test data
+    except ExtraError:  # gensim is installed without its test data
         return
     target = os.path.join(folder, "model.ems")
     compress(source, target, ["scalar"], force=True)

@@ -59,12 +59,12 @@ class GroupReduce(Codec):
     squared error weighted by frequency. The rank r_p grows with the mean frequency
     f_p of the block as f_p ** `alpha`; all blocks together stay within `keep`. A
     block whose coordinates and axes would take as much space as its vectors is
-    stored unchanged. Use it if a program meets frequent words most of the time;
-    counted over all words alike, `pq` and `ecq` lose far less.
+    stored unchanged. Use it if a program mostly looks up frequent words;
+    averaged over all words, `pq` and `ecq` lose far less.
 
     `refine` moves words to the block whose axes fit them best, in each round a
-    tenth of those that would gain, and fits the axes again. The block number of
-    each word is then stored (about 9 bits per word). It gains little.
+    tenth of those that would have a smaller error, and fits the axes again. The block number of
+    each word is then stored (about 9 bits per word). The gain is small.
 
     With ``dtype=int8`` each column of coordinates and each axis is stored as 256
     evenly spaced values between its minimum and maximum. This is the paper's

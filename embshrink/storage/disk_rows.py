@@ -66,7 +66,7 @@ class Spool:
         Raises
         ------
         EmbshrinkError
-            If they are more than half of the memory limit.
+            If `nbytes` is more than half of the memory limit.
         """
         if nbytes > self.limit // 2:
             raise EmbshrinkError("a step needs the whole table in memory", expected=f"<= {self.limit // 2} bytes",
