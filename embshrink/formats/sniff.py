@@ -1,4 +1,4 @@
-"""Recognizes a file by its first bytes: a format that embshrink reads, or another kind and what to do with it."""
+"""Detects the format of a file from its first bytes; for other kinds of files, states the kind and what to do."""
 
 from __future__ import annotations
 

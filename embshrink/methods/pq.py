@@ -259,7 +259,7 @@ class PQ(Codec):
     # ------------------------------------------------------------ search
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, with one table look-up per part."""
+        """Return the dot product of a vector and every decoded row, with one table lookup per part."""
         scale, rotation = _scale_and_rotation(state)
         codebook = np.asarray(state["codebook"], np.float32)
         query = query if scale is None else query * scale

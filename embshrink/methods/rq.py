@@ -130,7 +130,7 @@ class RQ(Codec):
         return _sum(np.asarray(state["codebooks"], np.float32), labels)
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, with one table look-up per codebook."""
+        """Return the dot product of a vector and every decoded row, with one table lookup per codebook."""
         tables = np.asarray(state["codebooks"], np.float32) @ query.astype(np.float32)
         labels = np.asarray(codes["codes"], self._code_dtype())
         total: FloatArray = tables[0][labels[:, 0]]
