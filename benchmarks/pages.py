@@ -1,9 +1,9 @@
 """Put the figures of results/*.json into README.md and the pages of docs/, between the markers ``<!-- NAME -->``.
 
     python benchmarks/pages.py
-    python benchmarks/pages.py --check    # exit code 1 if a page says anything else
+    python benchmarks/pages.py --check    # exit code 1 if a page has other figures
 
-The text around the tables is written by hand; no figure in it is.
+The text around the tables is written by hand.
 """
 
 import json
@@ -18,7 +18,7 @@ MARKED = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- /\2 -->)", re.S)
 
 
 class Results(dict):
-    """What results/NAME.json hold, by name; each is read when it is asked for."""
+    """The content of results/NAME.json by name; each file is read when it is first used."""
 
     def __missing__(self, name):
         self[name] = json.loads((RESULTS / f"{name}.json").read_text())
@@ -26,7 +26,7 @@ class Results(dict):
 
 
 def table(head, rows):
-    """Return a table in Markdown; columns after the first whose head begins with > are set to the right."""
+    """Return a table in Markdown; a column whose head begins with > is aligned to the right."""
     marks = ["---:" if cell.startswith(">") else "---" for cell in head]
     lines = [[cell.lstrip(">") for cell in head], *rows]
     first, *others = ("| " + " | ".join(cells) + " |" for cells in lines)
@@ -34,7 +34,7 @@ def table(head, rows):
 
 
 def duration(seconds):
-    """Return seconds to three digits, in the unit that suits them."""
+    """Return seconds to three digits, in a suitable unit."""
     for unit, size in (("s", 1), ("ms", 1e-3)):
         if seconds >= size:
             return f"{_digits(seconds / size)} {unit}"
@@ -329,10 +329,10 @@ def fill():
 
 
 def check():
-    """Exit with code 1 if a page says anything else."""
+    """Exit with code 1 if a page has other figures."""
     for page in PAGES:
         if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8"):
-            sys.exit(f"{page.name} does not say what results/*.json do: python benchmarks/pages.py")
+            sys.exit(f"{page.name} does not have the figures of results/*.json. Run: python benchmarks/pages.py")
 
 
 if __name__ == "__main__":

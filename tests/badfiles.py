@@ -357,7 +357,7 @@ def foreign_cases():
     yield refused("safetensors", struct.pack("<Q", len(header)) + header + ROWS.tobytes(), "a safetensors file")
     yield refused("glove-bin", MANY_ROWS.astype("<f8").tobytes(), "raw float64 numbers without words")
     yield refused("raw-float32", MANY_ROWS.tobytes(), "raw float32 numbers without words")
-    yield refused("zeros", bytes(5000), "nothing but NUL bytes")
+    yield refused("zeros", bytes(5000), "a file of NUL bytes only")
     yield refused("json", b'{"the": [0.5, 1.5], "of": [1, 2]}', "this is JSON")
     yield refused("json-lines", b'{"word": "the", "vector": [0.5, 1.5]}\n' * 3, "this is JSON")
     yield refused("json-array", b"[\n [0.5,\n 1.5]\n]", "this is JSON")

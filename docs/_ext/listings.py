@@ -1,4 +1,4 @@
-"""Directives that list what the program itself knows: its commands with their options, and the methods' parameters.
+"""Directives that document the program from its code: commands with their options, and methods with their parameters.
 
 ``{commands}`` documents the command line from click's objects: arguments, options in their groups, and the examples
 of each command's help; ``{from-help} NAME`` is a section of the main help. ``{methods}`` documents the parameters
@@ -89,7 +89,7 @@ def command_lines(command: click.Command, parent: click.Context) -> Iterator[str
 
 
 def grouped(command: click.Command, context: click.Context) -> dict[str, list[click.Option]]:
-    """Return a command's options under their headings, but for ``--help``."""
+    """Return a command's options under their headings, without ``--help``."""
     options = [one for one in command.params if isinstance(one, click.Option)]
     groups = command.grouped_options(context) if hasattr(command, "grouped_options") else {"Options": options}
     kept = {heading: [one for one in listed if one in options] for heading, listed in groups.items()}
@@ -159,7 +159,7 @@ GITHUB = "https://github.com/embshrink/embshrink/blob/main/"
 
 
 def whole_file(app: Sphinx, name: str, source: list[str]) -> None:
-    """Put the text of a file of the top folder in place of a page that is nothing but a link to it."""
+    """Put the text of a file of the top folder in place of a page that contains only a link to it."""
     match = re.fullmatch(r"\[(\w+\.md)\]\(\.\./\1\)\s*", source[0])
     if not match:
         return

@@ -34,7 +34,7 @@ STEPS = {
     "rq": ["rq:codebooks=2", "rq:codebooks=2,centroids=300"],
 }
 INDEXED = ["scalar:bits=8", "pq:subspaces=4,centroids=16", "pq:subspaces=4", "prune:keep=21000,norms=true"]
-ROWS, DIM = 2000, 20  # more than 16 columns: k-means of fewer has kernels of its own, which pq reaches
+ROWS, DIM = 2000, 20  # more than 16 columns: k-means of fewer has other kernels, which pq reaches
 MANY_ROWS, FEW_COLUMNS = 22_000, 8  # search keeps an index of 20,000 rows and more
 
 
