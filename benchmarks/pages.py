@@ -1,9 +1,9 @@
 """Put the figures of results/*.json into README.md and the pages of docs/, between the markers ``<!-- NAME -->``.
 
     python benchmarks/pages.py
-    python benchmarks/pages.py --check    # exit code 1 if a page says anything else
+    python benchmarks/pages.py --check    # exit code 1 if a page has other figures
 
-The text around the tables is written by hand; no figure in it is.
+The text around the tables is written by hand.
 """
 
 import json
@@ -18,7 +18,7 @@ MARKED = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- /\2 -->)", re.S)
 
 
 class Results(dict):
-    """What results/NAME.json hold, by name; each is read when it is asked for."""
+    """The content of results/NAME.json by name; each file is read when it is first used."""
 
     def __missing__(self, name):
         self[name] = json.loads((RESULTS / f"{name}.json").read_text())
@@ -26,7 +26,7 @@ class Results(dict):
 
 
 def table(head, rows):
-    """Return a table in Markdown; columns after the first whose head begins with > are set to the right."""
+    """Return a table in Markdown; a column whose head begins with > is aligned to the right."""
     marks = ["---:" if cell.startswith(">") else "---" for cell in head]
     lines = [[cell.lstrip(">") for cell in head], *rows]
     first, *others = ("| " + " | ".join(cells) + " |" for cells in lines)
@@ -34,7 +34,7 @@ def table(head, rows):
 
 
 def duration(seconds):
-    """Return seconds to three digits, in the unit that suits them."""
+    """Return seconds to three digits, in a suitable unit."""
     for unit, size in (("s", 1), ("ms", 1e-3)):
         if seconds >= size:
             return f"{_digits(seconds / size)} {unit}"
@@ -51,7 +51,7 @@ def size(count):
 
 
 def ratio(record):
-    """Return how many times faster ours is, or slower, and the range over the pairs."""
+    """Return how many times faster or slower embshrink is, and the range over the pairs."""
     low, high = record["times_faster_range"]
     text = f"**{record['times_faster']:.3g}x faster**"
     if record["times_faster"] < 1:
@@ -70,13 +70,14 @@ def verdict(results):
     speed = results["speed"]
     asked = [(name, peer, record) for name, row in speed["rows"].items() for peer, record in row["against"].items()
              if record["asked"]]
-    missed = [f"{name} against {peer} (asked: {record['asked']}; found: {ratio(record)})"
+    missed = [f"{name} against {peer} (target: {record['asked']}; measured: {ratio(record)})"
               for name, peer, record in asked if not record["met"]]
     wrong = [name for name, row in speed["rows"].items() if not row["right"]]
-    lines = [f"Of {len(asked)} demands {len(asked) - len(missed)} are met."]
+    lines = [f"{len(asked) - len(missed)} of {len(asked)} targets are met."]
     lines += ["Not met: " + "; ".join(missed).replace("**", "") + "."] if missed else []
-    lines += [f"All {len(speed['rows'])} results are as good as the peers', or exact." if not wrong else
-              "Wrong, or worse than a peer's: " + "; ".join(wrong) + "."]
+    right = (f"The results of all {len(speed['rows'])} kinds of work are exact, or as good as those of the other "
+             "programs.")
+    lines += [f"Wrong, or worse than those of another program: {'; '.join(wrong)}." if wrong else right]
     return " ".join(lines)
 
 
@@ -88,13 +89,18 @@ def speeds(results):
             met = {True: "yes", False: "**no**", None: ""}[record.get("met")]
             rows.append([name, duration(record["ours_s"]), peer, duration(record["theirs_s"]), ratio(record),
                          record["asked"] or "", met, str(record["pairs"])])
-    return table(["work", ">ours", "peer", ">theirs", "ours is", "asked", "met", ">pairs"], rows)
+    head = ["work", ">embshrink", "other program", ">its time", "embshrink is", "target", "met", ">pairs"]
+    return table(head, rows)
 
 
 def checks(results):
     speed = results["speed"]
-    return table(["work", "checked", "holds"], [
+    return table(["work", "check", "passed"], [
         [name, checked(row), "yes" if row["right"] else "**no**"] for name, row in speed["rows"].items()])
+
+
+def _program(name):
+    return "embshrink" if name == "ours" else name
 
 
 def checked(row):
@@ -102,24 +108,24 @@ def checked(row):
     if "recall_at_10" in row:
         return f"recall@10 of 50 words against brute force on the decoded vectors: {row['recall_at_10']:.3f}"
     if "queries" in row:
-        return "the first 50 words' neighbours are those of `most_similar`"
+        return "the neighbours of the first 50 words are those of `most_similar`"
     if "score" in row:
-        return "right and wrong answers: " + "; ".join(f"{name} {right:,} and {wrong:,}"
+        return "right and wrong answers: " + "; ".join(f"{_program(name)} {right:,} and {wrong:,}"
                                                        for name, (_, right, wrong) in row["score"].items())
     if "relative_error" in row:
-        return "relative error over all rows: " + ", ".join(f"{name} {error:.5f}"
+        return "relative error over all rows: " + ", ".join(f"{_program(name)} {error:.5f}"
                                                             for name, error in row["relative_error"].items())
     if "squares" in row:
         ours = row["squares"]["ours"]
-        return "sum of squared distances, ours 1: " + ", ".join(
+        return "sum of squared distances relative to embshrink: " + ", ".join(
             f"{name} {error / ours:.4f}" for name, error in row["squares"].items() if name != "ours")
     if "rows_that_differ" in row:
-        return "words given another row: " + ", ".join(
+        return "words assigned to another row: " + ", ".join(
             f"{name} {count}" + (f", at cosines {gap:.0e} apart" if count else "")
             for name, (count, gap) in row["rows_that_differ"].items())
     if "equal_to_gensim" in row:
-        return "words and numbers are gensim's, to the last bit"
-    return "rows are those of decoding all, to the last bit"
+        return "words and numbers are equal to gensim's, to the last bit"
+    return "rows are equal to those of a full decode, to the last bit"
 
 
 def indexes(results):
@@ -127,7 +133,9 @@ def indexes(results):
     rows = [[f"`{' '.join(row['steps'])}`", *map(duration, row["first_searches_s"][:2]),
              duration(next(iter(row["against"].values()))["ours_s"]), size(row["held_bytes"])]
             for row in speed["rows"].values() if "first_searches_s" in row]
-    return table(["file", ">first search", ">second, with the index made", ">later ones", ">held in memory"], rows)
+    head = ["file", ">first search", ">second search, which builds the index", ">later searches",
+            ">memory of the index"]
+    return table(head, rows)
 
 
 def grown(rows):
@@ -153,13 +161,13 @@ def bounded(results):
                      f"{size(row['peak_bytes'])}, {row['peak_bytes'] / 2**30:.2f} GiB", size(row["target_bytes"])])
         before = row["source"]
     same = all(len(found) == 1 for found in files.values())
-    return table(["source", "command", ">time", ">most memory held", ">file"], rows) + (
-        "\n\nFiles of the same source and steps are the same, byte for byte, whatever the limit." if same else
+    return table(["source", "command", ">time", ">peak memory", ">file"], rows) + (
+        "\n\nWith any limit, the same source and steps gave the same file, byte for byte." if same else
         "\n\n**Files of the same source and steps differ.**")
 
 
 def elsewhere(results):
-    """Return what another machine showed, at an earlier commit, for the demands that are not met here."""
+    """Return what another machine showed, at an earlier commit, for the targets that are missed here."""
     speed = results["speed"]
     other, rows = results["speed-epyc"], []
     for name, row in speed["rows"].items():
@@ -169,9 +177,9 @@ def elsewhere(results):
                 cells = [[f"{duration(found['ours_s'])}, {duration(found['theirs_s'])}", ratio(found)]
                          for found in (record, there)]
                 rows.append([name, peer, record["asked"], *cells[0], *cells[1]])
-    head = ["work", "peer", "asked", ">here: ours, theirs", "ours is", f">{other['machine']['cpu']}: ours, theirs",
-            "ours is"]
-    return table(head, rows) if rows else "All are met here."
+    head = ["work", "other program", "target", ">here: embshrink, other", "embshrink is",
+            f">{other['machine']['cpu']}: embshrink, other", "embshrink is"]
+    return table(head, rows) if rows else "No target is missed here."
 
 
 # ---------------------------------------------------------------- quality, methods, fastText
@@ -204,7 +212,7 @@ def whole_files(results):
                   ">overlap@10", ">overlap@10, frequent words"], rows)
 
 
-EQUAL = {  # a name in quality.json for each budget, in bits of codes a word
+EQUAL = {  # a name in quality.json for each budget, in bits of codes per word
     "`ecq`": ("ecq:bits=80", "ecq:bits=104", "ecq:bits=200"),
     "`ecq:trellis=0`": ("ecq:bits=80,trellis=0", "ecq:bits=104,trellis=0", "ecq:bits=200,trellis=0"),
     "`pq`": ("pq:subspaces=10", "pq:subspaces=13", "pq:subspaces=25"),
@@ -217,7 +225,7 @@ EQUAL = {  # a name in quality.json for each budget, in bits of codes a word
 
 
 def equal_bits(results):
-    """Return the table of quantizers at about equal bits a word."""
+    """Return the table of quantizers at about equal bits per word."""
     measured = results["quality"]["tables"]["GloVe 6B 50d"]
     rows = [[label, *(cell for name in names for cell in (
         (f"{measured[name]['bits']:.0f}", f"{measured[name]['relative_error']:.4f}",
@@ -241,7 +249,7 @@ def bits_saved(results):
 def methods(results):
     """Return the table of all methods."""
     return table(["steps", ">bits per word", ">file, times smaller", ">relative error", ">cosine, 1st percentile",
-                  ">overlap@10", ">WordSim-353", ">SimLex-999", ">seconds", ">ns a row"], [
+                  ">overlap@10", ">WordSim-353", ">SimLex-999", ">seconds", ">ns per row"], [
         [f"`{' '.join(row['steps'])}`", f"{row['bits_per_word']:.0f}", f"{row['ratio']:.1f}",
          f"{row['relative_error']:.4f}", f"{row['cosine_p1']:.3f}", f"{row['overlap_at_10']:.3f}",
          f"{100 * row['wordsim353']:.1f}", f"{100 * row['simlex999']:.1f}", f"{row['seconds']:.1f}",
@@ -285,12 +293,12 @@ def fasttext(results):
         words, ngrams = (" ".join(f"`{step}`" for step in row[part]) for part in ("words", "ngrams"))
         return f"{words}, n-grams {ngrams}"
 
-    rows = [cells("the model", case["model_bytes"], case["original"], "", ""),
+    rows = [cells("the fastText model", case["model_bytes"], case["original"], "", ""),
             *(timed(f"compress-fasttext, {arguments(row)}", row) for row in peers),
             *(timed(steps(row), row) for row in ours)]
     return table(["", ">file", ">mean cosine, all words", ">by frequency", ">1st percentile",
-                  ">mean cosine, unseen words", ">overlap@10", ">WordSim-353", ">SimLex-999", ">compress",
-                  ">open, and one unseen word"], rows)
+                  ">mean cosine, OOV words", ">overlap@10", ">WordSim-353", ">SimLex-999", ">compress",
+                  ">open, and one OOV word"], rows)
 
 
 # ---------------------------------------------------------------- the pages
@@ -321,10 +329,10 @@ def fill():
 
 
 def check():
-    """Exit with code 1 if a page says anything else."""
+    """Exit with code 1 if a page has other figures."""
     for page in PAGES:
         if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8"):
-            sys.exit(f"{page.name} does not say what results/*.json do: python benchmarks/pages.py")
+            sys.exit(f"{page.name} does not have the figures of results/*.json. Run: python benchmarks/pages.py")
 
 
 if __name__ == "__main__":

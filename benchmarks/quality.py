@@ -66,7 +66,7 @@ class Table:
         self.near = self._near(self.matrix[self.chosen])
 
     def budgets(self):
-        """Return numbers of codebooks of 8 bits: about 1.6, 2 and 4 bits a number."""
+        """Return numbers of codebooks of 8 bits: about 1.6, 2 and 4 bits per number."""
         return [self.d // 5, -(-self.d // 4), self.d // 2]
 
     def _near(self, matrix):
@@ -109,7 +109,7 @@ def ours(table, step, folder):
 
 
 def peer(table, bits_of_codes, tables_bytes, found):
-    """Return the record of a peer, which takes so many bits a word and so many bytes once."""
+    """Return the record of another program, given its bits per word and the bytes of its tables."""
     bits = bits_of_codes + 8 * tables_bytes / table.n
     return {"bits": bits, "bits_of_codes": bits_of_codes,
             "file_bytes": round(bits * table.n / 8) + table.words_bytes, **found}

@@ -48,24 +48,24 @@ CLUSTERED, CLUSTERS, ITERATIONS = 256_000, 1000, 25
 
 
 def faster(factor):
-    """Return the demand to take a `factor`-th of the peer's time at most."""
+    """Return the target that embshrink is `factor` times faster than the other program."""
     return {"asked": f"{factor:g}x faster" if factor > 1 else "faster", "least": factor}
 
 
 def within(factor):
-    """Return the demand to take `factor` times the peer's time at most."""
+    """Return the target that embshrink takes at most `factor` times as long as the other program."""
     return {"asked": f"at most {factor:g}x its time", "least": 1 / factor}
 
 
 def against(record, demand=None):
-    """Return the record of paired times with what was asked of them."""
+    """Return the record of paired times, with the target and whether it is met."""
     if demand is None:
         return {**record, "asked": None}
     return {**record, "asked": demand["asked"], "met": record["times_faster"] >= demand["least"]}
 
 
 class Table:
-    """GloVe, its files, and what several rows make of them."""
+    """GloVe, its files, and the compressed files that several rows use."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -89,7 +89,7 @@ class Table:
         return keyed
 
     def compressed(self, steps):
-        """Return the path of the table, shrunk."""
+        """Return the path of the compressed table."""
         path = Path(self.folder, "".join(c if c.isalnum() else "-" for c in " ".join(steps)) + ".ems")
         if not path.exists():
             embshrink.compress(embshrink.WordVectors(self.words, self.matrix), path, steps, measure=False)
@@ -154,7 +154,7 @@ def faiss_binary(table, bits):
 
 
 def search_times(ours, theirs):
-    """Return the record of searches, one at a time: of each round the medians over its queries."""
+    """Return the record of searches, one at a time: the median of the queries of each round."""
     numbers = np.random.default_rng(0).choice(400_000, (ROUNDS, QUERIES), replace=False)
     times = []
     for chosen in numbers:
@@ -167,7 +167,7 @@ def search_times(ours, theirs):
 
 
 def held_by_search(path):
-    """Return how many bytes more than when it was opened a file holds that is being searched."""
+    """Return the bytes of memory that searching adds to an open file."""
     with embshrink.load(path) as emb:
         tracemalloc.start()
         for word in ("king", "queen", "man"):
@@ -179,9 +179,9 @@ def held_by_search(path):
 
 
 def recall(emb):
-    """Return which share of ten neighbours, of 50 words, are among the ten nearest of all decoded vectors.
+    """Return the share of the ten neighbours found for 50 words that are among the ten nearest decoded vectors.
 
-    One that ties with the tenth, to 1e-6, counts: codes of few bits make many such.
+    A neighbour that ties with the tenth, to 1e-6, counts: codes of few bits have many ties.
     """
     units = unit_rows(np.asarray(emb.vectors)).astype(np.float64)
     found = 0
@@ -272,7 +272,7 @@ def batch(table, steps, peer):
 
 
 def analogies(table):
-    """Return the row of all questions; gensim, which takes minutes, answers once, ours before it and after it."""
+    """Return the row of all questions; gensim, which takes minutes, answers once, between two runs of embshrink."""
     path, scores = find_analogies(), {}
     emb = embshrink.as_embeddings(embshrink.WordVectors(table.words, table.matrix))
 
@@ -293,7 +293,7 @@ def analogies(table):
 
 
 def pq_training(table, iterations=25):
-    """Return the row of training codebooks of 25 x 256, theirs in 25 rounds."""
+    """Return the row of training codebooks of 25 x 256; faiss runs 25 rounds."""
     import faiss
 
     step = registry.parse(f"pq:subspaces=25,iterations={iterations}").resolve(*table.matrix.shape)
@@ -342,7 +342,7 @@ def kmeans(table):
 
 
 def prune(table):
-    """Return the row of exact pruning, from the rows as they are; spaCy's word list is made before the clock runs."""
+    """Return the row of exact pruning of the original rows; the time excludes making spaCy's word list."""
     import faiss
 
     found = {}
@@ -448,7 +448,7 @@ ROWS = {
 
 
 def limit_threads():
-    """Hold ourselves and every peer to the same number of threads."""
+    """Set the same number of threads for embshrink and all other programs."""
     import faiss
     import pyarrow
     import scipy.linalg  # noqa: F401

@@ -47,7 +47,7 @@ def load(path: Path, *, verify: str = "lazy", mmap: bool = True) -> Embeddings:
         header and the section table only. ``"full"``: of the whole file now, as `verify` does.
     mmap : bool, default True
         Map the file into memory; False reads the whole file. Use False if another program may truncate the file
-        while it is open: with a mapped file, the operating system ends the process then.
+        while it is open: with a mapped file, the operating system would then kill the process.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
         return source
     if isinstance(source, (str, os.PathLike)) and is_ems(source):
         return load(source)
-    from embshrink.embeddings.word_vectors import WordVectors  # imported here: a lookup does not need it
+    from embshrink.embeddings.word_vectors import WordVectors  # imported here, because a lookup does not need it
 
     if isinstance(source, (str, os.PathLike)):
         from embshrink.formats import read_vectors
@@ -171,7 +171,7 @@ def evaluate(
     from embshrink.evaluation import run
     from embshrink.evaluation.benchmarks import analogy_benchmark, similarity_benchmarks
 
-    # Before the tables, so that a benchmark that cannot be read is reported at once.
+    # Read benchmarks before the tables, so that an unreadable one is reported immediately.
     pairs, analogies = similarity_benchmarks(pairs), analogy_benchmark(analogies)
     return run.evaluate(
         as_embeddings(emb), None if baseline is None else as_embeddings(baseline), pairs=pairs, analogies=analogies,
@@ -827,7 +827,7 @@ class Embeddings(VectorTable):
 
         Notes
         -----
-        With codes of `pq` and similar methods, products are sums of table entries, and no row is decoded (Jegou et
+        With codes of `pq` and similar methods, products are sums of table entries, and no row is decoded (Jégou et
         al. 2011, asymmetric distances; Shi and Yu, Interspeech 2018, section 3).
         """
         from embshrink.embeddings import search

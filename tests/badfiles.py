@@ -155,7 +155,7 @@ def text_refused():
     yield case("only-newlines", b"\n\n\n", "the file has no rows")
     for name, header in (("negative-rows", b"-6 3"), ("negative-dim", b"6 -3"), ("zero-dim", b"6 0"),
                          ("10^9-dim", b"6 1000000000"), ("5000-digits", b"9" * 5000 + b" 3"), ("wrong-dim", b"6 4")):
-        yield case(f"header-{name}", headed.replace(b"6 3", header, 1), "the header does not fit the rows")
+        yield case(f"header-{name}", headed.replace(b"6 3", header, 1), "the header does not match the rows")
     yield case("header-10^18-rows", headed.replace(b"6 3", b"1000000000000000000 3", 1),
                "expected 1000000000000000000 rows, found 6")
     yield case("header-missing", plain, "line 1 is not a header", header="yes")
@@ -357,7 +357,7 @@ def foreign_cases():
     yield refused("safetensors", struct.pack("<Q", len(header)) + header + ROWS.tobytes(), "a safetensors file")
     yield refused("glove-bin", MANY_ROWS.astype("<f8").tobytes(), "raw float64 numbers without words")
     yield refused("raw-float32", MANY_ROWS.tobytes(), "raw float32 numbers without words")
-    yield refused("zeros", bytes(5000), "nothing but NUL bytes")
+    yield refused("zeros", bytes(5000), "a file of NUL bytes only")
     yield refused("json", b'{"the": [0.5, 1.5], "of": [1, 2]}', "this is JSON")
     yield refused("json-lines", b'{"word": "the", "vector": [0.5, 1.5]}\n' * 3, "this is JSON")
     yield refused("json-array", b"[\n [0.5,\n 1.5]\n]", "this is JSON")

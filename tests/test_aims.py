@@ -70,8 +70,8 @@ def test_a_sample_first_and_the_whole_at_last(table, tmp_path, monkeypatch):
     ({"size": 500}, r"size=500 \(--size\) is too small for pq \(expected >= [\d,]+ bytes\)\. The words alone take"),
     ({"size": 34_500}, r"size=34,500 .*expected >= ([\d,]+) bytes\)\. Set size to at least \1"),
     ({"bits": 1}, r"bits=1 \(--bits\) is too small for pq \(expected >= (\S+) bits per word\)\. Set bits to .* \1"),
-    ({"max_error": 1e-7}, r"max_error=1e-07 \(--max-error\) is out of .* pq \(expected relative error <= 1e-07, "
-                          r"found 0\.\d+ at best\)\. Use cast, which reaches \S+, or set max_error to 0\.\d+ or "),
+    ({"max_error": 1e-7}, r"max_error=1e-07 \(--max-error\) cannot be met by pq \(expected relative error <= 1e-07, "
+                          r"found 0\.\d+ as the closest\)\. Use cast, which reaches \S+, or set max_error to 0\.\d+ or "),
     ({"min_overlap": 0.99999}, r"\(--min-overlap\).*overlap@10 >= .*Use cast:dtype=float32, .*"
                                r"set min_overlap to 0\.\d+ or less"),
     ({"bits": 1, "max_error": 0.1}, r"only one aim.*found bits \(--bits\) and max_error \(--max-error\).*Keep one"),
@@ -85,7 +85,7 @@ def test_an_aim_that_is_missed_is_explained(arguments, message, table, tmp_path)
 
 
 @pytest.mark.parametrize(("steps", "arguments", "message"), [
-    (["ecq"], {"max_error": 1e-12}, "out of reach of ecq .*found .*e-08 at best.*Use cast:dtype=float32, which "),
+    (["ecq"], {"max_error": 1e-12}, "cannot be met by ecq .*found .*e-08 as the closest.*Use cast:dtype=float32, which "),
     (["ecq"], {"bits": 0.01}, r"too small for ecq \(expected >= [\d.]+ bits per word"),
     (["prune:keep=300", "ecq"], {"max_error": 0.01}, r"Set max_error to 0\.2\d+ or more, or let prune remove less"),
     (["prune:keep=300", "scalar"], {"min_cosine": 0.99}, r"Set min_cosine to 0\.8\d+ or less, or let prune "),

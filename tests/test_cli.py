@@ -138,7 +138,7 @@ def test_a_missing_word_has_one_sentence_everywhere(run, command, others):
 
 def test_aliases_are_shown(run, source):
     run("prune", source, "--keep", 5, "-q")
-    assert "answers with the vector of" in run("similar", "crime.ems", "и", "-n", 30).stdout
+    assert "shares the vector of" in run("similar", "crime.ems", "и", "-n", 30).stdout
 
 
 def test_plan_is_what_is_written(run, source):
@@ -186,7 +186,7 @@ def test_target_names(run, source):
     run("quantize", "a.txt.gz", "-q")
     run("quantize", "b.vec.bz2", "-q")
     assert np.array_equal(np.asarray(load("a.ems").vectors), np.asarray(load("b.ems").vectors))
-    assert "would be written onto itself" in run("quantize", "a.ems", code=2).stderr
+    assert "would replace itself" in run("quantize", "a.ems", code=2).stderr
     assert "Name a TARGET" in run("quantize", "-", code=2).stderr
 
 

@@ -813,9 +813,9 @@ def test_codes_without_a_centroid(made, path, kind, limit):
         for value in worst:
             wrong = with_value(codes, row * codes.shape[1], value)
             path.write_bytes(assemble(header, {**arrays, "codes.codes": wrong}))
-            refused(path, "full", match=rf"names a centroid that is not there \(expected < {limit}, found \d+\)")
+            refused(path, "full", match=rf"a centroid that does not exist \(expected < {limit}, found \d+\)")
             with load(path) as emb:
-                with pytest.raises(FormatError, match=r"a\.ems: a code points outside its codebook"):
+                with pytest.raises(FormatError, match=r"a\.ems: a code is out of range"):
                     emb.get(words[row])
                 assert np.array_equal(emb[words[1]], vectors[1])
             assert judge(path, words, vectors) is not None
@@ -892,7 +892,7 @@ def test_columns_do_not_become_more(made, path):
     arrays["state.codebook"], arrays["state.scale"] = np.ones((9, 10_000), np.float32), np.ones(10_000, np.float32)
     path.write_bytes(assemble({**header, "steps": ["lowrank:dims=10000", header["steps"][1]]}, arrays))
     with bounded():
-        refused(path, match="a column step leaves more columns than it is given .expected <= 6, found 10000")
+        refused(path, match="a column step returns more columns than it gets .expected <= 6, found 10000")
 
 
 def test_a_changed_block_of_ecq_is_refused_and_no_other(made, path):
@@ -972,5 +972,5 @@ def test_marked_numbers_that_are_not_there_are_refused_on_touch(tmp_path):
     arrays["codes.bitmap"][0] = 0b111
     (tmp_path / "v.ems").write_bytes(assemble(header, arrays))
     emb = load(tmp_path / "v.ems")
-    with pytest.raises(FormatError, match="codes.bitmap does not fit codes.values .expected 1, found 3"):
+    with pytest.raises(FormatError, match="codes.bitmap does not match codes.values .expected 1, found 3"):
         emb.decode_rows(np.array([0]))

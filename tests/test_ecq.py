@@ -251,9 +251,9 @@ def test_centroids_that_are_not_there_are_refused(monkeypatch):
     decoder = Decoder(made.step, codes, state)
     assert len(decoder.row_reader.centroid_levels) == 70
     monkeypatch.setitem(sys.modules, "embshrink.kernels.ecq", None)  # it reads blocks to their ends
-    with pytest.raises(FormatError, match="names a centroid that is not there|does not end"):
+    with pytest.raises(FormatError, match="refers to a centroid that does not exist|does not end"):
         read_all(made.step, codes, state)
-    with pytest.raises(FormatError, match=r"names a centroid that is not there \(expected < 69, found 69\)"):
+    with pytest.raises(FormatError, match=r"refers to a centroid that does not exist \(expected < 69, found 69\)"):
         for row in range(400):  # which does not read to the end of a block
             decoder.decode(np.array([row // 16 * 16]))
 
@@ -590,7 +590,7 @@ def test_the_smallest_step_holds_the_largest_numbers_of_the_first_rows():
 @pytest.mark.parametrize("step", ["0", "1e-40", "0.00001"])
 @pytest.mark.parametrize("more", ["", ",trellis=0", ",centroids=3"])
 def test_steps_that_are_too_small_are_refused(step, more):
-    with pytest.raises(StepError, match=r"ecq's step is too small for these vectors \(expected >= 0\.000\d+, found"):
+    with pytest.raises(StepError, match=r"the step of ecq is too small for these vectors \(expected >= 0\.000\d+, found"):
         coded(f"ecq:step={step}{more}", gaussian(300, 5)[0])
 
 

@@ -65,7 +65,7 @@ def test_bad_steps_are_refused(text, message):
 
 
 @pytest.mark.parametrize(("steps", "message"), [
-    (["pq", "prune"], r"prune, a rows step, comes after pq, a bits step \(.*\). Put prune before pq"),
+    (["pq", "prune"], r"prune, a row step, comes after pq, a bits step \(.*\). Put prune before pq"),
     (["pq", "cast"], r"only one bits step is allowed \(found pq and cast\). Give one"),
     ([3], r"int is not a registered method \(expected a step string"),
 ])

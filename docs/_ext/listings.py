@@ -1,4 +1,4 @@
-"""Directives that list what the program itself knows: its commands with their options, and the methods' parameters.
+"""Directives that document the program from its code: commands with their options, and methods with their parameters.
 
 ``{commands}`` documents the command line from click's objects: arguments, options in their groups, and the examples
 of each command's help; ``{from-help} NAME`` is a section of the main help. ``{methods}`` documents the parameters
@@ -89,7 +89,7 @@ def command_lines(command: click.Command, parent: click.Context) -> Iterator[str
 
 
 def grouped(command: click.Command, context: click.Context) -> dict[str, list[click.Option]]:
-    """Return a command's options under their headings, but for ``--help``."""
+    """Return a command's options under their headings, without ``--help``."""
     options = [one for one in command.params if isinstance(one, click.Option)]
     groups = command.grouped_options(context) if hasattr(command, "grouped_options") else {"Options": options}
     kept = {heading: [one for one in listed if one in options] for heading, listed in groups.items()}
@@ -140,14 +140,15 @@ class Methods(Listing):
 
 def method_lines(info) -> Iterator[str]:
     """Yield the documentation of a method, as Markdown."""
-    yield from [re.sub(r"``(.*?)``", r"`\1`", info.text), "", f"*Shrinks:* {info.axis}. *Source:* {info.source}.", ""]
+    yield from [re.sub(r"``(.*?)``", r"`\1`", info.text), "", f"*Reduces:* {info.axis}. *Source:* {info.source}.", ""]
     aliases = [f"`{name}` for `{steps}`" for name, steps in ALIASES.items() if steps.partition(":")[0] == info.name]
     if aliases:
         yield from [f"*Aliases:* {', '.join(aliases)}.", ""]
     if info.parameters:
         yield from ["| parameter | default | allowed | meaning |", "|---|---|---|---|"]
         for one in info.parameters:
-            default = "auto" if one.default is None else str(one.default).lower() if one.type is bool else one.default
+            default = str(one.default).lower() if one.type is bool else one.default
+            default = "chosen" if one.default is None else default
             allowed = one.allowed.replace("|", " \\| ")
             yield f"| `{one.name}` | `{default}` | {allowed} | {escaped(one.help)} |"
         yield ""
@@ -158,7 +159,7 @@ GITHUB = "https://github.com/embshrink/embshrink/blob/main/"
 
 
 def whole_file(app: Sphinx, name: str, source: list[str]) -> None:
-    """Put the text of a file of the top folder in place of a page that is nothing but a link to it."""
+    """Put the text of a file of the top folder in place of a page that contains only a link to it."""
     match = re.fullmatch(r"\[(\w+\.md)\]\(\.\./\1\)\s*", source[0])
     if not match:
         return

@@ -1,4 +1,4 @@
-"""The command line. Importing it costs next to nothing: the commands are imported by `main`."""
+"""The command line. Importing this package is fast, because only `main` imports the commands."""
 
 from __future__ import annotations
 

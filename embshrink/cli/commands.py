@@ -1,8 +1,8 @@
-"""The commands: each parses, makes one library call of the same name, and prints.
+"""The commands. Each one parses its arguments, calls the library function of the same name, and prints the result.
 
-Only click is imported here at the top, so that ``--help`` is instant; everything else is imported
-by the command that needs it. Data and ``--json`` go to standard output, progress and messages
-to standard error. Exit codes: 0 done, 1 the operation failed, 2 usage, 130 interrupted.
+Only click is imported at the top, so that ``--help`` is fast; a command imports all other modules that it
+needs. Data and ``--json`` go to standard output, progress and messages
+to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from embshrink.reader import Embeddings, Neighbour
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-PACKAGES = {"sklearn": "scikit-learn"}  # where pip has another name than import
+PACKAGES = {"sklearn": "scikit-learn"}  # packages whose pip name differs from the import name
 
 
 class _Command(Command):
-    """A command that notes, before anything can fail, whether failures are to be printed as JSON."""
+    """A command that stores, before anything can fail, whether failures are printed as JSON."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -106,9 +106,9 @@ def _fail(message: str, parts: Mapping[str, object], code: int = FAILED) -> NoRe
 
 
 def _fail_outside(error: MemoryError | OSError | ModuleNotFoundError) -> NoReturn:
-    """Fail for what the machine or the installation lacks."""
+    """Fail with a message if memory runs out, the system reports an error, or a package is missing."""
     if isinstance(error, BrokenPipeError):
-        sys.stderr.close()  # the reader of our output has left: nothing to say, and nobody to say it to
+        sys.stderr.close()  # the reader of the output closed the pipe: print nothing more
         click.get_current_context().exit(FAILED)
     if isinstance(error, MemoryError):
         message = "out of memory"
@@ -167,7 +167,7 @@ def cli() -> None:
 @SOURCE
 @TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
 @option("--method", metavar="METHOD", callback=checked_method, shell_complete=complete_methods("bits"),
-        show_default="ecq, or rq where rq loses less",
+        show_default="ecq, or rq if rq loses less",
         help="The bits method; list the methods with: embshrink methods")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE",
         help="A parameter of the method; repeatable. List the parameters with: embshrink methods METHOD")
@@ -246,7 +246,7 @@ def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) ->
 
 
 def _target(source: str, target: str | None) -> str:
-    """Return TARGET, by default SOURCE's name with .ems for its endings."""
+    """Return TARGET; by default, SOURCE with its endings replaced by .ems."""
     from embshrink.compression.run import default_target
     from embshrink.errors import TargetError
 
@@ -258,7 +258,7 @@ def _target(source: str, target: str | None) -> str:
     try:
         return default_target(source)
     except TargetError as error:
-        raise click.UsageError(f"Name a TARGET: without one, {source} would be written onto itself.") from error
+        raise click.UsageError(f"Name a TARGET: without it, {source} would replace itself.") from error
 
 
 def _check_no_step(target: str) -> None:
@@ -315,9 +315,9 @@ def _write(
     ----------
     source, target : str
     values : dict
-        What click found of `writing_options`; used up.
+        The values of `writing_options` from click; they are removed from the dict.
     call : callable
-        It is given the settings that these stand for.
+        Called with the settings that these values give.
     """
     from embshrink.cli.console import Progress, print_report
 
@@ -331,7 +331,7 @@ def _write(
             report = call({**values, "options": options, "keep_words": keep_words, "measure": measure,
                            "ngrams": "drop" if drop else steps or "same", "progress": progress})
         except StepError as error:
-            if aims:  # the steps are right, and the vectors do not allow the aim
+            if aims:  # the steps are valid, but these vectors cannot meet the aim
                 _fail(str(error), error.as_dict())
             raise
     for warning in report.warnings:
@@ -356,7 +356,7 @@ def _lines(path: str | None) -> list[bytes]:
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@STEPS(about="As for: embshrink compress. By default ecq, which is what quantize does.")
+@STEPS(about="Steps, as for embshrink compress. By default ecq, the default method of quantize.")
 @option("--pareto", is_flag=True, help="Try all bits methods on a sample of the words, and mark the best ones.")
 @reading_options
 @seed_option
@@ -474,7 +474,7 @@ def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> Non
 
 
 def _missing(emb: Embeddings, file: str, word: str) -> str:
-    """Return the message for a word that a file has not; it names another spelling that the file has."""
+    """Return the message for a word that is not in a file; it suggests another spelling that is."""
     from embshrink.cli.console import printable
 
     found = next((other for other in _spellings(word) if other != word and other in emb), None)
@@ -483,7 +483,7 @@ def _missing(emb: Embeddings, file: str, word: str) -> str:
 
 
 def _spellings(word: str) -> Iterator[str]:
-    """Yield a word without spaces around it, with underscores for spaces and the reverse, in each case."""
+    """Yield spellings of a word: stripped, with underscores in place of spaces and the reverse, in each case."""
     plain = word.strip()
     cases: list[Callable[[str], str]] = [str, str.lower, str.capitalize, str.title, str.upper]
     for change in cases:
@@ -505,7 +505,7 @@ def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json
     from embshrink import reader
     from embshrink.cli.console import Progress
 
-    with Progress(as_json), reader.as_embeddings(file) as emb:  # says when a kernel is compiled
+    with Progress(as_json), reader.as_embeddings(file) as emb:  # announces compilation
         found = _search(emb, file, [word], lambda: reader.similar(
             emb, word, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [word], [], as_json)
@@ -527,7 +527,7 @@ def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | 
     from embshrink import reader
     from embshrink.cli.console import Progress
 
-    with Progress(as_json), reader.as_embeddings(file) as emb:  # says when a kernel is compiled
+    with Progress(as_json), reader.as_embeddings(file) as emb:  # announces compilation
         found = _search(emb, file, [a, b, c], lambda: reader.analogy(
             emb, a, b, c, topn=topn, restrict_vocab=restrict_vocab))
     _print_neighbours(found, [b, c], [a], as_json)
@@ -536,7 +536,7 @@ def analogy(file: str, a: str, b: str, c: str, topn: int, restrict_vocab: int | 
 def _search(
     emb: Embeddings, file: str, words: list[str], call: Callable[[], list[Neighbour]]
 ) -> list[Neighbour]:
-    """Make a call that searches for words, and fail for those that the file has not."""
+    """Make a call that searches for words; fail if a word is missing in the file."""
     try:
         return call()
     except KeyError:
@@ -558,7 +558,7 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
         return
     for one in found:
         note = "" if one.alias_of in (None, one.word) else (
-            f"\t(answers with the vector of {printable(one.alias_of)})")
+            f"\t(shares the vector of {printable(one.alias_of)})")
         click.echo(f"{one.cosine:.4f}\t{printable(one.word)}{note}")
 
 
@@ -690,8 +690,8 @@ def warmup(as_json: bool) -> None:
     Without warmup, numba compiles each kernel when a command first needs it. The compiled kernels are kept in the
     folder NUMBA_CACHE_DIR if it is set, else beside the installed package, else in the user's cache folder.
 
-    They are valid for one user and one type of processor: run warmup as the user, and on a machine of the type, that
-    runs the other commands. In a Dockerfile, set NUMBA_CACHE_DIR with ENV, and run warmup after USER.
+    They are valid for one user and one type of processor. Run warmup as the user who runs the other commands, on the
+    same type of machine. In a Dockerfile, set NUMBA_CACHE_DIR with ENV, and run warmup after USER.
 
     If no folder is writable, warmup compiles nothing and exits with code 1.
     """
@@ -703,7 +703,7 @@ def warmup(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(warmed.as_dict()))
     else:
-        click.echo(f"{warmed.compiled} kernels compiled, {warmed.found} were there ({warmed.seconds:.0f} s): "
+        click.echo(f"{warmed.compiled} kernels compiled, {warmed.found} found in the cache ({warmed.seconds:.0f} s): "
                    f"{warmed.folder}")
 
 

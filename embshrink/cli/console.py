@@ -1,4 +1,4 @@
-"""What a person sees: progress on standard error, tables and reports on standard output."""
+"""Output on the screen: progress on standard error, tables and reports on standard output."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 COMPILING = "compiling once; see embshrink warmup"
 DELAY = 1.0  # seconds until progress is shown
 INTERVAL = 0.05  # seconds between two updates of a stage
-STAGES = {  # the names that code reports, as a person reads them
+STAGES = {  # names of stages in the code, and on the screen
     "read": "reading", "average": "averaging n-grams", "neighbours": "finding neighbours", "k-means": "clustering",
     "turning": "fitting the rotation", "checking rows": "verifying",
 }
-SOME = 0.005  # a part of a file is named from this share on
+SOME = 0.005  # smallest share of the file that a part needs to be named; smaller parts are added up as "other"
 
 
 class Progress:
-    """A progress line with rate and remaining time, for what takes over a second.
+    """A progress line with rate and remaining time, for work that takes more than a second.
 
     Call it as ``progress(stage, done, total)``. It shows nothing if `quiet`, or if standard error is not a terminal.
-    The first compile of a kernel is said there too: it takes seconds, once.
+    The line also announces the first compilation of a kernel, which takes seconds.
 
     Parameters
     ----------
     quiet : bool
     announce_compiling : bool
-        False where compiling is what the command does.
+        False for the command that compiles kernels on purpose.
     """
 
     def __init__(self, quiet: bool = False, *, announce_compiling: bool = True) -> None:
@@ -73,7 +73,7 @@ class Progress:
             self._show()
 
     def _begin(self) -> None:
-        """Show progress from now on: called once, by the timer."""
+        """Start to show progress; the timer calls this once."""
         with self._lock:
             self._due = True
             self._show()
@@ -85,14 +85,14 @@ class Progress:
             self._update(self._bar, *self._latest)
 
     def _update(self, bar: rich.progress.Progress, stage: str, done: int, total: int | None) -> None:
-        if self._task is None or stage != self._shown_stage:  # one line at a time: what came before is done
+        if self._task is None or stage != self._shown_stage:  # one line at a time: the stage before is done
             if self._task is not None:
                 bar.remove_task(self._task)
             self._task, self._shown_stage = bar.add_task(stage_name(stage), total=None), stage
         bar.update(self._task, completed=done, total=None if total == 1 and not done else total)
 
     def _compiling(self) -> None:
-        """Say once that a kernel is compiled."""
+        """Announce once that a kernel is being compiled."""
         with self._lock:
             if not self._announce:
                 return
@@ -108,7 +108,7 @@ class Progress:
         from rich.console import Console
 
         class Pace(progress.ProgressColumn):
-            """Units done a second, and seconds taken and left."""
+            """Units per second, and elapsed and remaining seconds."""
 
             def render(self, task: progress.Task) -> str:
                 """Return the cell."""
@@ -149,7 +149,7 @@ class Progress:
 
 
 def stage_name(stage: str) -> str:
-    """Return the name of a stage as a person reads it; what stands before a colon stays."""
+    """Return the name of a stage for the screen; a prefix before a colon is kept."""
     before, colon, own = stage.rpartition(": ")
     if own.startswith("training "):
         own = own.replace("training", "fitting", 1)
@@ -157,7 +157,7 @@ def stage_name(stage: str) -> str:
 
 
 def printable(text: object) -> str:
-    """Return text with what would control a terminal, or is not UTF-8, shown as escapes."""
+    """Return text with control characters and bytes that are not UTF-8 shown as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
                    for char in str(text))
 
@@ -174,7 +174,7 @@ UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes"))
 
 
 def megabytes(count: float | None) -> str:
-    """Return a number of bytes as a person reads it."""
+    """Return a number of bytes with a unit."""
     if count is None:
         return "?"
     limit, unit = next((one for one in UNITS if count >= one[0]), UNITS[-1])
@@ -182,14 +182,14 @@ def megabytes(count: float | None) -> str:
 
 
 def compared(ratio: float) -> str:
-    """Return how many times smaller a file is, or larger: a ratio is the size before by the size after."""
+    """Return how many times smaller or larger a file is; `ratio` is the size before divided by the size after."""
     if 1 / 1.05 < ratio < 1.05:
         return "about the same size"
     return f"{ratio:.1f} times smaller" if ratio > 1 else f"{1 / ratio:.1f} times larger"
 
 
 def _sizes(counts: Sequence[float]) -> tuple[str, list[str]]:
-    """Return the unit that suits all of these numbers of bytes, and the numbers in it."""
+    """Return one unit for all of these numbers of bytes, and the numbers in this unit."""
     limit, unit = next((one for one in UNITS if min(counts) >= one[0]), UNITS[-1])
     return unit, [f"{count:,.0f}" if limit == 1 else f"{count / limit:,.2f}" for count in counts]
 
@@ -199,7 +199,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _error(value: float | None) -> str:
-    """Return a relative error; one that would be shown as 0 with an exponent."""
+    """Return a relative error as text; with an exponent if it would otherwise be shown as 0."""
     return f"{value:.1e}" if value and value < 0.00005 else _number(value)
 
 
@@ -213,7 +213,7 @@ def _show(table: Table) -> None:
 
 
 def _say(text: str) -> None:
-    """Print a sentence, broken at spaces where the terminal ends."""
+    """Print a sentence, wrapped at spaces to the width of the terminal."""
     for line in labelled([("", text)], terminal_width(), indent=""):
         click.echo(line.strip())
 
@@ -227,13 +227,13 @@ def _fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> None:
 
 
 def print_report(report: Report, command: Callable[[Suggestion], str] | None = None) -> None:
-    """Print what a command made of a source, what was lost, and what to do next.
+    """Print what a command wrote, what was lost, and suggestions.
 
     Parameters
     ----------
     report : Report
     command : callable, optional
-        Returns the command that follows a suggestion; `suggested_command` by default.
+        Returns the command for a suggestion; `suggested_command` by default.
     """
     held = f"{report.words + report.dropped:,} words, dim {report.dim}"
     if report.source is None:
@@ -260,7 +260,7 @@ def print_report(report: Report, command: Callable[[Suggestion], str] | None = N
 
 
 def _print_suggestion(one: Suggestion, command: str) -> None:
-    """Print a suggestion; its command stays on one line, to be copied."""
+    """Print a suggestion; its command stays on one line, so that it can be copied."""
     start = f"{one.goal:<7}  about {megabytes(one.bytes)}:"
     width = terminal_width()
     fits = width is None or len(start) + 1 + len(command) <= width
@@ -268,7 +268,7 @@ def _print_suggestion(one: Suggestion, command: str) -> None:
 
 
 def suggested_command(report: Report, one: Suggestion) -> str:
-    """Return the command that follows a suggestion: with the options of the running command that it does not replace.
+    """Return the command for a suggestion, with those options of the running command that it does not replace.
 
     Parameters
     ----------
@@ -280,14 +280,14 @@ def suggested_command(report: Report, one: Suggestion) -> str:
     return printable(" ".join([*words, *_given_options(), "--force"]))
 
 
-# Options that the steps of a suggestion replace, or that a suggestion always has or never needs.
+# Options that the steps of a suggestion replace, that every suggestion has, or that no suggestion needs.
 REPLACED = {
     "keep", "min_similarity", "norms", "select", "weighted", "method", "settings", "size", "bits", "max_error",
     "min_cosine", "min_overlap", "force", "as_json", "quiet", "no_measure"}
 
 
 def _given_options() -> Iterator[str]:
-    """Yield the options that the running command was given, but for those that a suggestion replaces."""
+    """Yield the options of the running command, except those that a suggestion replaces."""
     context = click.get_current_context(silent=True)
     if context is None:
         return
@@ -306,7 +306,7 @@ def _given_options() -> Iterator[str]:
 
 
 def _parts(report: Report) -> str:
-    """Return where a file's bytes go; small parts together."""
+    """Return the sizes of the parts of a file, with small parts added up."""
     large = {name: size for name, size in report.parts.items()
              if size >= SOME * report.target_bytes and not name.startswith("header")}
     rest = report.target_bytes - sum(large.values())
@@ -314,7 +314,7 @@ def _parts(report: Report) -> str:
 
 
 def _words(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield what became of the words, where they do not all have a vector of their own."""
+    """Yield lines about dropped words and words that share vectors, if there are any."""
     if report.dropped:
         yield "words", f"{report.words:,} kept, {report.dropped:,} dropped"
     if report.shared and report.words:
@@ -363,7 +363,7 @@ def _error_in_words(loss: Loss) -> Iterator[str]:
 
 
 def print_plan(planned: PlannedFile) -> None:
-    """Print the size that a file would have, section by section."""
+    """Print the planned size of a file, section by section."""
     target = megabytes(planned.bytes)
     if planned.source_bytes:
         how = compared(planned.source_bytes / planned.bytes)
@@ -384,7 +384,7 @@ def _print_sections(sections: Mapping[str, int], total: int) -> None:
 
 
 def print_pareto(found: Sequence[ParetoPoint]) -> None:
-    """Print the settings that were tried, the best ones marked."""
+    """Print the settings that were tried, and mark the best ones."""
     if not found:
         click.echo("No method can be tried on this table.")
         return
@@ -396,8 +396,8 @@ def print_pareto(found: Sequence[ParetoPoint]) -> None:
                   _error(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
     _show(table)
     click.echo()
-    _say("* No other setting has a smaller file and a smaller relative error. Measured on a sample of the words, in "
-         "which overlap@10 is higher than among all words.")
+    _say("* No other setting has both a smaller file and a smaller relative error. The losses are measured on a "
+         "sample of the words, where overlap@10 is higher than among all words.")
 
 
 # ---------------------------------------------------------------- files
@@ -453,15 +453,15 @@ def print_formats(listed: Sequence[FormatEntry]) -> None:
                   " ".join(one["endings"]))
     _show(table)
     click.echo()
-    _say("What is read is recognized by its content. What export writes is chosen by the ending of the target; "
-         "--to names it.")
+    _say("The format of a source is detected from its content, except gensim's, which needs --from gensim. The "
+         "ending of the target chooses the format that export writes; --to sets it.")
 
 
 # ---------------------------------------------------------------- scores
 
 
 def print_evaluation(results: Mapping[str, Evaluation]) -> None:
-    """Print scores: of one file as names and values, of several as tables with a row for each file.
+    """Print scores: for one file as names and values, for several as tables with a row for each file.
 
     Parameters
     ----------
@@ -556,7 +556,7 @@ def _print_losses(results: Mapping[str, Evaluation]) -> None:
 
 
 def _notes(file: str, result: Evaluation) -> Iterator[str]:
-    """Yield what the figures of a file do not say."""
+    """Yield notes on the scores of a file."""
     for score in result.similarity:
         if score.shared_rows:
             yield (f"{file}, {printable(score.name)}: in {score.shared_rows:,} pair{'s'[:score.shared_rows > 1]} "
@@ -571,18 +571,19 @@ def _notes(file: str, result: Evaluation) -> Iterator[str]:
 
 
 def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
-    """Print methods: a table, or one with its parameters."""
+    """Print a table of methods, or one method with its parameters."""
     if not details:
-        table = Table(Column("method", left=True), Column("shrinks", left=True), Column("what it does", left=True),
+        table = Table(Column("method", left=True), Column("reduces", left=True), Column("what it does", left=True),
                       Column("source", left=True))
         for one in described:
-            table.add(one.name, one.axis, printable(one.text.split("\n")[0]), printable(one.source))
+            summary = one.text.split("\n")[0].replace("``", "`")
+            table.add(one.name, one.axis, printable(summary), printable(one.source))
         _show(table)
         click.echo()
-        _say("Parameters of one: embshrink methods NAME")
+        _say("Show the parameters of a method with: embshrink methods NAME")
         return
     for one in described:
-        _fields([("method", f"{one.name} (shrinks {one.axis})"), ("source", printable(one.source))])
+        _fields([("method", f"{one.name} (reduces {one.axis})"), ("source", printable(one.source))])
         for paragraph in one.text.replace("``", "`").split("\n\n"):
             click.echo()
             _say(" ".join(paragraph.split()))
@@ -611,9 +612,9 @@ def print_demo(result: DemoResult) -> None:
                   _hundredfold(row.simlex999, 1))
     _show(table)
     click.echo()
-    _say("File sizes and ratios count the words' text; bits per word count the vectors alone. WordSim and SimLex: "
-         "Spearman x 100 on WordSim-353 and SimLex-999.")
+    _say("File sizes and ratios include the words' text; bits per word do not. WordSim and SimLex: Spearman x 100 on "
+         "WordSim-353 and SimLex-999.")
     for name, pairs in result.pairs.items():
-        click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words here.")
+        click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words in the vocabulary.")
     if result.folder:
         _say(f"The files are in {printable(result.folder)}.")

@@ -1,4 +1,4 @@
-"""How ``--help`` reads: arguments with their meaning, options under headings, commands by purpose, then examples."""
+"""The layout of ``--help``: arguments with their meaning, options under headings, commands by purpose, examples."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GROUPS = {
     "Reading SOURCE": "",
     "Other options": "",  # --help is in the last group that a command has
 }
-FEW = 5  # options that need no headings
-WIDEST = 26  # characters of the column of names; longer names have a line to themselves
+FEW = 5  # with at most this many options, there are no headings
+WIDEST = 26  # characters of the column of names; longer names have their own line
 
 
 class Argument(click.Argument):
-    """An argument with a help text, which arguments of older clicks have not.
+    """An argument with a help text, which older versions of click do not support.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ class Option(click.Option):
         self.group = group
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return names and help; a range names the value as the metavar does, where click writes x."""
+        """Return names and help; a range shows the metavar in place of click's x."""
         record = super().get_help_record(ctx)
         if record is None:
             return None
         names, text = record
-        text = re.sub(r"\[default: \((.+)\)(?=[\];])", r"[default: \1", text)  # words, which click puts in brackets
+        text = re.sub(r"\[default: \((.+)\)(?=[\];])", r"[default: \1", text)  # click adds brackets around text
         return names, re.sub(r"(?<=[\[<= ])x(?=[<>])", self.metavar or "x", text)
 
 
@@ -73,7 +73,7 @@ class Command(click.Command):
     Parameters
     ----------
     examples : tuple of str
-        Command lines; click would fill them into one paragraph if they were in the docstring.
+        Command lines; in the docstring, click would join them into one paragraph.
     group : str
         The heading under which the main help lists the command.
     """
@@ -123,7 +123,7 @@ class Group(click.Group):
     examples : tuple of str
         Command lines.
     sections : dict of str to dict of str to str
-        What follows the examples: heading -> names and their meanings.
+        Sections after the examples: heading -> names and their meanings.
     """
 
     command_class = Command
@@ -149,8 +149,8 @@ class Group(click.Group):
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             summary = command.get_short_help_str(limit=1000)
-            group = command.group if isinstance(command, Command) else "Commands"
-            groups.setdefault(group, []).append((name, summary))
+            heading = command.group if isinstance(command, Command) else "Commands"
+            groups.setdefault(heading, []).append((name, summary))
         _write_sections(formatter, groups)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -181,7 +181,7 @@ def _write_help(command: click.Command, formatter: click.HelpFormatter) -> None:
 
 
 def _write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -> None:
-    """Write command lines, each on a line of its own."""
+    """Write command lines, one per line."""
     if examples:
         with formatter.section("Examples"):
             for example in examples:
@@ -189,7 +189,7 @@ def _write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -
 
 
 def _write_sections(formatter: click.HelpFormatter, sections: dict[str, list[tuple[str, str]]]) -> None:
-    """Write sections of names and their meanings, all aligned to one column."""
+    """Write sections of names and their meanings, aligned to one column."""
     names = [name for records in sections.values() for name, _ in records]
     column = 4 + min(max(map(len, names), default=0), WIDEST)
     for heading, records in sections.items():

@@ -56,7 +56,7 @@ class OutputPath(click.Path):
     """A path of a file or folder to write: neither empty nor ``-``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path if it is a name."""
+        """Return the path if it is neither empty nor ``-``."""
         if not value:
             self.fail("the name is empty.", param, ctx)
         if value == "-":
@@ -65,7 +65,7 @@ class OutputPath(click.Path):
 
 
 class FiniteRange(click.FloatRange):
-    """A number in a range, which neither NaN nor infinity is."""
+    """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number."""
@@ -93,7 +93,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
 
 
 def _memory(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Parse a size that is enough for Python and its libraries."""
+    """Parse a size; refuse one that is too small for Python and its libraries."""
     count = _size(context, parameter, value)
     if count is not None:
         from embshrink.storage.disk_rows import LEAST_LIMIT
@@ -127,7 +127,7 @@ Complete: TypeAlias = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def complete_formats(*, written: bool = False) -> Complete:
-    """Return what completes the name of a format that is read, or of one that is written."""
+    """Return a completion for the names of formats that are read, or of those that are written."""
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
         return [name for name in _format_names(written) if name.startswith(begun)]
 
@@ -135,7 +135,7 @@ def complete_formats(*, written: bool = False) -> Complete:
 
 
 def complete_methods(axis: str | None = None) -> Complete:
-    """Return what completes the name of a method, or of one of an axis; aliases too where any is asked for."""
+    """Return a completion for the names of methods of an axis; of all methods and aliases without an axis."""
     def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
         from embshrink.methods import registry
 
@@ -226,7 +226,7 @@ reading_options = options(
     _reading("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
              help="Whether each row of a word2vec binary file ends in a newline."),
     _reading("--strict", is_flag=True,
-             help="Refuse a text row that has one number too many. Without it, the word is taken to hold a space."),
+             help="Refuse a text row that has one number too many. Without it, the word may contain a space."),
     _reading("--max-expanded", callback=_size, default="64GiB", show_default=True, metavar="SIZE",
              help="Refuse a compressed file whose content is larger than this."),
 )

@@ -57,8 +57,8 @@ class Table:
         Parameters
         ----------
         width : int or None
-            Columns of the terminal. Where the columns of the table do not fit, it is cut into tables that begin with
-            the same column. None where nothing limits it: a file or a pipe.
+            Columns of the terminal. If the columns of the table do not fit, it is cut into tables that begin with
+            the same column. None if nothing limits it, as in a file or a pipe.
         """
         lines: list[str] = []
         for chosen in self._chunks(width):
@@ -71,7 +71,7 @@ class Table:
         return [self.columns[index].heading, *(row[index] for row in [*self.rows, *self.totals])]
 
     def _least(self, index: int, fold: bool) -> int:
-        """Return how narrow a column can be: its longest word, or less where words may be folded."""
+        """Return the smallest width of a column: that of its longest word, or less if words may be folded."""
         heading, *cells = self._cells(index)
         longest = max(map(_longest, cells), default=0)
         if fold and self.columns[index].fold:
@@ -79,7 +79,7 @@ class Table:
         return max(longest, _longest(heading))
 
     def _chunks(self, width: int | None) -> list[list[int]]:
-        """Return the columns of each table that this is cut into."""
+        """Return the columns of each of the tables into which this table is cut."""
         everything = list(range(len(self.columns)))
         if width is None:
             return [everything]
@@ -110,7 +110,7 @@ class Table:
         return self._grown(chosen, found, wanted, limit)
 
     def _grown(self, chosen: Sequence[int], least: list[int], wanted: list[int], limit: int) -> list[int]:
-        """Return widths between these with which rows have the fewest lines that fit, and what is spare then."""
+        """Return widths between these limits for which rows have the fewest lines, and the spare width."""
         height, found = 1, wanted
         while sum(found) > limit and found != least:
             height += 1
@@ -129,7 +129,7 @@ class Table:
         return next((size for size in range(low, high) if self._height(index, size) <= height), high)
 
     def _height(self, index: int, size: int) -> int:
-        """Return the lines of the highest cell of a column of this width."""
+        """Return the number of lines of the highest cell in a column of this width."""
         return max(len(wrap(cell, size)) for cell in self._cells(index))
 
     def _part(self, chosen: Sequence[int], width: int | None) -> list[str]:
@@ -178,12 +178,12 @@ def wrap(text: str, width: int, *, fold: bool = True) -> list[str]:
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal that standard output is; None where it is a file or a pipe."""
+    """Return the width of the terminal in columns; None if standard output is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _folded(word: str, width: int) -> list[str]:
-    """Return a word in pieces: broken behind punctuation where there is some, else anywhere."""
+    """Return the pieces of a word: broken after punctuation if there is any, else anywhere."""
     pieces = [""]
     for part in re.findall(r"[^/,:]*[/,:]|[^/,:]+", word):
         for piece in [part] if _columns(part) <= width else list(part):
@@ -212,7 +212,7 @@ def _aligned(text: str, width: int, left: bool) -> str:
 
 
 def _dash() -> str:
-    """Return the character of lines; a plain one where standard output has no other."""
+    """Return the character for lines; a hyphen if standard output cannot encode the usual one."""
     try:
         "\u2500".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

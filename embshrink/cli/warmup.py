@@ -1,8 +1,7 @@
 """Compile every kernel before it is needed, by running small jobs through the public functions.
 
 numba caches compiled kernels in a folder, by the argument types of each call. The jobs below read, compress, search,
-score and write small tables: so the kernels that commands use are compiled, and no list of types has to be kept up
-to date.
+score and write small tables: this compiles the kernels that commands use, and no list of types has to be maintained.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ STEPS = {
     "rq": ["rq:codebooks=2", "rq:codebooks=2,centroids=300"],
 }
 INDEXED = ["scalar:bits=8", "pq:subspaces=4,centroids=16", "pq:subspaces=4", "prune:keep=21000,norms=true"]
-ROWS, DIM = 2000, 20  # more than 16 columns: k-means of fewer has kernels of its own, which pq reaches
+ROWS, DIM = 2000, 20  # more than 16 columns: k-means of fewer has other kernels, which pq reaches
 MANY_ROWS, FEW_COLUMNS = 22_000, 8  # search keeps an index of 20,000 rows and more
 
 
@@ -204,7 +203,7 @@ def _fasttext(folder: str) -> None:
 
     try:
         source = gensim_file("crime-and-punishment.bin")
-    except ExtraError:  # a gensim without its test data
+    except ExtraError:  # gensim is installed without its test data
         return
     target = os.path.join(folder, "model.ems")
     compress(source, target, ["scalar"], force=True)

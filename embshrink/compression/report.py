@@ -1,4 +1,4 @@
-"""What a run did, and what was lost."""
+"""The report of a run: what was written, and what was lost."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from embshrink.evaluation.neighbour_sample import NeighbourSample
     from embshrink.storage.arrays import IntArray
 
-PARTS = 100  # that each stage of measuring counts as
+PARTS = 100  # units of progress for each stage of measuring
 EQUAL = 1 - 1e-6  # cosine of vectors that differ by no more than rounding
 
 
 class Loss(TypedDict, total=False):
-    """What was lost between two tables, over their common words; None where it is not defined.
+    """Loss between two tables, over the words that both have; None where a value is not defined.
 
-    ``unseen_cosine`` is there where the file has n-grams: of vectors made from spelling alone.
+    ``unseen_cosine`` is present if the file has n-grams: the mean cosine of word vectors made of n-grams alone.
     """
 
     relative_error: float | None
@@ -42,13 +42,14 @@ class Loss(TypedDict, total=False):
 
 @dataclass
 class Suggestion:
-    """Steps that would lose less, or make a smaller file, than those of a run.
+    """Steps that lose less, or make a smaller file, than the steps of a run.
 
     Parameters
     ----------
     goal : {"better", "smaller"}
+        Less loss, or a smaller file.
     steps : list of str
-        To be given to `compress`, with the same source and settings.
+        Steps for `compress`, with the same source and settings.
     bytes : int
         Estimated size of the whole file.
     """
@@ -60,39 +61,44 @@ class Suggestion:
 
 @dataclass
 class Report:
-    """What `compress` did, and what was lost.
+    """Result of `compress`, `quantize` and `prune`: what was written, and what was lost.
 
     Attributes
     ----------
     target : str
+        Path of the output file.
     steps : list of str
-        As they ran, every choice filled in.
+        The steps that ran, with all parameters filled in.
     words, rows, dim : int
+        Number of words, number of stored rows, and dimension of the vectors.
     dropped : int
-        Words of the source that are no longer there.
+        Number of words of the source that the target does not have.
     source_bytes, target_bytes : int
-        Whole files; the source as it was given.
+        Size of the source as given (None for vectors in memory), and size of the whole output file.
     parts : dict of str to int
-        Where the target's bytes go.
+        Bytes of the parts of the target: words, row map, codebooks, codes and so on.
     bits_per_word : float
-        For the vectors, every table counted; words not counted.
+        Bits per word of the vectors, including all tables that decoding needs, but not the text of the words.
     loss : dict or None
-        ``relative_error``, ``mean_cosine``, ``cosine_p1``, ``overlap_at_10`` against the source; with n-grams
-        ``unseen_cosine``, of vectors made from spelling alone.
+        ``relative_error``, ``mean_cosine``, ``cosine_p1`` (1st percentile) and ``overlap_at_10`` against the source;
+        with n-grams also ``unseen_cosine``, the mean cosine of word vectors made of n-grams alone. None if the loss
+        was not measured.
     seconds : dict of str to float
+        Seconds of each stage.
     warnings : list of str
-    notes : dict
-        What the steps found on the way, such as the isotropy before and after `iiq`.
+        Warnings of the reader and of the run.
+    notes : dict of str to float
+        Measurements of the steps, such as the isotropy before and after `iiq`.
     peak_memory : int or None
-        The most bytes of memory the process had held by then, libraries included; None if not on Linux.
+        Peak memory of the process in bytes, libraries included; None if the system does not report it.
     source, source_format : str or None
         Path and format of the source; None for vectors in memory.
     whole_source : bool
         Whether all rows of the source were read; False with ``limit``.
     shared : int
-        Words without a vector of their own: they have another word's, or a centroid.
+        Number of words without their own vector: they share that of another word, or a centroid.
     suggestions : list of Suggestion
-        At most one that is ``better`` and one that is ``smaller``.
+        At most one ``better`` and one ``smaller`` suggestion.
     """
 
     target: str
@@ -118,18 +124,18 @@ class Report:
 
     @property
     def ratio(self) -> float | None:
-        """Source bytes / whole output file, words included; None where the source was not read whole."""
+        """``source_bytes / target_bytes``; None if the size of the source is unknown, or not all of it was read."""
         return self.source_bytes / self.target_bytes if self.source_bytes and self.whole_source else None
 
     @property
     def lossless(self) -> bool:
-        """Whether the vectors were compared with the source's, and are equal; words may still have been dropped."""
+        """Whether the loss was measured and all vectors are equal to the source's; words may have been dropped."""
         loss = self.loss or {}
         unseen = loss.get("unseen_cosine")
         return loss.get("relative_error") == 0 and (unseen is None or unseen > EQUAL)
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything as a JSON-able dict."""
+        """Return all attributes and ``ratio`` as a dict that can be written as JSON."""
         return {**dataclasses.asdict(self), "ratio": self.ratio}
 
     @property
@@ -149,7 +155,7 @@ class Report:
 
 
 def group_parts(sections: Mapping[str, int], total: int) -> dict[str, int]:
-    """Return where a file's bytes go, in the kinds a person asks for."""
+    """Return the bytes of each kind of section, such as words or codes, and of the rest of the file."""
     kinds = {"words": 0, "row map": 0, "codebooks": 0, "codes": 0}
     prefix = {"words": "words", "map": "row map", "columns": "codebooks", "state": "codebooks", "codes": "codes",
               "ngrams": "n-grams"}
@@ -163,7 +169,7 @@ def measure_loss(
     emb: LookupTable, baseline: LookupTable, *, common: tuple[IntArray, IntArray] | None = None,
     sample: NeighbourSample | None = None, progress: Progress = no_progress,
 ) -> Loss:
-    """Return what was lost between two tables over their common words, as a dict.
+    """Return the loss between two tables over the words that both have, as a dict.
 
     Parameters
     ----------
@@ -199,17 +205,19 @@ def measure_loss(
 def write_remap(
     path: str | os.PathLike[str], table: SourceTable, full_map: RowMap, *, force: bool = False
 ) -> None:
-    """Write which words lost their own vector, whose they answer with, and how near that is.
+    """Write a list of the words without their own vector, the word whose vector each one shares, and their cosine.
 
     Parameters
     ----------
     path : str or os.PathLike
         JSON (a list of objects) if it ends in ``.json``; else tab-separated with a header line. Tabs, line ends and
         backslashes inside words are escaped there as in JSON.
-    table : Table
+    table : SourceTable
+        The source.
     full_map : RowMap
-        Over all words of the table, with owners.
-    force : bool
+        Map of all words of the table to rows, with owners.
+    force : bool, default False
+        Replace an existing file.
     """
     entries = _moved_words(table, full_map)
     with atomic_write(path, force=force) as file:
@@ -224,9 +232,9 @@ def write_remap(
 
 
 def _moved_words(table: SourceTable, full_map: RowMap) -> list[tuple[str, str | None, float | None]]:
-    """Return each word that lost its own vector, the word it answers with (None: dropped), and their cosine."""
+    """Return each word without its own vector, the word whose vector it shares (None: dropped), and their cosine."""
     if full_map.owners is None:
-        raise TypeError("a remap names words, and centroids belong to none")
+        raise TypeError("a remap lists words, and centroids belong to no word")
     moved = np.flatnonzero(full_map.rows != np.arange(len(full_map.rows)))
     moved = moved[(full_map.rows[moved] < 0) | (full_map.owners[np.maximum(full_map.rows[moved], 0)] != moved)]
     entries: list[tuple[str, str | None, float | None]] = []

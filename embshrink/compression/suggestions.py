@@ -1,4 +1,4 @@
-"""What to do for less loss, and for a smaller file: steps and the size to expect of them, after a run."""
+"""Suggestions after a run: steps for less loss and for a smaller file, with estimated sizes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from embshrink.storage.arrays import StoredArray
 
 MORE, LESS = 1.5, 0.75  # bits of the suggestions, relative to those of the run
 FEWEST_BITS, MOST_BITS = 0.5, 10.0  # bits per dimension that ecq is suggested for
-SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take more than one of another codec
-WORTHWHILE = 0.95  # a suggestion to be smaller is this many times the size, or less
+SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take, more than those of another codec
+WORTHWHILE = 0.95  # a smaller file is suggested only if it has at most this share of the size
 
 
 def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[Suggestion]:
-    """Return one suggestion for less loss and one for a smaller file, where there are such.
+    """Return at most one suggestion for less loss and one for a smaller file.
 
     Parameters
     ----------
     job : Job
     steps : sequence of Step
-        As they were asked for.
+        The steps as the user gave them.
     made : Made
-        What they made.
+        Their result.
     size : int
-        Bytes of the file that was written.
+        Bytes of the written file.
     """
-    if not len(made.words):  # n-grams alone
+    if not len(made.words):  # only n-grams
         return []
     advice = _Advice(job, steps, made, size)
     return [Suggestion(goal, [registry.format(step) for step in chosen], bytes)
@@ -54,18 +54,19 @@ class _Advice:
     def __init__(self, job: Job, steps: Sequence[Step], made: Made, size: int) -> None:
         self.job, self.made, self.size = job, made, size
         ran = made.stored.codec
-        asked = [step for step in steps if isinstance(step, Codec) and type(step) is type(ran)]  # else rq for ecq
+        # Empty if `choose` replaced ecq by rq.
+        asked = [step for step in steps if isinstance(step, Codec) and type(step) is type(ran)]
         self.before = [step for step in steps if not isinstance(step, Codec)]
         self.codec: Codec = asked[0] if asked else ran
         self.rows, self.words = made.header.rows, len(made.words)
         self.width = _stored_width(made)
         self.taken = _codec_bytes(made.sections, "")
-        self.bits = 8 * self.taken / self.rows  # a row
+        self.bits = 8 * self.taken / self.rows  # per row
         self.code_bits = 8 * _bytes_of(made.sections, "codes.") / self.rows
         self.merging = [step for step in self.before if step.axis == "rows"] if self.rows < self.words else []
 
     def better(self) -> tuple[list[Step], int]:
-        """Return steps that lose less, and the size to expect; no steps where there is nothing to suggest."""
+        """Return steps that lose less, and the estimated size; an empty list if there is nothing to suggest."""
         if self.merging:
             return self._without_merging()
         if isinstance(self.codec, Cast):
@@ -79,7 +80,7 @@ class _Advice:
         return self._other_bits(MORE)
 
     def smaller(self) -> tuple[list[Step], int]:
-        """Return steps of a smaller file, and the size to expect; no steps where there is nothing to suggest."""
+        """Return steps for a smaller file, and the estimated size; an empty list if there is nothing to suggest."""
         bits = LESS * self.bits
         if isinstance(self.codec, Cast):
             bits = ECQ().resolve(self.rows, self.width).bits or 0.0
@@ -89,13 +90,13 @@ class _Advice:
         return next(((steps, size) for steps, size in choices if steps and size <= WORTHWHILE * self.size), ([], 0))
 
     def _fits_ecq(self, bits: float, rows: int | None = None) -> bool:
-        """Whether ecq can spend so few bits a row: in a small table its own tables take most of them."""
+        """Whether ecq works with this number of bits per row: in a small table, its own tables take most of them."""
         rows = self.rows if rows is None else rows
-        tables = 8 * (3000 + self.width * (self.width + 40)) / rows  # as its default for `bits` reckons with
+        tables = 8 * (3000 + self.width * (self.width + 40)) / rows  # as in the default of its parameter `bits`
         return bits >= tables + FEWEST_BITS * self.width
 
     def _without_merging(self) -> tuple[list[Step], int]:
-        """Return steps that keep more words' own vectors: all of them in as many bytes, if that is enough for ecq."""
+        """Return steps that keep the own vectors of more words: of all words if ecq can do that in as many bytes."""
         taken = self.taken + _bytes_of(self.made.sections, "map.")
         bits = min(8 * taken / self.words, MOST_BITS * self.width)
         if self._fits_ecq(bits, self.words) and bits >= self.width and not _merged_before(self.job):
@@ -108,13 +109,13 @@ class _Advice:
         return dataclasses.replace(step, keep=min(2 * keep, self.words))
 
     def _budgeted(self) -> Codec:
-        """Return the codec whose plan is what the run took."""
+        """Return the codec with parameters for which its plan has the size of the run."""
         return self.codec.with_bits(self.bits, self.width) if isinstance(self.codec, SteppedCodec) else self.codec
 
     def _entropy_coded(
         self, bits: float, before: Sequence[Step] | None = None, rows: int | None = None
     ) -> tuple[list[Step], int]:
-        """Return ecq with these bits a row behind the steps before it."""
+        """Return the steps before the codec, then ecq with this number of bits per row; and the estimated size."""
         codec, more = (self.codec, 0) if isinstance(self.codec, ECQ) else (ECQ(), SECTIONS_OF_ECQ)
         bits = round(bits) if bits >= 20 else math.ceil(10 * bits) / 10
         same = before is None
@@ -126,26 +127,26 @@ class _Advice:
         return [*(self.before if before is None else before), codec.with_bits(bits, self.width)], size
 
     def _other_bits(self, factor: float) -> tuple[list[Step], int]:
-        """Return the steps with the codec set to so many times its bits."""
+        """Return the steps with `factor` times the bits of the codec, and the planned size."""
         try:
             codec = self.codec.with_bits(factor * self.code_bits, self.width)
-        except EmbshrinkError:  # it cannot spend so few
+        except EmbshrinkError:  # too few bits for this codec
             return [], 0
         return ([], 0) if codec == self.codec else self._planned(codec)
 
     def _planned(self, codec: Codec, before: Sequence[Step] | None = None) -> tuple[list[Step], int]:
-        """Return the steps with another codec, whose size is known beforehand."""
+        """Return the steps with another codec, and the planned size."""
         steps = [*(self.before if before is None else before), codec]
         try:
             if len(self.made.ids) == len(self.job.table.words):
                 return steps, self.job.plan(steps).bytes
             more = self._vector_bytes(steps) - self._vector_bytes([*self.before, self._budgeted()])
-        except EmbshrinkError:  # it does not fit the table
+        except EmbshrinkError:  # the codec does not work on this table
             return [], 0
         return steps, self.size + more
 
     def _vector_bytes(self, steps: Sequence[Step]) -> int:
-        """Return the bytes that steps plan for words' vectors, and for n-grams where they are treated the same."""
+        """Return the planned bytes of the vectors of words, and of n-grams if they have the same steps."""
         table = self.job.table
         dim = table.matrix.shape[1]
         taken = pipeline.plan(len(table.words), dim, steps, row_map=table.row_map).nbytes
@@ -156,12 +157,12 @@ class _Advice:
 
 
 def _merged_before(job: Job) -> bool:
-    """Whether words share rows in the source already."""
+    """Whether words share rows in the source."""
     return not job.table.row_map.is_identity
 
 
 def _stored_width(made: Made) -> int:
-    """Return the columns that the codec was given."""
+    """Return the number of columns that the codec encodes."""
     width = made.stored.dim
     for step in made.stored.steps:
         if isinstance(step, ColumnStep):

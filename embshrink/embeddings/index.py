@@ -78,12 +78,12 @@ def _small_codes_of(stored: Stored | None) -> SmallCodes | None:
         small = stored.codec.small_codes(stored.codes, stored.state)
     if small is None or small.bytes_per_row > MOST_CODES or not _can_shuffle(small.bits):
         return None
-    # A table look-up takes longer than a multiplication: with so many codes, searching rows of numbers is faster.
+    # A table lookup takes longer than a multiplication: with more codes, searching rows of numbers is faster.
     return None if small.bits == 8 and 2 * small.bytes_per_row > stored.dim else small
 
 
 def _can_shuffle(bits: int) -> bool:
-    """Return whether numba compiles here, for a processor that looks up many codes of `bits` bits at once."""
+    """Return whether numba compiles here, and the processor looks up many codes of `bits` bits at once."""
     from embshrink.kernels import compiled_for
 
     return compiled_for("avx2" if bits == 4 else "avx512vbmi")

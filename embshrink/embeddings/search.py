@@ -104,7 +104,7 @@ def _vector(emb: SearchTable, index: int) -> FloatArray:
     if emb.index is None or emb.index.words is not None:
         vectors = emb.decode_ids([index])
     else:
-        vectors = _decoder(emb)(np.array([index]))  # each word has a row of its own
+        vectors = _decoder(emb)(np.array([index]))  # each word has its own row
     vector: FloatArray = vectors[0]
     return vector
 

@@ -1,6 +1,6 @@
 """All measurements of a table at once: word similarity, analogies, and the loss against a baseline.
 
-All functions of this package take a `embshrink.embeddings.protocols.LookupTable` and decode it block by block. On
+All functions of this package take an `embshrink.embeddings.protocols.LookupTable` and decode it block by block. On
 uncompressed vectors, scores are equal to those of gensim's ``evaluate_word_pairs`` and ``evaluate_word_analogies``.
 The cosine of a zero vector to any vector is 0.
 """

@@ -1,4 +1,4 @@
-"""Formats of other programs: recognized by content, read as `WordVectors`, written from words and blocks of rows.
+"""Formats of other programs: detected from the content, read as `WordVectors`, written from words and blocks of rows.
 
 Each format has one module or package; the table of formats is `embshrink.formats.base.FORMATS`.
 """
@@ -171,7 +171,7 @@ def export(
     Parameters
     ----------
     embeddings : Embeddings
-        What to write.
+        The table to write.
     target_path : str or os.PathLike
         The file, or the folder for "spacy".
     format : str, optional

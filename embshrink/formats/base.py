@@ -1,4 +1,4 @@
-"""What all formats share: the table of formats, reading options, and the interfaces of readers and writers.
+"""The table of formats, the reading options, and the interfaces of readers and writers.
 
 A format is one line in `FORMATS` and one module or package with the functions that read and write it.
 """
@@ -170,7 +170,7 @@ class ExportedTable(LookupTable, Protocol):
 
 @dataclass
 class Outgoing:
-    """What a writer writes.
+    """The data for a writer.
 
     Parameters
     ----------
@@ -310,8 +310,8 @@ class ReadOptions:
     Parameters
     ----------
     format : str, optional
-        A name that `list_formats` returns; recognized by content by default. "gensim" must be named: it
-        unpickles, which runs code from the file.
+        A name that `list_formats` returns; by default, the format is detected from the content. "gensim" must be
+        named: reading it unpickles, which runs code from the file.
     header : {"auto", "yes", "no"}
         Whether the first line of a text file is a header. "auto": it is one if it is two integers, the second
         of which is the dimension of line 2.
@@ -337,7 +337,7 @@ class ReadOptions:
     max_expanded : int
         Refuse a compressed file whose content has more bytes than this; 64 GiB by default.
     spool : embshrink.storage.disk_rows.Spool, optional
-        Keep a table that is too large for memory in a temporary file, as `embshrink.storage.disk_rows.Rows`.
+        Keep a table that does not fit in memory in a temporary file, as `embshrink.storage.disk_rows.Rows`.
 
     Raises
     ------

@@ -70,7 +70,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
 @dataclass
 class FinalfusionModel:
-    """The content of a file; a `embshrink.formats.base.Model`.
+    """The content of a file; an `embshrink.formats.base.Model`.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
 @dataclass
 class NavecModel:
-    """The content of a model; a `embshrink.formats.base.Model` without n-grams.
+    """The content of a model; an `embshrink.formats.base.Model` without n-grams.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Recognizes a file by its first bytes: a format that embshrink reads, or another kind and what to do with it."""
+"""Detects the format of a file from its first bytes; for other kinds of files, states the kind and what to do."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def _name_binary(head: bytes) -> tuple[str, str] | None:
     """Return what a file of raw numbers or other binary data is, and what to do; None if it may be text."""
     start = head[:4096]
     if not start.strip(b"\0"):
-        return "nothing but NUL bytes", INCOMPLETE
+        return "a file of NUL bytes only", INCOMPLETE
     if len(_CONTROL.findall(start)) < max(2, len(start) // 20):
         return None
     for dtype, what in (("<f8", "raw float64 numbers without words, like GloVe's own .bin files"),

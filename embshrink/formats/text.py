@@ -244,7 +244,7 @@ def _checked_header(
             return count, dim
     if options.header == "auto" and _common_fields(rows, carriage) == 2 and len(fields) == 2:
         return None
-    raise SourceError("the header does not fit the rows", path=path, where="line 1, byte 0",
+    raise SourceError("the header does not match the rows", path=path, where="line 1, byte 0",
                       expected=f"the number of rows, and the dimension {len(fields) - 1} of line 2",
                       found=show(match.group().strip()),
                       hint="Correct the header; if this line is a word and one number, use --header no "

@@ -1,4 +1,4 @@
-"""Lazy greedy maximisation of a facility-location function on a sparse graph."""
+"""Lazy greedy maximization of a facility-location function on a sparse graph."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class SmallCodes:
     """Codes of 4 or 8 bits per part of a row, for an index that searches in the codes.
 
     For each part, a row's code selects a row of the codebook, which gives the numbers in the columns of the part. The
-    row is ``x[j] = codebook[codes[part of j], j]``, and its dot product with a query is a sum of one table look-up
+    row is ``x[j] = codebook[codes[part of j], j]``, and its dot product with a query is a sum of one table lookup
     per part. With a `transform` T, the decoded row is ``x @ T``.
 
     Parameters
@@ -345,7 +345,7 @@ class Codec(Step):
         Raises
         ------
         IndexError
-            If a code points outside its table.
+            If a code is out of range.
         FormatError
             If codes contradict each other.
         """

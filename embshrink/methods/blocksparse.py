@@ -47,8 +47,9 @@ class BlockSparse(Codec):
     Vectors are rotated to their principal axes, and the columns are cut into
     blocks. All words store the first block; every further block is stored for
     fewer words, the most frequent ones. A number that is not stored decodes as 0.
-    Use it if frequent words matter most: they come out nearly exact, and over all
-    words alike the error is somewhat above that of `lowrank` at the same size.
+    Use it if frequent words matter most: their vectors are nearly exact. Averaged
+    over all words, the error is slightly larger than that of `lowrank` at the same
+    size.
 
     Rows are stored from the word with the most numbers to the word with the
     fewest. If the words are in another order (after `kmeans`, or with `order`
@@ -59,9 +60,10 @@ class BlockSparse(Codec):
     Notes
     -----
     Demeester, Deleu, Godin and Develder, "Predefined Sparseness in Recurrent Sequence Models"
-    (CoNLL 2018), who train embeddings of this shape. We deviate: the vectors are trained already, so their columns
+    (CoNLL 2018), who train embeddings of this shape. We deviate: the vectors are already trained, so their columns
     are principal components, whose first k are the best k columns for any k. ``order="up"`` is the order of the
-    paper; ``down`` and ``rand`` are its controls, and worse. `geometry` computes how many words store each block.
+    paper; ``down`` and ``rand`` are its controls, which lose more. `geometry` computes how many words store each
+    block.
     """
 
     source: ClassVar[str] = "Demeester et al. 2018 (predefined sparseness)"
@@ -158,7 +160,7 @@ class BlockSparse(Codec):
         expect("state.lengths", state.get("lengths"), np.uint32, (self.blocks,))
         lengths = np.asarray(state["lengths"], np.int64)
         if lengths[0] != n or lengths.max() > n:
-            raise FormatError("state.lengths does not fit the rows", expected=f"{n}, then at most that",
+            raise FormatError("state.lengths does not match the rows", expected=f"{n}, then at most that",
                               found=lengths[:5].tolist())
         total = sum(length * width for length, width in zip(lengths.tolist(), _widths(c, self.blocks)))
         expect("codes.values", codes.get("values"), np.dtype(self.dtype), (total,))

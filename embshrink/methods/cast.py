@@ -24,7 +24,7 @@ class Cast(Codec):
     Use it when vectors must stay as they are. float32 is lossless. float16 halves
     the size and keeps 11 significant bits: rounding changes a number by at most 1
     part in 2,048 (0.05 %), or by at most 3e-8 if its magnitude is below 6e-5. The
-    relative error of a whole table, |X - X'|^2 / |X - mean|^2, is far smaller,
+    relative error of a whole table, ||X - X^||^2 / ||X - mean||^2, is far smaller,
     4.7e-8 for GloVe 6B 50d, and cosine similarities hardly change. A magnitude
     above 65,504 does not fit float16 and is an error.
     """

@@ -59,12 +59,12 @@ class GroupReduce(Codec):
     squared error weighted by frequency. The rank r_p grows with the mean frequency
     f_p of the block as f_p ** `alpha`; all blocks together stay within `keep`. A
     block whose coordinates and axes would take as much space as its vectors is
-    stored unchanged. Use it if a program meets frequent words most of the time;
-    counted over all words alike, `pq` and `ecq` lose far less.
+    stored unchanged. Use it if a program mostly looks up frequent words;
+    averaged over all words, `pq` and `ecq` lose far less.
 
     `refine` moves words to the block whose axes fit them best, in each round a
-    tenth of those that would gain, and fits the axes again. The block number of
-    each word is then stored (about 9 bits per word). It gains little.
+    tenth of those that would have a smaller error, and fits the axes again. The block number of
+    each word is then stored (about 9 bits per word). The gain is small.
 
     With ``dtype=int8`` each column of coordinates and each axis is stored as 256
     evenly spaced values between its minimum and maximum. This is the paper's
@@ -261,11 +261,11 @@ class GroupReduce(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.blocks is None or self.keep is None:
-            raise FormatError("the header's groupreduce step does not give blocks and keep")
+            raise FormatError("the header's groupreduce step lacks blocks or keep")
         expect("state.blocks", state.get("blocks"), np.uint32, (self.blocks, 2))
         sizes, ranks = np.asarray(state["blocks"], np.int64).T
         if sizes.sum() != n or not ((ranks >= 1) & (ranks <= c)).all():
-            raise FormatError("state.blocks does not fit the rows", expected=f"{n} rows, ranks 1 to {c}",
+            raise FormatError("state.blocks does not match the rows", expected=f"{n} rows, ranks 1 to {c}",
                               found=state["blocks"][:5].tolist())
         axes = int(ranks[ranks < c].sum())
         expected: Layout = {"axes": (DTYPES[self.dtype], (axes, c))}
@@ -283,7 +283,7 @@ class GroupReduce(Codec):
             block = np.asarray(state["block"], np.int64)
             if not (np.array_equal(np.bincount(block, minlength=self.blocks), sizes)
                     and np.array_equal(_counts_before(block, self.blocks), state["before"])):
-                raise FormatError("state.block does not fit state.blocks and state.before")
+                raise FormatError("state.block does not match state.blocks and state.before")
 
     def check_codes(self, codes: Codes, state: State) -> None:
         expect_finite("codes.factors", np.asarray(codes["factors"]))

@@ -175,7 +175,7 @@ class IIQ(Codec):
         return stable_product(signed, np.asarray(state["basis"], np.float32))
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, with one table look-up per 8 bits."""
+        """Return the dot product of a vector and every decoded row, with one table lookup per 8 bits."""
         basis, length = np.asarray(state["basis"], np.float32), np.asarray(state["length"], np.float32)
         weights = basis @ query.astype(np.float32) * length
         packed = np.asarray(codes["bits"], np.uint8)

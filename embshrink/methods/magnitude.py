@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.errors import FormatError, StepError
+from embshrink.errors import DAMAGED, FormatError, StepError
 from embshrink.methods.base import Codec, Codes, Context, State, expect_finite, expect_planned, param
 from embshrink.numerics.arrays import narrowest_uint, ranges
 from embshrink.numerics.parallel import BLOCK_ROWS, map_blocks
@@ -142,8 +142,8 @@ class Magnitude(Codec):
         places = rows if self.scope == "row" else _places(codes, rows, np.count_nonzero(mask, axis=1))
         values = codes["values"][places].ravel()
         if np.count_nonzero(mask) != len(values):
-            raise FormatError("codes.bitmap does not fit codes.values", expected=len(values),
-                              found=np.count_nonzero(mask), hint="Get the file again.")
+            raise FormatError("codes.bitmap does not match codes.values", expected=len(values),
+                              found=np.count_nonzero(mask), hint=DAMAGED)
         decoded = np.zeros(mask.shape, np.float32)
         decoded[mask] = values
         return decoded * scale
@@ -164,7 +164,7 @@ class Magnitude(Codec):
             starts = np.append(0, np.cumsum(counts))
             right = bool(starts[-1] == len(values)) and np.array_equal(starts[:-1:ROWS_PER_START], codes["starts"])
         if not right:
-            raise FormatError("codes.bitmap does not fit codes.values")
+            raise FormatError("codes.bitmap does not match codes.values")
         expect_finite("codes.values", values)
 
 

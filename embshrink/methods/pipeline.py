@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from embshrink.errors import FormatError, StepError
+from embshrink.errors import DAMAGED, FormatError, StepError
 from embshrink.methods import registry
 from embshrink.methods.base import (
     Codec,
@@ -123,13 +123,13 @@ class Stored:
         Raises
         ------
         FormatError
-            If a code points outside its codebook: the file is damaged, or was changed on purpose.
+            If a code is out of range: the file is damaged, or was changed on purpose.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # `check` reports infinities and their section
             try:
                 matrix = self._decode(rows)
             except IndexError as error:
-                raise FormatError("a code points outside its codebook", hint="Get the file again.") from error
+                raise FormatError("a code is out of range", hint=DAMAGED) from error
             for step, state in reversed(self.columns):
                 matrix = step.invert(matrix, state)
         return matrix
@@ -525,7 +525,7 @@ def _restore_columns(
     parts = groups(prefix)
     width, planned = step.plan(rows, d)
     if not 1 <= width <= d:
-        raise FormatError("a column step leaves more columns than it is given", expected=f"<= {d}", found=width)
+        raise FormatError("a column step returns more columns than it gets", expected=f"<= {d}", found=width)
     state = {}
     for name, (dtype, shape) in planned.items():
         expect(f"{prefix}.{name}", parts.get(name), dtype, shape)

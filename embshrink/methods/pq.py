@@ -58,7 +58,7 @@ class PQ(Codec):
     Each vector is cut into `subspaces` parts. A part is stored as a code, the
     number of the nearest of `centroids` centroids. Use it for fast lookups and
     search: decoding only looks up centroids. `ecq` loses less at the same size,
-    and `rq` below one bit per number.
+    and `rq` below one bit per dimension.
 
     `rotate` balances the variance of the subspaces, which lowers the error:
     ``rotate=pca`` takes principal axes, ``rotate=opq`` also fits the rotation to
@@ -150,7 +150,7 @@ class PQ(Codec):
         sample = sample @ axes
         codebook = self._train(sample, "k-means++", context)
         if self.rotate == "opq":
-            rotation, codebook = self._optimise_rotation(sample @ rotation, rotation, codebook, context)
+            rotation, codebook = self._optimize_rotation(sample @ rotation, rotation, codebook, context)
         return {**state, "rotation": rotation, "codebook": codebook}
 
     def _train(self, sample: FloatArray, start: str | FloatArray, context: Context) -> FloatArray:
@@ -169,7 +169,7 @@ class PQ(Codec):
         map_blocks(train, len(bounds), 1, count_progress(context.progress, "training pq", len(bounds)))
         return codebook
 
-    def _optimise_rotation(
+    def _optimize_rotation(
         self, sample: FloatArray, rotation: FloatArray, codebook: FloatArray, context: Context
     ) -> tuple[FloatArray, FloatArray]:
         """Return the rotation and codebook of OPQ, which starts from those of the principal axes."""
@@ -259,7 +259,7 @@ class PQ(Codec):
     # ------------------------------------------------------------ search
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, with one table look-up per part."""
+        """Return the dot product of a vector and every decoded row, with one table lookup per part."""
         scale, rotation = _scale_and_rotation(state)
         codebook = np.asarray(state["codebook"], np.float32)
         query = query if scale is None else query * scale
@@ -298,8 +298,8 @@ class PQ(Codec):
     def check_codes(self, codes: Codes, state: State) -> None:
         labels = self._unpack(np.asarray(codes["codes"]))
         if labels.size and int(labels.max()) >= len(state["codebook"]):
-            raise FormatError("a code names a centroid that is not there", expected=f"< {len(state['codebook'])}",
-                              found=int(labels.max()))
+            raise FormatError("a code refers to a centroid that does not exist",
+                              expected=f"< {len(state['codebook'])}", found=int(labels.max()))
 
 
 def _scale_and_rotation(state: State) -> tuple[FloatArray | None, FloatArray | None]:

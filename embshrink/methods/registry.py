@@ -41,6 +41,7 @@ ALIASES = {
     "int8": "scalar:bits=8",
 }
 AXES = ("rows", "columns", "bits")
+KINDS = {"rows": "row", "columns": "column", "bits": "bits"}  # what a step on each axis is called: "row step"
 
 
 def method(name: str, *, axis: str | None = None) -> type[Step]:
@@ -69,7 +70,7 @@ def method(name: str, *, axis: str | None = None) -> type[Step]:
 def _unknown_method(name: str, axis: str | None) -> StepError:
     """Return the error for a name that is not a method's."""
     names = [one for one in METHODS if axis is None or method(one).axis == axis]
-    if name in ALIASES:  # step strings may use aliases; this caller may not
+    if name in ALIASES:  # aliases are allowed in step strings, but not here
         target, _, preset = ALIASES[name].partition(":")
         return StepError(f"{name!r} is an alias, not a method", expected=f"one of {', '.join(names)}",
                          hint=f"Use {target} with {preset.replace(',', ', ')}.")
@@ -78,7 +79,7 @@ def _unknown_method(name: str, axis: str | None) -> StepError:
     listed, question = _closest_first(name, names)
     if "=" in name:
         question = "Write parameters after the method and a colon, such as prune:keep=5000, without spaces."
-    kind = "method" if axis is None else f"{axis} method"
+    kind = "method" if axis is None else f"{KINDS[axis]} method"
     return StepError(f"unknown {kind} {name!r}", expected=listed,
                      hint=question or "List all methods with: embshrink methods")
 
@@ -415,8 +416,8 @@ def as_steps(steps: Steps) -> list[Step]:
     for before, after in zip(made, made[1:]):
         if AXES.index(before.axis) > AXES.index(after.axis):
             first, last = name_of(before), name_of(after)
-            raise StepError(f"{last}, a {after.axis} step, comes after {first}, a {before.axis} step",
-                            expected="rows steps, then columns steps, then at most one bits step",
+            raise StepError(f"{last}, a {KINDS[after.axis]} step, comes after {first}, a {KINDS[before.axis]} step",
+                            expected="row steps, then column steps, then at most one bits step",
                             hint=f"Put {last} before {first}.")
     bits = [name_of(step) for step in made if step.axis == "bits"]
     if len(bits) > 1:

@@ -40,7 +40,7 @@ class RQ(Codec):
     """Residual quantization: a vector is the sum of one centroid per codebook.
 
     Each codebook refines the residual that the previous ones leave. Use it below
-    one bit per number, where it loses less than the other methods. It is slower to
+    one bit per dimension, where it loses less than the other methods. It is slower to
     compress than `pq` and as fast to decode.
 
     Notes
@@ -130,7 +130,7 @@ class RQ(Codec):
         return _sum(np.asarray(state["codebooks"], np.float32), labels)
 
     def scores(self, codes: Codes, state: State, query: FloatArray) -> FloatArray:
-        """Return the dot product of a vector and every decoded row, with one table look-up per codebook."""
+        """Return the dot product of a vector and every decoded row, with one table lookup per codebook."""
         tables = np.asarray(state["codebooks"], np.float32) @ query.astype(np.float32)
         labels = np.asarray(codes["codes"], self._code_dtype())
         total: FloatArray = tables[0][labels[:, 0]]
@@ -140,13 +140,13 @@ class RQ(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.codebooks is None:
-            raise FormatError("the header's rq step does not give the number of codebooks")
+            raise FormatError("the header's rq step lacks the number of codebooks")
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes: Codes, state: State) -> None:
         labels = np.asarray(codes["codes"], self._code_dtype())
         if labels.size and int(labels.max()) >= self.centroids:
-            raise FormatError("a code names a centroid that is not there", expected=f"< {self.centroids}",
+            raise FormatError("a code refers to a centroid that does not exist", expected=f"< {self.centroids}",
                               found=int(labels.max()))
 
 

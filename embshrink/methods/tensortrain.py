@@ -172,7 +172,7 @@ class TensorTrain(Codec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.rank is None:
-            raise FormatError("the header's tensortrain step does not give its rank")
+            raise FormatError("the header's tensortrain step lacks its rank")
         expect_planned(self.plan(n, c), codes, state)
 
     def check_codes(self, codes: Codes, state: State) -> None:

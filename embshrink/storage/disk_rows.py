@@ -66,20 +66,20 @@ class Spool:
         Raises
         ------
         EmbshrinkError
-            If they are more than half of the memory limit.
+            If `nbytes` is more than half of the memory limit.
         """
         if nbytes > self.limit // 2:
             raise EmbshrinkError("a step needs the whole table in memory", expected=f"<= {self.limit // 2} bytes",
                                  found=f"{nbytes} bytes",
-                                 hint="Raise --max-memory (max_memory=), prune first, or use a method that works in "
-                                      "blocks: ecq, pq, rq, scalar, iiq, cast, lowrank or prune.")
+                                 hint="Raise --max-memory (max_memory=), prune first, or use methods that work in "
+                                      "blocks: ecq, pq, rq, scalar, iiq, cast, magnitude:scope=row, lowrank, prune.")
 
     @overload
     def empty(self, shape: Shape) -> FloatArray | Rows[np.float32]: ...
     @overload
     def empty(self, shape: Shape, dtype: type[ScalarT] | np.dtype[ScalarT]) -> Array[ScalarT] | Rows[ScalarT]: ...
     def empty(self, shape: Shape, dtype: DTypeLike = np.float32) -> AnyArray | Rows[np.generic]:
-        """Return an uninitialised table: an array, or `Rows` where it does not fit in memory."""
+        """Return an uninitialized table: an array, or `Rows` if it does not fit in memory."""
         if self.fits(math.prod(shape) * np.dtype(dtype).itemsize):
             return np.empty(shape, dtype)
         return Rows.new(self, shape, np.dtype(dtype))
@@ -142,7 +142,7 @@ class Rows(Generic[ScalarT_co]):
     def new(spool: Spool, shape: Shape, dtype: type[ScalarT] | np.dtype[ScalarT]) -> Rows[ScalarT]: ...
     @staticmethod
     def new(spool: Spool, shape: Shape, dtype: DTypeLike = np.float32) -> Rows[np.generic]:
-        """Return uninitialised rows in a new temporary file; raise TargetError if it cannot be created."""
+        """Return uninitialized rows in a new temporary file; raise TargetError if it cannot be created."""
         import tempfile  # takes some milliseconds, which a lookup does not need
 
         try:
@@ -178,7 +178,7 @@ class Rows(Generic[ScalarT_co]):
         return Rows(self.spool, self._file, (len(ids), *self.shape[1:]), self.dtype, self._offset, ids)
 
     def like(self, dim: int) -> FloatArray | Rows[np.float32]:
-        """Return an uninitialised float32 table with as many rows and `dim` columns."""
+        """Return an uninitialized float32 table with as many rows and `dim` columns."""
         return self.spool.empty((len(self), dim))
 
     def grow(self, rows: int) -> None:
@@ -307,7 +307,7 @@ def room_like(matrix: FloatArray, dim: int) -> FloatArray: ...
 @overload
 def room_like(matrix: Matrix, dim: int) -> Matrix: ...
 def room_like(matrix: Matrix, dim: int) -> Matrix:
-    """Return an uninitialised float32 table with as many rows as `matrix`, in memory or on disk as `matrix` is."""
+    """Return an uninitialized float32 table with as many rows as `matrix`, in memory or on disk as `matrix` is."""
     return matrix.like(dim) if isinstance(matrix, Rows) else np.empty((len(matrix), dim), np.float32)
 
 

@@ -26,7 +26,7 @@ DECODED = 1 << 22  # numbers decoded at a time
 
 @dataclass
 class FastTextModel:
-    """The words of a model and its input matrix; a `embshrink.formats.base.Model`.
+    """The words of a model and its input matrix; an `embshrink.formats.base.Model`.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Decompression with bounded memory: gzip, bzip2, xz, Zstandard, and one file of a zip archive.
 
-The compression is recognized by the first bytes of a file, never by its name. Nothing is written to disk, and a name
+The compression is detected from the first bytes of a file, never by its name. Nothing is written to disk, and a name
 from inside an archive appears only in messages.
 """
 

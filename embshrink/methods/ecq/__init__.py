@@ -9,7 +9,7 @@ then one bucket per octave). Its centroid k is the one nearest to the row after 
 
     x[i] = mean[b] + centroid[k] + sum over j of w[b] * v[i, j] * axis[j]
 
-The axes are the principal axes of the residuals (the Karhunen-Loeve transform), so the coefficients are nearly
+The axes are the principal axes of the residuals (the Karhunen-Loève transform), so the coefficients are nearly
 uncorrelated. v[i, j] is a quantized coefficient, and w[b] is the relative step size of the bucket: above 1, its rows
 get fewer bits (the parameter `weights`; 1 by default). All numbers are integers until the sum is multiplied by the
 scale of the bucket, which with `norms` also keeps the mean length of its rows: v, the means and the centroids are in

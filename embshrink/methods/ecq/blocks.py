@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.storage.arrays import IntArray, StoredArray
 from embshrink.storage.spans import PER_START, span_of
 
@@ -79,7 +79,7 @@ class Blocks:
 
     def damaged(self, number: int) -> FormatError:
         """Return the error for a block that does not end where it should."""
-        return FormatError(f"block {number} of {self.name} does not end where it should", hint="Get the file again.")
+        return FormatError(f"block {number} of {self.name} does not end where it should", hint=DAMAGED)
 
     def _outside(self, place: int) -> FormatError:
         return FormatError(f"a block of {self.name} lies past its end", expected=f"<= {len(self.data)}", found=place)

@@ -33,9 +33,9 @@ class ECQ(SteppedCodec):
 
     The mean of the rows of similar frequency rank and the nearest centroid are
     subtracted from each row. The residual is rotated to principal axes, quantized
-    with one step size, and entropy-coded. Use it at about one bit per number and
-    above, where it loses less than any other method here at the same size. Rows
-    are coded in blocks of `block` rows, and a lookup decodes only its own block.
+    with one step size, and entropy-coded. Use it from about one bit per dimension
+    upwards, where it loses less than any other method here at the same size. Rows
+    are coded in blocks of `block` rows, and a lookup decodes only one block.
 
     `bits` sets the bits per row, all tables included. `step` sets the step size
     instead, in the unit of the vectors: a larger step makes a smaller file and a
@@ -57,13 +57,14 @@ class ECQ(SteppedCodec):
     by_blocks: ClassVar[bool] = True
     source: ClassVar[str] = "ECSQ: Gish & Pierce 1968; trellis: Marcellin & Fischer 1990; rANS: Duda 2013"
 
-    bits: float | None = param(None, "bits per row, tables included; by default 2 per number plus the tables", low=0,
+    bits: float | None = param(None, "bits per row, tables included; by default 2 per column, plus the tables", low=0,
                                high=1e7)
     step: float | None = param(None, "quantization step size; found from bits by default", low=0, high=1e30)
     centroids: int | None = param(None, "centroids to subtract (1: none); chosen by trial by default", low=1,
                                   high=4096)
-    trellis: int = param(8, "states of the trellis; 0: round each number by itself, faster but worse", choices=STATES)
-    weights: str = param("none", "weight of a row's error: none, zipf:A (rank ** -A) or counts:A (frequency ** A)")
+    trellis: int = param(8, "states of the trellis; 0: round each number separately, which is faster but loses more",
+                         choices=STATES)
+    weights: str = param("none", "weight of each row's error: none, zipf:A (rank ** -A) or counts:A (frequency ** A)")
     norms: bool = param(False, "keep the mean length of vectors, which shrinks at few bits")
     block: int = param(16, "rows coded together; more make the file smaller and lookups slower", low=1, high=4096)
 
@@ -156,7 +157,7 @@ class ECQ(SteppedCodec):
 
     def check(self, codes: Codes, state: State, n: int, c: int) -> None:
         if self.step is None or not self.step > 0 or self.centroids is None or self.trellis not in STATES:
-            raise FormatError("the header's ecq step does not give step, centroids and a known trellis",
+            raise FormatError("the header's ecq step lacks step or centroids, or has an unknown trellis",
                               found=self)
         given: dict[str, StoredArray] = {**{f"codes.{name}": part for name, part in codes.items()},
                                          **{f"state.{name}": part for name, part in state.items()}}
@@ -173,7 +174,7 @@ class ECQ(SteppedCodec):
                               found=int(index.sum()))
         sizes = np.asarray(codes["sizes"])
         if int(sizes[1]) != n or int(sizes[0]) > len(codes["data"]):
-            raise FormatError("codes.sizes does not fit the table", expected=f"{n} rows", found=sizes)
+            raise FormatError("codes.sizes does not match the table", expected=f"{n} rows", found=sizes)
         for name in ("step", "scale"):
             expect_finite(f"state.{name}", np.asarray(state[name]))
 

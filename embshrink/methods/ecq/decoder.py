@@ -167,7 +167,7 @@ class Decoder:
     def _read_centroids(self, labels: IntArray) -> None:
         """Read those of the centroids `labels` that were not read before."""
         if labels.size and int(labels.max()) >= self.centroid_count:
-            raise FormatError("a row names a centroid that is not there", expected=f"< {self.centroid_count}",
+            raise FormatError("a row refers to a centroid that does not exist", expected=f"< {self.centroid_count}",
                               found=int(labels.max()))
         unknown = np.unique(labels[~self._centroid_known[labels]])
         if len(unknown):
