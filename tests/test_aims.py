@@ -1,5 +1,6 @@
 """Aims are kept, or the message gives the closest value; settings are tried on a sample first."""
 
+import os
 import re
 
 import numpy as np
@@ -11,7 +12,8 @@ from embshrink.compression import rate_control as aims
 from embshrink.compression.job import Job
 from embshrink.compression.pareto import pareto_front
 from embshrink.compression.source import open_table
-from embshrink.errors import StepError
+from embshrink.errors import StepError, TargetError
+from embshrink.formats import write_vectors
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +73,12 @@ def test_a_sample_first_and_the_whole_at_last(table, tmp_path, monkeypatch):
     ({"size": 34_500}, r"size=34,500 .*expected >= ([\d,]+) bytes\)\. Set size to at least \1"),
     ({"bits": 1}, r"bits=1 \(--bits\) is too small for pq \(expected >= (\S+) bits per word\)\. Set bits to .* \1"),
     ({"max_error": 1e-7}, r"max_error=1e-07 \(--max-error\) cannot be met by pq \(expected relative error <= 1e-07, "
-                          r"found 0\.\d+ as the closest\)\. Use cast, which reaches \S+, or set max_error to 0\.\d+ or "),
+                          r"found 0\.\d+ as the closest\)\. Use cast, which reaches \S+, or set max_error to 0\.\d+"),
     ({"min_overlap": 0.99999}, r"\(--min-overlap\).*overlap@10 >= .*Use cast:dtype=float32, .*"
                                r"set min_overlap to 0\.\d+ or less"),
     ({"bits": 1, "max_error": 0.1}, r"only one aim.*found bits \(--bits\) and max_error \(--max-error\).*Keep one"),
     ({"min_cosine": 1.5}, r"min_cosine \(--min-cosine\) is out of range .*above 0 and below 1, found 1\.5"),
-    ({"size": "6MB"}, r"size \(--size\) is out of range .*a number above 0, found '6MB'"),
+    ({"size": "6 apples"}, r"size \(--size\) is not a size \(expected 6MB, .*found '6 apples'"),
 ])
 def test_an_aim_that_is_missed_is_explained(arguments, message, table, tmp_path):
     with pytest.raises(StepError, match=message):
@@ -85,10 +87,10 @@ def test_an_aim_that_is_missed_is_explained(arguments, message, table, tmp_path)
 
 
 @pytest.mark.parametrize(("steps", "arguments", "message"), [
-    (["ecq"], {"max_error": 1e-12}, "cannot be met by ecq .*found .*e-08 as the closest.*Use cast:dtype=float32, which "),
+    (["ecq"], {"max_error": 1e-12}, "cannot be met by ecq .*found .*e-08 as the closest.*Use cast:dtype=float32, "),
     (["ecq"], {"bits": 0.01}, r"too small for ecq \(expected >= [\d.]+ bits per word"),
-    (["prune:keep=300", "ecq"], {"max_error": 0.01}, r"Set max_error to 0\.2\d+ or more, or let prune remove less"),
-    (["prune:keep=300", "scalar"], {"min_cosine": 0.99}, r"Set min_cosine to 0\.8\d+ or less, or let prune "),
+    (["prune:keep=300", "ecq"], {"max_error": 0.01}, r"Set max_error to 0\.2\d+ or more, or keep more in prune"),
+    (["prune:keep=300", "scalar"], {"min_cosine": 0.99}, r"Set min_cosine to 0\.8\d+ or less, or keep more in prune"),
 ])
 def test_a_limit_of_the_codec_is_no_error_of_its_step(steps, arguments, message, table, tmp_path):
     """The message names the aim that was given, not a step or bits per row that the search chose."""
@@ -134,3 +136,22 @@ def test_the_frontier(table):
                                for other in best)
     names = {one.step.split(":")[0] for one in found}
     assert {"ecq", "pq", "scalar", "rq", "iiq"} <= names
+
+
+def test_a_size_may_be_written_with_its_unit(table, tmp_path):
+    compress(table, tmp_path / "a.ems", "pq:centroids=16", size="60kB")
+    compress(table, tmp_path / "b.ems", "pq:centroids=16", size=60_000)
+    assert (tmp_path / "a.ems").read_bytes() == (tmp_path / "b.ems").read_bytes()
+
+
+def test_the_source_is_never_the_target(table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_vectors(table.words, [table.matrix], "v.bin", "word2vec")
+    before = (tmp_path / "v.bin").read_bytes()
+    os.symlink("v.bin", "link.bin")
+    for target in ("v.bin", "./v.bin", "link.bin"):
+        with pytest.raises(TargetError, match="the target is the source itself"):
+            compress("v.bin", target, "cast", force=True)
+    with pytest.raises(TargetError, match="the target is the source itself"):
+        compress("v.bin", "v.ems", "prune:keep=9", remap="v.bin", force=True)
+    assert (tmp_path / "v.bin").read_bytes() == before

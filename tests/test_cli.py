@@ -200,7 +200,7 @@ def test_no_overwriting_without_force(run, source):
     run("quantize", source, "-q")
     before = Path("crime.ems").read_bytes()
     result = run("prune", source, "--keep", 9, code=1)
-    assert "Error: crime.ems: the target exists. Use --force" in result.stderr
+    assert "Error: crime.ems: the target exists. Choose another target, or use --force" in result.stderr
     assert Path("crime.ems").read_bytes() == before
     run("prune", source, "--keep", 9, "--force", "-q")
     assert Path("crime.ems").read_bytes() != before
@@ -596,3 +596,12 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path, subprocess_env):
     assert stderr.strip().endswith("interrupted")
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["v.bin"]
+
+
+@pytest.mark.parametrize("line", ["compress SOURCE ecq", "compress SOURCE pq:subspaces=2", "quantize SOURCE 20kB",
+                                  "quantize SOURCE 500", "prune SOURCE int8"])
+def test_a_forgotten_target_is_named(run, source, line):
+    before = sorted(os.listdir())
+    found = run(*[source if part == "SOURCE" else part for part in line.split()], code=2)
+    assert "TARGET is missing" in found.stderr and "./" in found.stderr
+    assert sorted(os.listdir()) == before

@@ -191,7 +191,7 @@ def test_an_open_table_is_no_source(vectors, tmp_path):
 def test_existing_target_is_kept_without_force(vectors, tmp_path):
     target = tmp_path / "v.ems"
     target.write_bytes(b"mine")
-    with pytest.raises(TargetError, match=r"the target exists. Use --force"):
+    with pytest.raises(TargetError, match=r"the target exists. Choose another"):
         compress(vectors, target, ["pq"])
     assert target.read_bytes() == b"mine"
     compress(vectors, target, ["pq"], force=True)

@@ -281,7 +281,7 @@ def test_damaged_block_sums_are_refused_at_open(path):
     (b"\n", "Make an .ems file"),
     (b"<!DOCTYPE html>\n<html>", "Make an .ems file"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Make an .ems file"),
-    (b"3 2\nup 1 2\n", "embshrink compress"),
+    (b"3 2\nup 1 2\n", "embshrink quantize"),
     (MAGIC[:5], "truncated"),
     (MAGIC.replace(b"\r\n", b"\n") + bytes(100), "text-mode transfer"),
     (b"\x09" + MAGIC[1:] + bytes(100), "text-mode transfer"),

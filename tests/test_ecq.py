@@ -590,7 +590,7 @@ def test_the_smallest_step_holds_the_largest_numbers_of_the_first_rows():
 @pytest.mark.parametrize("step", ["0", "1e-40", "0.00001"])
 @pytest.mark.parametrize("more", ["", ",trellis=0", ",centroids=3"])
 def test_steps_that_are_too_small_are_refused(step, more):
-    with pytest.raises(StepError, match=r"the step of ecq is too small for these vectors \(expected >= 0\.000\d+, found"):
+    with pytest.raises(StepError, match=r"the step of ecq is too small for .*vectors \(expected >= 0\.000\d+, found"):
         coded(f"ecq:step={step}{more}", gaussian(300, 5)[0])
 
 

@@ -1,6 +1,7 @@
 """What people see: reports with what to do next, tables that fit, progress that moves, and the first compile."""
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -25,7 +26,7 @@ from embshrink.compression.job import PlannedFile
 from embshrink.compression.pareto import ParetoPoint
 from embshrink.compression.report import Report, Suggestion
 from embshrink.evaluation.scores import AnalogyScore, Evaluation, Overlap, Reconstruction, SimilarityScore
-from embshrink.formats import list_formats
+from embshrink.formats import list_formats, write_vectors
 
 LONG = "/data/of/some/" + "folder-with-a-long-name/" * 4 + "vectors.of.2014.bin"
 WORD = "donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
@@ -537,3 +538,58 @@ def test_commands_are_those_of_click():
     names = {option.name for command in cli.commands.values() for option in command.params
              if isinstance(option, click.Option)}
     assert names >= console.REPLACED
+
+
+# ---------------------------------------------------------------- suggestions that must not be made
+
+
+def plain_source(path, matrix):
+    """Write a table as word2vec binary, and return its name."""
+    write_vectors([f"w{i}" for i in range(len(matrix))], [np.asarray(matrix, np.float32)], path, "word2vec")
+    return path.name
+
+
+@pytest.mark.parametrize("arguments", [
+    ["quantize", "--bits", "5"], ["quantize", "--bits", "7"], ["quantize"], ["compress", "lowrank:dims=4", "ecq"],
+    ["prune", "--keep", "1"], ["prune", "--keep", "900"], ["quantize", "--method", "rq"], ["compress"],
+    ["compress", "cast:dtype=float32"]], ids=" ".join)
+@pytest.mark.parametrize("kind", ["gaussian", "large", "one dimension"])
+def test_suggestions_run_on_odd_tables(kind, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(2)
+    matrix = {"gaussian": rng.standard_normal((1000, 20)), "large": 1e6 * rng.standard_normal((1000, 20)),
+              "one dimension": rng.standard_normal((1000, 1))}[kind]
+    source = plain_source(tmp_path / "-v.bin", matrix)
+    steps = [one for one in arguments[1:] if not one.startswith("-")] if arguments[0] == "compress" else []
+    options = [] if arguments[0] == "compress" else arguments[1:]
+    result = CliRunner().invoke(cli, [arguments[0], f"./{source}", "t.ems", *steps, *options, "--json"])
+    if result.exit_code:
+        return  # this table is not for these steps
+    report = json.loads(result.stdout)
+    for one in report["suggestions"]:
+        again = CliRunner().invoke(cli, ["compress", f"./{source}", "s.ems", *one["steps"], "-f", "--json"])
+        assert again.exit_code == 0, (one, again.output)
+        assert "nothing was pruned" not in again.stderr
+        if one["goal"] == "better":
+            larger = json.loads(again.stdout)["target_bytes"] > report["target_bytes"]
+            assert larger or "prune" in str(report["steps"])
+
+
+def test_a_suggested_command_is_one_that_a_shell_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = plain_source(tmp_path / "-v.bin", np.random.default_rng(0).standard_normal((500, 10)))
+    shown = CliRunner().invoke(cli, ["quantize", "--", source, "t.ems"]).stdout
+    assert "embshrink compress ./-v.bin t.ems" in shown
+
+
+def test_no_message_controls_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "\x1b[31mred\x1b]0;title\x07.bin"
+    plain_source(tmp_path / name, np.random.default_rng(0).standard_normal((50, 4)))
+    words = tmp_path / "words"
+    words.write_text("\x1b[2Jnone\n")
+    for arguments in (["quantize", name, name, "-f"], ["quantize", name, "t.ems"], ["quantize", name, "t.ems"],
+                      ["prune", name, "u.ems", "--keep", "9", "--keep-words", "words"], ["verify", "t.ems"],
+                      ["compress", name, "t.ems", "-f", "pq:subspaces=\x1b[31m3"], ["export", "t.ems", name, "-f"]):
+        result = CliRunner().invoke(cli, arguments)
+        assert "\x1b" not in result.output and "\x07" not in result.output, arguments

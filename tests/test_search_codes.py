@@ -263,9 +263,9 @@ def test_many_parts_do_not_overflow_the_sums():
 def test_a_code_that_names_no_centroid_is_refused(coded):
     state = {"codebook": np.ones((3, 4), np.float32)}
     emb = table(PQ(2, 3), {"codes": np.full((50, 1), 0xF0, np.uint8)}, state, 4)
-    with pytest.raises(FormatError, match="outside its codebook"):
+    with pytest.raises(FormatError, match="a code is out of range"):
         emb.index_for(2)
-    with pytest.raises(FormatError, match="outside its codebook"):
+    with pytest.raises(FormatError, match="a code is out of range"):
         emb.most_similar([np.ones(4, np.float32)])
 
 

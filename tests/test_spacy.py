@@ -290,7 +290,7 @@ def write(path, rows=3, force=False):
 def test_a_folder_is_replaced_only_by_force_and_if_it_is_ours(tmp_path):
     target = tmp_path / "vocab"
     write(target)
-    with pytest.raises(TargetError, match=r"vocab: the target exists\. Use --force"):
+    with pytest.raises(TargetError, match=r"vocab: the target exists\. Choose another"):
         write(target, 4)
     assert len(read_vectors(target)) == 3
     write(target, 4, force=True)

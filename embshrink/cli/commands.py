@@ -91,7 +91,9 @@ class _Group(Group):
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    from embshrink.cli.console import printable
+
+    click.echo(f"Warning: {printable(message)}", err=True)
 
 
 def _print_json_error(parts: Mapping[str, object]) -> None:
@@ -101,7 +103,9 @@ def _print_json_error(parts: Mapping[str, object]) -> None:
 
 def _fail(message: str, parts: Mapping[str, object], code: int = FAILED) -> NoReturn:
     _print_json_error(parts)
-    click.echo(f"Error: {message}", err=True)
+    from embshrink.cli.console import printable
+
+    click.echo(f"Error: {printable(message)}", err=True)
     click.get_current_context().exit(code)
 
 
@@ -148,7 +152,7 @@ SECTIONS = {  # at the end of the main help
 ), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embshrink")
 def cli() -> None:
-    """Make files of word vectors 10 to 50 times smaller, after training.
+    """Make files of word vectors about 10 times smaller, after training.
 
     embshrink reads word2vec, GloVe, fastText and other formats, and writes .ems files. An .ems file is memory-mapped,
     and a word is looked up without decoding the whole file.
@@ -335,7 +339,7 @@ def _write(
                 _fail(str(error), error.as_dict())
             raise
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        _show_warning(warning)
     if as_json:
         click.echo(json.dumps(report.as_dict()))
     elif not quiet:
@@ -425,7 +429,7 @@ def verify(file: str, quick: bool, as_json: bool) -> None:
     The exit code is 1 if the file is damaged.
     """
     from embshrink import reader
-    from embshrink.cli.console import Progress
+    from embshrink.cli.console import Progress, printable
 
     with Progress(as_json) as progress:
         good = reader.verify(file, quick=quick, progress=progress)
@@ -433,7 +437,7 @@ def verify(file: str, quick: bool, as_json: bool) -> None:
         click.echo(json.dumps(good.as_dict()))
     else:
         checked = "header and section table" if quick else f"{good.words:,} words and {good.rows:,} rows"
-        click.echo(f"{file}: good ({checked}, {good.bytes:,} bytes)")
+        click.echo(f"{printable(file)}: good ({checked}, {good.bytes:,} bytes)")
 
 
 @cli.command(group="Look inside", examples=(
@@ -636,13 +640,15 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
     vector of each word.
     """
     from embshrink import reader
-    from embshrink.cli.console import Progress
+    from embshrink.cli.console import Progress, printable
 
+    if os.path.exists(target) and os.path.samefile(file, target):
+        raise click.UsageError("TARGET is the same file as FILE. Choose another TARGET.")
     with reader.load(file) as emb, Progress(quiet) as progress:
         format = reader.export(emb, target, format, force=force, progress=progress)
         count = len(emb)
     if not quiet:
-        click.echo(f"{target}: {count:,} words as {format}", err=True)
+        click.echo(f"{printable(target)}: {count:,} words as {format}", err=True)
 
 
 @cli.command(group="List and set up", examples=(

@@ -275,9 +275,14 @@ def suggested_command(report: Report, one: Suggestion) -> str:
     report : Report
     one : Suggestion
     """
-    source = "SOURCE" if report.source in (None, "-") else shlex.quote(str(report.source))
-    words = ["embshrink", "compress", source, shlex.quote(report.target), *map(shlex.quote, one.steps)]
+    source = "SOURCE" if report.source in (None, "-") else _path(str(report.source))
+    words = ["embshrink", "compress", source, _path(report.target), *map(shlex.quote, one.steps)]
     return printable(" ".join([*words, *_given_options(), "--force"]))
+
+
+def _path(path: str) -> str:
+    """Return a path as an argument of a shell; one that begins with a hyphen would be taken for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 # Options that the steps of a suggestion replace, that every suggestion has, or that no suggestion needs.
@@ -342,7 +347,9 @@ def _losses(report: Report) -> Iterator[tuple[str, str]]:
     if overlap is not None:
         many = report.words > 10 or not report.words
         kept = f"{10 * overlap:.1f} of a word's 10" if many else f"{100 * overlap:.0f} % of a word's"
-        lines.append(f"{kept} nearest neighbours stayed (overlap@10 {_number(overlap, 3)})")
+        error = loss.get("overlap_se")
+        spread = f" ± {error:.3f}" if error else ""
+        lines.append(f"{kept} nearest neighbours stayed (overlap@10 {_number(overlap, 3)}{spread})")
     if loss.get("unseen_cosine") is not None:
         lines.append(f"cosine of OOV words' vectors, made of n-grams, {_number(loss['unseen_cosine'])} on average")
     for number, line in enumerate(lines):

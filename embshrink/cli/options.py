@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator: TypeAlias = Callable[[Function], Function]
-MOST_BYTES = 1 << 63
 
 option = functools.partial(click.option, cls=Option)
 argument = functools.partial(click.argument, cls=Argument)
@@ -79,17 +78,13 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     """Parse 6MB, 500k, 1GiB or a plain number of bytes."""
     if value is None:
         return None
-    import re
+    from embshrink.compression.sizes import parse_size
+    from embshrink.errors import StepError
 
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value.lower())
-    if not match:
-        raise click.BadParameter(f"{value!r} is not a size; write 6MB, 500k, 1GiB or a number of bytes.")
-    number, unit, binary = match.groups()
-    count = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " ")
-    if not 1 <= count < MOST_BYTES:
-        raise click.BadParameter(f"{value!r} is too {'small' if count < 1 else 'large'}; expected 1 byte or more, "
-                                 "and less than 8 EiB.")
-    return int(count)
+    try:
+        return parse_size(value, repr(value))
+    except StepError as error:
+        raise click.BadParameter(f"{error.problem}; expected {error.expected}.") from None
 
 
 def _memory(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:

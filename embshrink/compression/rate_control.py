@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from embshrink.compression.job import NEIGHBOURS, Job, Made, ngram_steps
 from embshrink.compression.quality_goal import CosineGoal, ErrorGoal, OverlapGoal
+from embshrink.compression.sizes import parse_size
 from embshrink.errors import EmbshrinkError, StepError
 from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec
@@ -55,7 +56,7 @@ class Aim:
     value: float
 
     @classmethod
-    def one_of(cls, **values: float | None) -> Aim | None:
+    def one_of(cls, **values: float | str | None) -> Aim | None:
         """Return the one aim that is given, or None.
 
         Raises
@@ -63,7 +64,8 @@ class Aim:
         StepError
             If several aims are given, or the value of one is not a number in its range.
         """
-        given = {kind: value for kind, value in values.items() if value is not None}
+        given = {kind: parse_size(value, _named(kind)) if kind == "size" and isinstance(value, str) else value
+                 for kind, value in values.items() if value is not None}
         if len(given) > 1:
             raise StepError("only one aim can be given", found=" and ".join(map(_named, given)),
                             hint=f"Keep one of {', '.join(values)}.")

@@ -72,7 +72,7 @@ class Aims(Settings, total=False):
     """The settings, and the aims, of which at most one can be given."""
 
     bits: float | None
-    size: int | None
+    size: int | str | None
     max_error: float | None
     min_cosine: float | None
     min_overlap: float | None
@@ -212,7 +212,7 @@ def _pairs(parameters: Mapping[str, object] | Iterable[str] | None) -> list[str]
 
 def compress(  # noqa: PLR0913 - all settings of the main job, by name
     source: Source, target: str | os.PathLike[str], steps: Steps, *, seed: int = 0, bits: float | None = None,
-    size: int | None = None, max_error: float | None = None, min_cosine: float | None = None,
+    size: int | str | None = None, max_error: float | None = None, min_cosine: float | None = None,
     min_overlap: float | None = None, counts: Counts = None,
     keep_words: Iterable[str | bytes] = (), remap: str | os.PathLike[str] | None = None, ngrams: Steps = "same",
     vocabulary: str = "auto", order: str = EXACT, keep_order: bool = False, choose: bool = False,
@@ -236,8 +236,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         Seed of all random choices. Equal input, steps and seed give equal bytes, with any number of threads.
     bits : float, optional
         Aim: use at most this many bits per word for vectors, including all tables that decoding needs.
-    size : int, optional
-        Aim: maximum size of the output file in bytes.
+    size : int or str, optional
+        Aim: maximum size of the output file, in bytes or as ``"6MB"``.
     max_error : float, optional
         Aim: the smallest file whose relative error is at most this, above 0 and below 1.
     min_cosine : float, optional

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from embshrink.compression.job import Job, Made, ngram_steps
 from embshrink.compression.report import Suggestion
 from embshrink.errors import EmbshrinkError
@@ -16,9 +18,12 @@ from embshrink.methods.ecq.codec import ECQ
 from embshrink.methods.prune import Prune
 from embshrink.storage.arrays import StoredArray
 
+ROWS_AT_ONCE = 65_536
 MORE, LESS = 1.5, 0.75  # bits of the suggestions, relative to those of the run
 FEWEST_BITS, MOST_BITS = 0.5, 10.0  # bits per dimension that ecq is suggested for
 SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take, more than those of another codec
+SAME = 1.02  # times the size: a suggestion for less loss needs more than that
+FLOAT16_MAX = 65504.0
 WORTHWHILE = 0.95  # a smaller file is suggested only if it has at most this share of the size
 
 
@@ -38,8 +43,11 @@ def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[S
     if not len(made.words):  # only n-grams
         return []
     advice = _Advice(job, steps, made, size)
+    (better, more), (smaller, less) = advice.better(), advice.smaller()
+    if more <= SAME * size and not advice.merging:  # so few bytes more buy nothing
+        better = []
     return [Suggestion(goal, [registry.format(step) for step in chosen], bytes)
-            for goal, (chosen, bytes) in (("better", advice.better()), ("smaller", advice.smaller())) if chosen]
+            for goal, chosen, bytes in (("better", better, more), ("smaller", smaller, less)) if chosen]
 
 
 class _Advice:
@@ -74,7 +82,9 @@ class _Advice:
             return ([], 0) if self.codec == lossless else self._planned(lossless)
         if isinstance(self.codec, SteppedCodec):
             bits = MORE * self.bits
-            return self._entropy_coded(bits) if bits <= MOST_BITS * self.width else self._planned(Cast())
+            if bits > MOST_BITS * self.width:
+                return self._planned(self._cast())
+            return self._entropy_coded(bits) if self._fits_ecq(bits) else ([], 0)
         if self._fits_ecq(self.bits) and self.bits >= self.width:
             return self._entropy_coded(min(self.bits, MOST_BITS * self.width))
         return self._other_bits(MORE)
@@ -102,7 +112,15 @@ class _Advice:
         if self._fits_ecq(bits, self.words) and bits >= self.width and not _merged_before(self.job):
             return self._entropy_coded(bits, [step for step in self.before if step not in self.merging], self.words)
         doubled = [self._doubled(step) if isinstance(step, Prune) else step for step in self.before]
-        return ([], 0) if doubled == self.before else self._planned(self._budgeted(), doubled)
+        nothing = any(isinstance(step, Prune) and step.keep == self.words for step in doubled)
+        return ([], 0) if nothing or doubled == self.before else self._planned(self._budgeted(), doubled)
+
+    def _cast(self) -> Cast:
+        """Return the cast to float16, or to float32 if a number may be too large for it."""
+        matrix, limit = self.job.table.matrix, FLOAT16_MAX / math.sqrt(self.made.stored.dim)
+        large = any(float(np.abs(matrix[start : start + ROWS_AT_ONCE]).max()) > limit
+                    for start in range(0, len(matrix), ROWS_AT_ONCE))
+        return Cast(dtype="float32") if large else Cast()
 
     def _doubled(self, step: Prune) -> Prune:
         keep = resolved(step.resolve(self.words, self.width).keep)

@@ -16,9 +16,9 @@ from embshrink.embeddings.protocols import LookupTable
 from embshrink.evaluation.analogies import score_analogies
 from embshrink.evaluation.benchmarks import Analogies, WordPairs, analogy_benchmark, similarity_benchmarks
 from embshrink.evaluation.loss import neighbour_overlap, reconstruction
+from embshrink.evaluation.neighbour_sample import QUERIES
 from embshrink.evaluation.scores import AnalogyScore, Evaluation, SimilarityScore
 from embshrink.evaluation.similarity import score_pairs
-from embshrink.evaluation.neighbour_sample import QUERIES
 from embshrink.evaluation.vocabulary import RESTRICT_VOCAB, FoldedVocabulary
 from embshrink.numerics.progress import Progress, no_progress
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     StrPath = str | os.PathLike[str]
 
 STALE_SECONDS = 24 * 3600
+EXISTS = "Choose another target, or use --force (force=True) to replace it."  # the hint
 
 
 class Output(Protocol):
@@ -68,7 +69,7 @@ def check_target(path: StrPath, force: bool = False) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         raise TargetError("the target is not a regular file", path=path, hint="Give the path of a file.")
     if os.path.exists(path) and not force:
-        raise TargetError("the target exists", path=path, hint="Choose another target, or use --force (force=True) to replace it.")
+        raise TargetError("the target exists", path=path, hint=EXISTS)
     if not os.path.isdir(folder):
         raise TargetError("the target's folder does not exist", path=path, hint="Create it first.")
 
@@ -208,7 +209,7 @@ def _check_folder_target(path: StrPath, names: Collection[str], force: bool) -> 
                               expected=f"a new folder, or one with only {', '.join(names)}",
                               found=", ".join(others[:5]), hint="Choose another folder.")
         if not force:
-            raise TargetError("the target exists", path=path, hint="Choose another target, or use --force (force=True) to replace it.")
+            raise TargetError("the target exists", path=path, hint=EXISTS)
     elif os.path.lexists(path):
         raise TargetError("the target is a file, but this format is a folder", path=path,
                           hint="Choose another target.")

@@ -73,6 +73,8 @@ def open_source(
         return Stream(source, _name_of(source), options, owned=False)
     path = os.fspath(source)
     if path == "-":
+        if sys.stdin is None:
+            raise SourceError("standard input is closed", path="<stdin>", hint="Pipe a file into the command.")
         return Stream(cast("BinaryFile", sys.stdin.buffer), "<stdin>", options, owned=False)
     if os.path.isdir(path):
         if folders:
