@@ -146,7 +146,7 @@ def test_a_size_may_be_written_with_its_unit(table, tmp_path):
 
 def test_the_source_is_never_the_target(table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_vectors(table.words, [table.matrix], "v.bin", "word2vec")
+    write_vectors(list(table.words)[:200], [table.matrix[:200]], "v.bin", "word2vec")
     before = (tmp_path / "v.bin").read_bytes()
     os.symlink("v.bin", "link.bin")
     for target in ("v.bin", "./v.bin", "link.bin"):
