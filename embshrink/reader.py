@@ -973,11 +973,23 @@ class Embeddings(VectorTable):
     def __reduce__(self) -> tuple[object, ...]:
         if self._container is None:
             raise TypeError("only Embeddings that were loaded from a file can be pickled: the pickle holds its path")
-        return _load_again, (self._container.path, self._container.verify, self._container.mmap)
+        opened = self._container
+        return _load_again, (opened.absolute_path, opened.verify, opened.mmap, opened.fingerprint)
 
 
-def _load_again(path: str, verify: str, mmap: bool) -> Embeddings:
-    return load(path, verify=verify, mmap=mmap)
+def _load_again(path: str, verify: str, mmap: bool, fingerprint: tuple[int, int] | None = None) -> Embeddings:
+    """Load a pickled or copied file; FormatError if another file has taken its place."""
+    from embshrink.errors import FormatError
+
+    emb = load(path, verify=verify, mmap=mmap)
+    found = None if emb._container is None else emb._container.fingerprint
+    if fingerprint is not None and found != tuple(fingerprint):
+        emb.close()
+        raise FormatError("this is not the file that was pickled or copied", path=path,
+                          expected="{} bytes, crc32 {:08x}".format(*fingerprint),
+                          found=None if found is None else "{} bytes, crc32 {:08x}".format(*found),
+                          hint="The file was replaced since; load the new one with embshrink.load.")
+    return emb
 
 
 class _KeyToIndex(Mapping[str, int]):

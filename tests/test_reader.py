@@ -1,6 +1,7 @@
 """The reader: lookups, aliases, gensim's names, what it imports."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from conftest import make_vectors
 
 import embshrink
 from embshrink import WordVectors, compress, load
+from embshrink.errors import FormatError
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +229,28 @@ def test_pickles_to_the_path_and_copies(pruned):
     assert np.array_equal(copy.deepcopy(emb)["w1"], emb["w1"])
     with pytest.raises(TypeError, match="only Embeddings that were loaded from a file"):
         pickle.dumps(embshrink.as_embeddings(make_vectors(5, 2)))
+
+
+def test_pickles_and_copies_find_the_same_file_or_raise(vectors, tmp_path, monkeypatch):
+    """A relative path means the folder it was opened from, and a file that was replaced is not the file."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, scale in ((first, 1), (second, 3)):
+        folder.mkdir()
+        changed = type(vectors)(list(vectors.words), vectors.matrix * scale)
+        compress(changed, folder / "v.ems", "cast:dtype=float32", measure=False)
+    monkeypatch.chdir(first)
+    emb = load("v.ems")
+    data = pickle.dumps(emb)
+    monkeypatch.chdir(second)
+    for again in (pickle.loads(data), copy.copy(emb), copy.deepcopy(emb)):
+        assert np.array_equal(again["w1"], vectors.matrix[1])
+    os.replace(second / "v.ems", first / "v.ems")
+    for attempt in (lambda: pickle.loads(data), lambda: copy.deepcopy(emb)):
+        with pytest.raises(FormatError, match=r"v\.ems: this is not the file that was pickled.* load the new one"):
+            attempt()
+    os.remove(first / "v.ems")
+    with pytest.raises(FormatError, match=r"first.v\.ems"):
+        pickle.loads(data)
 
 
 def test_many_threads_may_look_up_at_once(vectors, tmp_path):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "floa
 CHECKSUMS = "checksums"
 
 NEWER = "This file was written by a newer embshrink; update embshrink to read it."
-DAMAGED = "The file is damaged: download it again, or compress the source vectors again."
 _TABLE = "section table"
 
 # magic, major, minor, header length, file length, required flags, crc32 of all this (itself as 0) and the header
@@ -554,8 +553,12 @@ class Container:
     Attributes
     ----------
     path : str
+    absolute_path : str
+        The same path, when the file was opened.
     size : int
         Bytes of the file.
+    fingerprint : tuple of (int, int)
+        Size, and checksum of the header, which has the checksums of all sections.
     version : tuple of (int, int)
         Major and minor version of the format.
     header : dict
@@ -575,6 +578,7 @@ class Container:
             raise FormatError(f"unknown verify level {verify!r}", expected="lazy, header or full",
                               hint="Choose one of these levels.")
         self.path = os.fspath(path)
+        self.absolute_path = os.path.abspath(self.path)  # of now: the working directory may change
         self.verify, self.mmap = verify, mmap
         self.sections: dict[str, Section] = {}
         self._data: bytes | _mmap.mmap = b""
@@ -583,6 +587,7 @@ class Container:
             self.size = len(self._data)
             head = _read_head(self._data)
             self.version, self.header = head.version, head.header
+            self.fingerprint = self.size, int(_PRELUDE.unpack(self._data[: _PRELUDE.size])[-1])
             self.sections = _read_sections(self._data, head, self.path, trusted=verify == "header")
             if verify == "full":
                 self.check()

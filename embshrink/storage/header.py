@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from embshrink.errors import FormatError
-from embshrink.storage.container import DAMAGED, NEWER
+from embshrink.errors import DAMAGED, FormatError
+from embshrink.storage.container import NEWER
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.storage.arrays import IntArray
-from embshrink.storage.container import DAMAGED, NEWER
+from embshrink.storage.container import NEWER
 from embshrink.storage.header import HEADER
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
-from embshrink.storage.container import DAMAGED
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
 from embshrink.vocabulary.id_order import IdOrder
 from embshrink.vocabulary.listed_ids import ListedIds, encode_list

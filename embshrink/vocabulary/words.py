@@ -14,10 +14,9 @@ from typing import TypeAlias, overload
 
 import numpy as np
 
-from embshrink.errors import FormatError
+from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, Layout, StoredArray
-from embshrink.storage.container import DAMAGED
 from embshrink.storage.spans import PER_START, span_of
 
 WORDS_PER_BUCKET = 4
