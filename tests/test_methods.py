@@ -269,3 +269,14 @@ def test_row_maps_compose():
     left = both.take(np.flatnonzero(both.rows >= 0))
     assert left.rows.tolist() == [0, 0, 0]
     assert left.owners.tolist() == [1]
+
+
+def test_protected_words_must_leave_room_for_a_zero_vector(tmp_path):
+    from embshrink import WordVectors, compress
+
+    matrix = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    matrix[15] = 0
+    vectors = WordVectors([f"w{i}" for i in range(20)], matrix)
+    with pytest.raises(ShapeError, match=r"leave no room in prune:keep=3 for a zero vector.*expected keep >= 4"):
+        compress(vectors, tmp_path / "v.ems", "prune:keep=3", keep_words=["w1", "w2", "w3"])
+    compress(vectors, tmp_path / "v.ems", "prune:keep=4", keep_words=["w1", "w2", "w3"])

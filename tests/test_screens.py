@@ -582,6 +582,31 @@ def test_a_suggested_command_is_one_that_a_shell_takes(tmp_path, monkeypatch):
     assert "embshrink compress ./-v.bin t.ems" in shown
 
 
+@pytest.mark.parametrize("ratio, said", [(1.04, "about the same size"), (1.06, "1.1 times smaller"),
+                                         (1 / 1.04, "about the same size"), (0.9, "1.1 times larger"),
+                                         (1.4, "1.4 times smaller"), (0.5, "2.0 times larger")])
+def test_a_file_is_about_the_same_size_within_five_percent(ratio, said):
+    assert console.compared(ratio) == said
+
+
+def test_labelled_lines_are_no_wider_on_wide_terminals():
+    lines = tables.labelled([("words", "one " * 100)], 250)
+    assert 80 <= max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("shared", [1, 2, 7])
+def test_pairs_that_share_a_vector_are_counted_from_one_on(shared):
+    score = SimilarityScore("pairs", 0.5, 0.1, 0.5, 0.1, 9, 9, 0, 1.0, shared, 0, 9)
+    notes = list(console._notes("v.ems", Evaluation((score,), None)))
+    assert notes == [f"v.ems, pairs: in {shared} pair{'s' if shared > 1 else ''} both words have the same vector."]
+
+
+def test_no_help_is_broken_at_a_hyphen():
+    for name in cli.commands:
+        text = CliRunner().invoke(cli, [name, "--help"], env={"COLUMNS": "60"}).stdout
+        assert not [line for line in text.splitlines() if re.search(r"\w-$", line)], name
+
+
 def test_no_message_controls_the_terminal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = "\x1b[31mred\x1b]0;title\x07.bin"

@@ -141,7 +141,11 @@ class Prune(RowStep):
 def _with_zero(matrix: Matrix, kept: IntArray, protected: IntArray) -> IntArray:
     """Return the kept rows, ascending; one of them is a zero row if the matrix has any."""
     zeros = np.flatnonzero(~on_blocks(lambda block: np.asarray(block.any(axis=1)), matrix))
-    if len(zeros) and not np.isin(zeros, kept).any() and len(kept) > len(protected):
+    if len(zeros) and not np.isin(zeros, kept).any():
         free = np.flatnonzero(~np.isin(kept, protected))
+        if not len(free):
+            raise ShapeError(f"the protected words leave no room in prune:keep={len(kept)} for a zero vector, which "
+                             f"{len(zeros)} of the other words have", expected=f"keep >= {len(kept) + 1}",
+                             hint="Raise keep, or protect fewer words with keep_words= (command line: --keep-words).")
         kept[free[-1]] = zeros[0]
     return np.sort(kept)
