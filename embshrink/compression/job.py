@@ -14,6 +14,7 @@ import embshrink
 from embshrink.compression.ngrams import NgramTable
 from embshrink.compression.report import Loss, measure_loss
 from embshrink.compression.source import SourceTable, open_table
+from embshrink.embeddings.protocols import LookupTable
 from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.evaluation.neighbour_sample import NeighbourSample, queries_of, sample_neighbours
@@ -294,11 +295,14 @@ class Job:
     def loss(self, made: Made) -> Loss:
         """Return the loss of a result; see `measure_loss`."""
         if made.loss is None:
-            common = np.argsort(made.ids), np.sort(made.ids)
-            sample = self.neighbours(NEIGHBOURS) if 1 < len(made.ids) == len(self.table.words) else None
-            made.loss = measure_loss(made.table, self.table.embeddings, common=common, sample=sample,
-                                     progress=self.progress)
+            made.loss = self.loss_of(made.table, made.ids)
         return made.loss
+
+    def loss_of(self, table: LookupTable, ids: IntArray) -> Loss:
+        """Return the loss of a table whose words have these ids in the source, (n,) int64; see `measure_loss`."""
+        common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
+        sample = self.neighbours(NEIGHBOURS) if 1 < len(ids) == len(self.table.words) else None
+        return measure_loss(table, self.table.embeddings, common=common, sample=sample, progress=self.progress)
 
 
 def _plan(

@@ -107,8 +107,9 @@ class OverlapGoal:
             gain = self._gain(rows, made - mean)
             residuals = made - mean - rows @ gain
             vectors = np.asarray((self._vectors.astype(np.float64) - mean) @ gain + mean, np.float64)
-        order = np.argsort(row_norms(before), kind="stable")
-        near = np.searchsorted(row_norms(before)[order], self._lengths) + self._random
+        lengths = row_norms(before)
+        order = np.argsort(lengths, kind="stable")
+        near = np.searchsorted(lengths[order], self._lengths) + self._random
         changed = vectors + residuals[order[np.clip(near, 0, len(order) - 1)]]
         units = unit_rows(changed.astype(np.float32))
 

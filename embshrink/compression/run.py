@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 import numpy as np
 
 from embshrink.compression.counts import looks_alphabetical, read_counts, weights_of
-from embshrink.compression.job import NEIGHBOURS, Job, Made, PlannedFile
+from embshrink.compression.job import Job, Made, PlannedFile
 from embshrink.compression.ngrams import unseen_cosine
 from embshrink.compression.rate_control import Aim, meet
 from embshrink.compression.report import Loss, Report, group_parts, measure_loss, write_remap
@@ -520,9 +520,7 @@ def _loss(known: Loss | None, written: VectorTable, job: Job, ids: IntArray, pro
     """Return the loss of the words, or of the rows of n-grams if there are no words; that of words may be known."""
     table, loss = job.table, known or {}
     if len(table.words) and not loss:
-        common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
-        sample = job.neighbours(NEIGHBOURS) if 1 < len(ids) == len(table.words) else None
-        loss = measure_loss(written, table.embeddings, common=common, sample=sample, progress=progress)
+        loss = job.loss_of(written, ids)
     elif not loss and table.ngrams is not None and written.subwords is not None:
         before, after = table.ngrams, written.subwords
         loss = measure_loss(

@@ -404,12 +404,15 @@ class _Head:
         The section table from the JSON header; its entries are not checked yet.
     nbytes : int
         Offset of the first section.
+    crc : int
+        Checksum of prelude and header.
     """
 
     version: tuple[int, int]
     header: dict[str, object]
     table: list[object]
     nbytes: int
+    crc: int
 
 
 def _read_head(data: bytes | _mmap.mmap) -> _Head:
@@ -439,7 +442,7 @@ def _read_head(data: bytes | _mmap.mmap) -> _Head:
         raise FormatError("the footer does not match the header", where=f"byte {size - _FOOTER.size}", hint=DAMAGED)
     header, table = _parse_header(text)
     _check_zero(data, end, _aligned(end))
-    return _Head((major, minor), header, table, _aligned(end))
+    return _Head((major, minor), header, table, _aligned(end), crc)
 
 
 def _check_magic(prelude: bytes, size: int) -> None:
@@ -587,7 +590,7 @@ class Container:
             self.size = len(self._data)
             head = _read_head(self._data)
             self.version, self.header = head.version, head.header
-            self.fingerprint = self.size, int(_PRELUDE.unpack(self._data[: _PRELUDE.size])[-1])
+            self.fingerprint = self.size, head.crc
             self.sections = _read_sections(self._data, head, self.path, trusted=verify == "header")
             if verify == "full":
                 self.check()

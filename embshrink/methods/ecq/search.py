@@ -11,6 +11,7 @@ interpolated linearly between them (regula falsi). Each trial starts from the st
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -57,33 +58,15 @@ def find_step(candidate: Candidate, bits: float, step: float, statistics: Statis
     StepError
         If `bits` is too small even for a step size far above all coordinates.
     """
-    rows, lowest = candidate.sample.few, math.log(candidate.least_step)
-    log = math.log(step)
-    low: _Tried | None = None  # takes too many bits
-    high: _Tried | None = None  # does not
-    for attempt in range(ATTEMPTS):
-        trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else 2)
-        statistics = trial.statistics
-        over = total_bits(candidate, trial) - bits
-        if over > 0:
-            low = _Tried(log, over)
-        else:
-            high = _Tried(log, over)
-        if -CLOSE <= over <= 0 or (over <= 0 and log <= lowest):
-            break
-        if low and high:
-            if high.log - low.log < ENOUGH_APART:
-                break
-            share = (low.over + MARGIN) / (low.over - high.over)
-            log = low.log + min(max(share, 0.02), 0.98) * (high.log - low.log)
-        else:
-            log = max(log + _newton(over + MARGIN, trial), lowest)
-        if log > math.log(1e3 * candidate.reach):
-            break
-    if high is None:
+    def over(trial: Trial) -> float:
+        return total_bits(candidate, trial) - bits
+
+    found, trial = _search(candidate, step, statistics, over, lambda over, trial: _newton(over + MARGIN, trial),
+                           close=CLOSE, margin=MARGIN, least=0.02, larger=True)
+    if found is None:
         raise StepError("ecq needs more bits per row", expected=f">= {total_bits(candidate, trial):.4g}",
                         found=bits, hint="Raise bits, use rq or pq, or for a table of few rows set centroids=1.")
-    return math.exp(high.log), statistics
+    return found, trial.statistics
 
 
 def find_step_for(
@@ -109,33 +92,76 @@ def find_step_for(
     StepError
         If even the smallest possible step size loses too much.
     """
+    def excess(trial: Trial) -> float:
+        return goal.excess(*candidate.rebuild(trial, candidate.sample.few))
+
+    def change(over: float, trial: Trial) -> float:
+        return -min(max((over + GOAL_CLOSE / 2) * math.log(2) / 2, -2), 2)
+
+    found, trial = _search(candidate, max(step, candidate.least_step), statistics, excess, change, close=GOAL_CLOSE,
+                           margin=GOAL_CLOSE / 2, least=0.05, larger=False)
+    if found is None:
+        raise StepError("the step of ecq is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
+                        hint="Allow a larger error, or use cast.")
+    return found, trial.statistics
+
+
+def _search(
+    candidate: Candidate, step: float, statistics: Statistics, over: Callable[[Trial], float],
+    change: Callable[[float, Trial], float], *, close: float, margin: float, least: float,
+    larger: bool,
+) -> tuple[float | None, Trial]:
+    """Search the step size at which `over` is just below 0, on some rows.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    step : float
+        Initial step size.
+    statistics : Statistics
+        Initial statistics.
+    over : callable
+        Returns how far a trial is above what is allowed.
+    change : callable
+        Returns the change of the logarithm of the step size for ``(over, trial)``, while only one side is known.
+    close, margin : float
+        How far below 0 is close enough, and how far to aim at.
+    least : float
+        Least share of the way between both sides by which a step size is moved.
+    larger : bool
+        Whether a larger step size makes `over` smaller: it does for bits, and makes errors larger.
+
+    Returns
+    -------
+    step : float or None
+        The last step size found that is allowed; None if none is.
+    trial : Trial
+        The last one.
+    """
     rows, lowest = candidate.sample.few, math.log(candidate.least_step)
-    log = max(math.log(step), lowest)
-    low: _Tried | None = None  # reaches the goal
-    high: _Tried | None = None  # does not
+    log = math.log(step)
+    bad: _Tried | None = None
+    good: _Tried | None = None
     for attempt in range(ATTEMPTS):
         trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else 2)
         statistics = trial.statistics
-        excess = goal.excess(*candidate.rebuild(trial, rows))
-        if excess <= 0:
-            low = _Tried(log, excess)
+        found = _Tried(log, over(trial))
+        if found.over > 0:
+            bad = found
         else:
-            high = _Tried(log, excess)
-        if -GOAL_CLOSE <= excess <= 0 or (excess > 0 and log <= lowest):
+            good = found
+        if -close <= found.over <= 0 or ((found.over <= 0) == larger and log <= lowest):  # none is smaller
             break
-        if low and high:
-            if high.log - low.log < ENOUGH_APART:
+        if bad and good:
+            if abs(good.log - bad.log) < ENOUGH_APART:
                 break
-            share = (-GOAL_CLOSE / 2 - low.over) / (high.over - low.over)
-            log = low.log + min(max(share, 0.05), 0.95) * (high.log - low.log)
+            share = (bad.over + margin) / (bad.over - good.over)
+            log = bad.log + min(max(share, least), 1 - least) * (good.log - bad.log)
         else:
-            log = max(log - min(max((excess + GOAL_CLOSE / 2) * math.log(2) / 2, -2), 2), lowest)
+            log = max(log + change(found.over, trial), lowest)
         if log > math.log(1e3 * candidate.reach):
             break
-    if low is None:
-        raise StepError("the step of ecq is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
-                        hint="Allow a larger error, or use cast.")
-    return math.exp(low.log), statistics
+    return None if good is None else math.exp(good.log), trial
 
 
 def settle(candidate: Candidate, bits: float | None, step: float, statistics: Statistics) -> Trial:
