@@ -18,13 +18,14 @@ from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec, TooFewBits
 from embshrink.methods.cast import Cast
 from embshrink.methods.rq import RQ
+from embshrink.storage.container import ALIGNMENT
 
 SAMPLE = 20_000  # words on which settings are tried first
 TRIES = 12  # on the sample
 LAST_TRIES = 5  # on the whole table
 FEW_BITS = 0.9  # per dimension: with fewer, rq may have the smaller error
 MOST_THOUSANDTHS = 10**10  # of a bit per row: the most that a codec takes as a parameter
-PADDING = 640  # bytes of a file that are not planned: the padding of sections whose size is not known before
+PADDING = 3 * ALIGNMENT  # bytes that are not planned, of sections whose size is not known before
 SPARE = 0.015  # share of the bits per row that may be left
 GOAL_WORDS = 2000  # with fewer, everything is tried outright
 CANDIDATES, MORE_CANDIDATES = 64, 256  # nearest neighbours of a word that may be among its ten nearest afterwards
@@ -208,10 +209,11 @@ class _Tried(NamedTuple):
 
 
 class _Taken(NamedTuple):
-    """What a result leaves of an aim, and what its codec takes: both in bits per row."""
+    """What a result leaves of an aim, what its codec takes, and what a size is a multiple of: in bits per row."""
 
     spare: float
     coded: float
+    unit: float
 
 
 class _Search:
@@ -316,9 +318,10 @@ class _Search:
             taken = self._taken(made)
             if taken.spare >= 0 and (best is None or made.nbytes > best.nbytes):
                 best = made
-            if taken.spare >= 0 and (taken.spare <= SPARE * bits or taken.coded < (1 - SPARE) * bits):
+            if taken.spare >= 0 and (taken.spare <= max(SPARE * bits, 3 * taken.unit)
+                                     or taken.coded < (1 - SPARE) * bits):
                 break  # close enough, or the codec cannot use more
-            bits = math.floor(1000 * (bits + taken.spare) - bits) / 1000
+            bits = math.floor(1000 * (bits + taken.spare - taken.unit) - bits) / 1000
             if bits <= 0:
                 break
         if best is None:
@@ -333,10 +336,10 @@ class _Search:
             kinds, rows, count = ("ngrams.state.", "ngrams.codes."), subwords.rows, subwords.present
         coded = 8 * sum(part.nbytes for name, part in sections.items() if name.startswith(kinds)) / rows
         if self.aim.kind == "bits":
-            return _Taken((self.aim.value - made.bits_per_word) * count / rows, coded)
+            return _Taken((self.aim.value - made.bits_per_word) * count / rows, coded, 0.0)
         if len(made.words) and subwords is not None and self.job.ngrams == "same":
             rows += subwords.rows
-        return _Taken(8 * (self.aim.value - made.nbytes) / rows, coded)
+        return _Taken(8 * (self.aim.value - made.nbytes) / rows, coded, 8 * ALIGNMENT / rows)
 
     def _least(self, codec: SteppedCodec, width: int, bits: float) -> float:
         """Return the smallest aim that a codec meets, about; `bits` per row are said to be enough."""
