@@ -6,14 +6,17 @@ import re
 import numpy as np
 import pytest
 from conftest import make_vectors
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from embshrink import compress, load
+from embshrink import WordVectors, compress, load
 from embshrink.compression import rate_control as aims
 from embshrink.compression.job import Job
 from embshrink.compression.pareto import pareto_front
 from embshrink.compression.source import open_table
 from embshrink.errors import StepError, TargetError
 from embshrink.formats import write_vectors
+from embshrink.methods.ecq.codec import ECQ
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,65 @@ def test_a_quality_is_reached_and_no_more(step, aim, key, low, high, table, tmp_
     assert loss <= high if key == "relative_error" else loss >= low
     if step.startswith("ecq"):  # which has a setting for every error; others have steps
         assert low <= loss <= high
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count how often ecq is fitted, and how often it encodes all rows."""
+    counts = {"fit": 0, "encode": 0}
+    fit, encode = ECQ.fit, ECQ.encode
+
+    def counted_fit(codec, *arguments):
+        counts["fit"] += 1
+        return fit(codec, *arguments)
+
+    def counted_encode(codec, *arguments):
+        counts["encode"] += 1
+        return encode(codec, *arguments)
+
+    monkeypatch.setattr(ECQ, "fit", counted_fit)
+    monkeypatch.setattr(ECQ, "encode", counted_encode)
+    return counts
+
+
+@pytest.mark.parametrize("aim", [{"bits": 12}, {"bits": 60}, {"size": 90_000}, {"size": 10**8}], ids=str)
+def test_bits_and_sizes_take_one_fit(aim, table, tmp_path, counted):
+    report = compress(table, tmp_path / "a.ems", "ecq", measure=False, **aim)
+    assert counted == {"fit": 1, "encode": 1}
+    taken, allowed = (report.bits_per_word, aim["bits"]) if "bits" in aim else (report.target_bytes, aim["size"])
+    assert taken <= allowed
+    assert taken >= 0.97 * allowed or aim == {"size": 10**8}  # which no step size can use
+
+
+def test_rows_that_a_step_drops_take_one_more_run(tmp_path, counted):
+    """`dedupe` is planned to keep all rows; the bits of those that it drops are used by the others."""
+    once = make_vectors(1500, 16, clusters=100)
+    vectors = WordVectors([f"{word}{copy}" for copy in "ab" for word in once.words], np.tile(once.matrix, (2, 1)))
+    report = compress(vectors, tmp_path / "a.ems", ["dedupe", "ecq"], bits=40, measure=False)
+    assert 0.97 * 40 <= report.bits_per_word <= 40 and counted == {"fit": 2, "encode": 2}
+
+
+def test_n_grams_share_a_size_with_words(gensim_data, tmp_path, counted):
+    source = gensim_data / "crime-and-punishment.bin"
+    report = compress(source, tmp_path / "a.ems", "ecq", size=15_000, measure=False)
+    assert 0.97 * 15_000 <= report.target_bytes <= 15_000
+    assert counted["fit"] <= 6  # of words and n-grams; twice more, as padding is a large part of so small a file
+
+
+@settings(max_examples=6, deadline=None)
+@given(rows=st.integers(60, 1500), dim=st.integers(1, 12), bits=st.floats(1, 80), seed=st.integers(0, 99))
+def test_an_aim_is_never_exceeded_and_its_hint_is_true(rows, dim, bits, seed):
+    rng = np.random.default_rng(seed)
+    matrix = (rng.standard_normal((rows, dim)) * rng.lognormal(0, 1, (rows, 1))).astype(np.float32)
+    job = Job(open_table(WordVectors([f"w{i}" for i in range(rows)], matrix)))
+    for _ in range(2):
+        try:
+            assert aims.meet(aims.Aim("bits", bits), [ECQ()], job).bits_per_word <= bits
+            break
+        except aims.AimMissed as missed:
+            bits = float(re.search(r"Set bits to at least ([\d.]+)", str(missed)).group(1))
+    else:
+        raise AssertionError("the hint was not true")
 
 
 def test_a_sample_first_and_the_whole_at_last(table, tmp_path, monkeypatch):
@@ -121,7 +183,7 @@ def test_rq_is_taken_where_it_loses_less(table, tmp_path, monkeypatch):
         monkeypatch.setattr(aims, "FEW_BITS", most)
         chosen = compress(table, tmp_path / "a.ems", "ecq", bits=60, choose=True, force=True)
         assert chosen.bits_per_word <= 60 and chosen.loss["relative_error"] == pytest.approx(expected)
-    monkeypatch.setattr(aims._Search, "spend", lambda *_: (_ for _ in ()).throw(StepError("not so few")))
+    monkeypatch.setattr(aims._Search, "_spend_bits", lambda *_: (_ for _ in ()).throw(StepError("not so few")))
     chosen = compress(table, tmp_path / "a.ems", "ecq", bits=60, choose=True, force=True)
     assert chosen.steps[0].startswith("rq") and chosen.loss["relative_error"] == pytest.approx(error["rq"])
 

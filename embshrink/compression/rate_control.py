@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 from collections.abc import Callable, Sequence
@@ -14,16 +15,18 @@ from embshrink.compression.quality_goal import CosineGoal, ErrorGoal, OverlapGoa
 from embshrink.compression.sizes import parse_size
 from embshrink.errors import EmbshrinkError, StepError
 from embshrink.methods import pipeline, registry
-from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec
+from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec, TooFewBits
 from embshrink.methods.cast import Cast
 from embshrink.methods.rq import RQ
-from embshrink.storage.arrays import layout_bytes
+from embshrink.storage.container import ALIGNMENT
 
 SAMPLE = 20_000  # words on which settings are tried first
 TRIES = 12  # on the sample
 LAST_TRIES = 5  # on the whole table
 FEW_BITS = 0.9  # per dimension: with fewer, rq may have the smaller error
-MOST_BITS = 1e7  # per row: the most that a codec takes as a parameter; a generous size may ask for more
+MOST_THOUSANDTHS = 10**10  # of a bit per row: the most that a codec takes as a parameter
+PADDING = 3 * ALIGNMENT  # bytes that are not planned, of sections whose size is not known before
+SPARE = 0.015  # share of the bits per row that may be left
 GOAL_WORDS = 2000  # with fewer, everything is tried outright
 CANDIDATES, MORE_CANDIDATES = 64, 256  # nearest neighbours of a word that may be among its ten nearest afterwards
 WELL_KEPT = 0.7  # overlap from which on the fewer candidates are enough
@@ -134,11 +137,9 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
                         hint="Add ecq, or another bits method (embshrink methods lists them).")
     codec = steps[-1]
     search = _Search(aim, steps[:-1], codec, job)
-    if not isinstance(codec, SteppedCodec):
-        return search.reach_by_bits() if aim.kind in QUALITIES else search.spend_planned()
     if aim.kind in QUALITIES:
-        return search.reach_by_step(codec)
-    if not choose:
+        return search.reach_by_step(codec) if isinstance(codec, SteppedCodec) else search.reach_by_bits()
+    if not choose or not isinstance(codec, SteppedCodec):
         return search.spend()
     try:
         made = search.spend()
@@ -207,6 +208,14 @@ class _Tried(NamedTuple):
     nearest: float | None
 
 
+class _Taken(NamedTuple):
+    """What a result leaves of an aim, what its codec takes, and what a size is a multiple of: in bits per row."""
+
+    spare: float
+    coded: float
+    unit: float
+
+
 class _Search:
     """Search for the setting of a codec that meets an aim.
 
@@ -238,9 +247,9 @@ class _Search:
         """Return the result of `rq` if its error is smaller than that of `made`, or if `made` is None."""
         search = _Search(self.aim, self.before, RQ(), self.job)
         if made is None:
-            return search.spend_planned()
+            return search.spend()
         try:
-            other = search.spend_planned()
+            other = search.spend()
         except StepError:
             return made
         return other if self._relative_error(other) < self._relative_error(made) else made
@@ -272,67 +281,77 @@ class _Search:
 
     # ------------------------------------------------------------ bits and bytes
 
-    def spend_planned(self) -> Made:
-        """Meet bits or a size with a codec of known size: use the largest setting within it."""
-        def taken(codec: Codec) -> float:
-            if self.aim.kind == "size":
-                return self.job.plan(self._with(codec)).bytes
-            planned = self._plan(codec)
-            return 8 * planned.nbytes / max(len(self.job.table.words) or planned.rows, 1)
-
-        settings = self._settings()
-        low, high = 0, len(settings)  # settings[low - 1] is within the aim, settings[high] is not
-        while low < high:
-            middle = (low + high) // 2
-            if taken(settings[middle]) <= self.aim.value:
-                low = middle + 1
-            else:
-                high = middle
-        if not low:
-            raise self._too_small(taken(settings[0]))
-        return self.job.run(self._with(settings[low - 1]))
-
     def spend(self) -> Made:
-        """Meet bits or a size with a codec that finds its own step: try, and correct."""
-        by_size = self.aim.kind == "size"
-        width = self._plan(self.codec).width
-        empty = self.codec.with_bits(1e-9, width)
-        planned = self._plan(empty)
-        rows, n = planned.rows, max(len(self.job.table.words) or planned.rows, 1)
-        codec_bytes = layout_bytes({name: part for name, part in planned.sections.items()
-                                    if name.startswith(("state.", "codes."))})
-        least = (self.job.plan(self._with(empty)).bytes if by_size else 8 * planned.nbytes / n)
-        bits = 8 * (self.aim.value - least + codec_bytes) / rows if by_size else (
-            self.aim.value * n - 8 * (planned.nbytes - codec_bytes)) / rows
-        best: tuple[float, Made] | None = None
-        taken: float | None = None
-        for _ in range(LAST_TRIES):
-            if bits < 0.001:
-                break
-            bits = min(math.floor(bits * 1000) / 1000, MOST_BITS)  # people read the file's header too
-            made = self._run_with_bits(bits, width)
-            if made is None:  # too few for the codec's tables: find out how many are enough, for the message
-                if taken is not None:
-                    break
-                bits = max(4 * bits, 4)
-                continue
-            taken = made.nbytes if by_size else made.bits_per_word
-            spare = (self.aim.value - taken) * (8 if by_size else n) / rows  # bits per row
-            if spare >= 0 and (best is None or taken > best[0]):
-                best = taken, made
-            if 0 <= spare <= max(0.005 * bits, 0.25) or bits == MOST_BITS:
-                break
-            bits += spare - max(0.001 * bits, 0.05)
-        if best is None:
-            raise self._too_small(least if taken is None else taken)
-        return best[1]
+        """Meet bits or a size with the largest setting within it."""
+        if isinstance(self.codec, SteppedCodec):
+            return self._spend_bits(self.codec)
+        settings = self._settings()
+        within = bisect.bisect_right(settings, self.aim.value, key=self._planned)
+        if not within:
+            raise self._too_small(self._planned(settings[0]))
+        return self.job.run(self._with(settings[within - 1]))
 
-    def _run_with_bits(self, bits: float, width: int) -> Made | None:
-        """Return the result of the codec with a number of bits per row; None if these are too few for it."""
-        try:
-            return self.job.run(self._with(self.codec.with_bits(bits, width)))
-        except StepError:
-            return None
+    def _planned(self, codec: Codec) -> float:
+        """Return the bits per word, or the bytes of the file, that a setting takes; for a `SteppedCodec`, about."""
+        if self.aim.kind == "size":
+            return self.job.plan(self._with(codec)).bytes + (PADDING if isinstance(codec, SteppedCodec) else 0)
+        planned = self._plan(codec)
+        return 8 * planned.nbytes / max(len(self.job.table.words) or planned.rows, 1)
+
+    def _spend_bits(self, codec: SteppedCodec) -> Made:
+        """Meet bits or a size with a codec that finds its step for a number of bits per row.
+
+        One run is enough, unless row steps keep fewer rows than planned, or the file is small and its padding is not
+        as planned. Then the bits are corrected by what the file takes.
+        """
+        width = self._plan(codec).width
+        thousandths = bisect.bisect_right(range(MOST_THOUSANDTHS), self.aim.value,
+                                          key=lambda bits: self._planned(codec.with_bits(bits / 1000, width)))
+        bits, best = max(thousandths - 1, 1) / 1000, None  # people read the file's header too
+        for _ in range(LAST_TRIES):
+            try:
+                made = self.job.run(self._with(codec.with_bits(bits, width)))
+            except TooFewBits as missed:
+                if best is None:
+                    raise self._too_small(self._least(codec, width, missed.least)) from None
+                break
+            taken = self._taken(made)
+            if taken.spare >= 0 and (best is None or made.nbytes > best.nbytes):
+                best = made
+            if taken.spare >= 0 and (taken.spare <= max(SPARE * bits, 3 * taken.unit)
+                                     or taken.coded < (1 - SPARE) * bits):
+                break  # close enough, or the codec cannot use more
+            bits = math.floor(1000 * (bits + taken.spare - taken.unit) - bits) / 1000
+            if bits <= 0:
+                break
+        if best is None:
+            raise self._too_small(made.nbytes if self.aim.kind == "size" else made.bits_per_word)
+        return best
+
+    def _taken(self, made: Made) -> _Taken:
+        """Return what a result leaves of the aim, and what the codec takes."""
+        sections, subwords = made.sections, made.header.subwords
+        kinds, rows, count = ("state.", "codes."), made.header.rows, len(made.words)
+        if not count and subwords is not None:
+            kinds, rows, count = ("ngrams.state.", "ngrams.codes."), subwords.rows, subwords.present
+        coded = 8 * sum(part.nbytes for name, part in sections.items() if name.startswith(kinds)) / rows
+        if self.aim.kind == "bits":
+            return _Taken((self.aim.value - made.bits_per_word) * count / rows, coded, 0.0)
+        if len(made.words) and subwords is not None and self.job.ngrams == "same":
+            rows += subwords.rows
+        return _Taken(8 * (self.aim.value - made.nbytes) / rows, coded, 8 * ALIGNMENT / rows)
+
+    def _least(self, codec: SteppedCodec, width: int, bits: float) -> float:
+        """Return the smallest aim that a codec meets, about; `bits` per row are said to be enough."""
+        for _ in range(LAST_TRIES):
+            bits = math.ceil(10 * bits) / 10
+            with_bits = codec.with_bits(bits, width)
+            try:
+                made = self.job.run(self._with(with_bits))
+                return max(self._planned(with_bits), made.nbytes if self.aim.kind == "size" else made.bits_per_word)
+            except TooFewBits as missed:
+                bits = max(missed.least, 1.15 * bits)
+        return self._planned(codec.with_bits(bits, width))
 
     def _too_small(self, least: float) -> AimMissed:
         """Return the error for too few bits or bytes, given the fewest that the method reached or would take."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
@@ -69,6 +70,23 @@ def resolved(value: T | None) -> T:
     if value is None:
         raise StepError("a step must be resolved before it is used", hint="Call resolve(rows, columns) first.")
     return value
+
+
+class TooFewBits(StepError):
+    """A codec cannot store rows in so few bits.
+
+    Parameters
+    ----------
+    problem : str
+        As for other errors.
+    bits, least : float
+        The bits per row that were given, and about how many are enough.
+    """
+
+    def __init__(self, problem: str, bits: float, least: float) -> None:
+        super().__init__(problem, expected=f">= {math.ceil(least * 10) / 10:g}", found=bits,
+                         hint="Raise bits, use rq or pq, or put prune before it.")
+        self.least = least
 
 
 class QualityGoal(Protocol):

@@ -79,14 +79,16 @@ F of the frequencies of the symbols before it:
 The encoder works from the last symbol to the first, starts with x = 2^14, and finally writes the bytes of x.
 Decoding must therefore end with x = 2^14 and no byte left, which is checked for every block that is decoded whole.
 
-*Fitting* [fit, statistics, trial, search, stored]. Centroids are found by k-means on a sample, and axes from the
-residuals. Tables and sizes are improved in turn, as in Lloyd's algorithm: choose sizes by the tables, count them,
+*Fitting* [fit, statistics, trial, search, stored, measure]. Centroids are found by k-means on a sample, and axes from
+the residuals. Tables and sizes are improved in turn, as in Lloyd's algorithm: choose sizes by the tables, count them,
 compute tables from the counts. The number of centroids is chosen by trial, from many to few. The step size is
-searched so that all bits, tables and centroids included, add up to the bits requested.
+searched so that all bits, tables and centroids included, add up to the bits requested: first on few rows, by the
+estimate of a trial, then on the whole sample, by encoding up to about 65,536 rows.
 
 The order of calls: ECQ.fit -> fit._Fit.state -> trial.Candidate.try_step (one step size, tried) -> search.find_step
-and search.settle (the step size for the bits) -> stored.state_of (the state of the file). ECQ.encode ->
-encode.encode -> Coder.choose and Coder.write. ECQ.decoder -> decoder.Decoder.decode -> reader.Reader.
+and search.find_measured (the step size for the bits) -> stored.state_of (the state of the file) ->
+measure.measured_bits. ECQ.encode -> encode.encode -> Coder.choose and Coder.write. ECQ.decoder ->
+decoder.Decoder.decode -> reader.Reader.
 
 References
 ----------

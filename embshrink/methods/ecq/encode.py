@@ -27,7 +27,7 @@ from embshrink.storage.disk_rows import Pile
 if TYPE_CHECKING:
     from embshrink.methods.base import Codes, Context, State
     from embshrink.methods.ecq.model import Settings
-    from embshrink.storage.arrays import AnyArray, IntArray
+    from embshrink.storage.arrays import AnyArray, FloatArray, IntArray
     from embshrink.storage.disk_rows import Matrix
 
 PARTS_PER_BATCH = 64  # parts, of about `ROWS_AT_ONCE` rows each, that are coded before their bytes are stored
@@ -36,7 +36,7 @@ PARTS_PER_BATCH = 64  # parts, of about `ROWS_AT_ONCE` rows each, that are coded
 def encode(codec: Settings, matrix: Matrix, state: State, context: Context) -> Codes:
     """Return the codes of a matrix (n, c): blocks, their lengths, and the start of every 64th block."""
     n = len(matrix)
-    encoder = _Encoder(codec, state, n)
+    encoder = Encoder(codec, state, n)
     size = codec.block * max(1, ROWS_AT_ONCE // codec.block)
     data, done = Pile(matrix), 0
     lengths: list[IntArray] = [np.zeros(0, np.int64)]
@@ -48,7 +48,8 @@ def encode(codec: Settings, matrix: Matrix, state: State, context: Context) -> C
 
     for first, last in blocks(n, PARTS_PER_BATCH * size):
         def part(start: int, stop: int, first: int = first) -> tuple[bytes, IntArray]:
-            return encoder.encode(matrix, first + start, first + stop)
+            numbers = slice(first + start, first + stop)
+            return encoder.encode(matrix[numbers], np.arange(numbers.start, numbers.stop))
 
         for coded, own in map_blocks(part, last - first, size, report):
             data.add(coded)
@@ -64,8 +65,16 @@ def encode(codec: Settings, matrix: Matrix, state: State, context: Context) -> C
     }
 
 
-class _Encoder:
-    """The tables of a state, ready to encode rows."""
+class Encoder:
+    """The tables of a state, ready to encode rows.
+
+    Parameters
+    ----------
+    codec : Settings
+    state : State
+    n : int
+        Rows of the whole table.
+    """
 
     def __init__(self, codec: Settings, state: State, n: int) -> None:
         step, basis_unit = np.asarray(state["step"], np.float32).tolist()
@@ -83,9 +92,17 @@ class _Encoder:
         self._bucket_levels = state["prior"].astype(np.int64)
         self._centroid_levels = state["classes"].astype(np.int64) * CLASS_UNIT
 
-    def encode(self, matrix: Matrix, start: int, stop: int) -> tuple[bytes, IntArray]:
-        """Return the blocks of the rows from `start` to `stop`, one after the other, and their lengths."""
-        buckets, rows = bucket_of(np.arange(start, stop)), matrix[start:stop]
+    def encode(self, rows: FloatArray, numbers: IntArray) -> tuple[bytes, IntArray]:
+        """Return the blocks of some rows, one after the other, and their lengths in bytes.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray, shape (k, c), float32
+            Whole blocks; only the last one may be shorter.
+        numbers : numpy.ndarray, shape (k,), int64
+            Their row numbers in the table.
+        """
+        buckets = bucket_of(numbers)
         labels: IntArray = np.zeros(len(rows), np.int64)
         levels = self._bucket_levels[buckets]
         targets = rows.astype(np.float64) @ self._inverse / (self._step / UNIT) - self._means[buckets]

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from embshrink.errors import StepError
+from embshrink.methods.base import TooFewBits
 from embshrink.methods.ecq.coder import ROWS_AT_ONCE
+from embshrink.methods.ecq.measure import measured_bits
 from embshrink.methods.ecq.model import bucket_count, bucket_of
-from embshrink.methods.ecq.search import find_step, find_step_for, settle
+from embshrink.methods.ecq.search import find_measured, find_step, find_step_for, settle
 from embshrink.methods.ecq.statistics import Statistics
 from embshrink.methods.ecq.stored import state_of, total_bits
-from embshrink.methods.ecq.trial import TRIAL_ROWS, Candidate, Sample
+from embshrink.methods.ecq.trial import TRIAL_ROWS, Candidate, Sample, Trial
 from embshrink.methods.ecq.weights import bucket_weights
 from embshrink.numerics.kmeans import kmeans
 from embshrink.numerics.linalg import column_means
@@ -47,6 +49,7 @@ DEARER = 100  # approximate bits that a centroid takes more than a row
 ROUNDS = 6  # iterations of k-means
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # by trellis: approximate error per coefficient, in squared steps
 FIRST_BITS = 3.0  # per number: the step size of the first trial for a goal
+CLOSE, CLOSE_BYTES = 0.2, 64  # bits per row, or bytes of the table, below the bits requested that are close enough
 SAME = 1e-10  # relative to the square of a mean; smaller variances are rounding errors
 
 
@@ -56,6 +59,13 @@ class _Scored(NamedTuple):
     candidate: Candidate
     statistics: Statistics
     score: float
+
+
+class _Measured(NamedTuple):
+    """A state, and the bits per row that the table takes with it."""
+
+    bits: float
+    state: State
 
 
 def fit(codec: Settings, matrix: Matrix, context: Context) -> State:
@@ -82,7 +92,8 @@ def fit(codec: Settings, matrix: Matrix, context: Context) -> State:
     count = min(n, SAMPLE_ROWS, max(TRIAL_ROWS, SAMPLE_NUMBERS // c))
     rows = np.unique(np.linspace(0, n - 1, count).astype(np.int64))
     weights = bucket_weights(codec.weights, n, context.weights)
-    return _Fit(codec, Sample(n, centred(rows), bucket_of(rows), means, weights), draw, context).state()
+    sample = Sample(n, centred(rows), bucket_of(rows), means, weights)
+    return _Fit(codec, sample, draw, lambda state: measured_bits(codec, matrix, state), context).state()
 
 
 def bucket_means(matrix: Matrix) -> DoubleArray:
@@ -102,11 +113,16 @@ class _Fit:
     sample : Sample
     draw : callable
         ``draw(count)`` returns up to `count` random rows for k-means, less the means of their buckets.
+    measure : callable
+        ``measure(state)`` returns the bits per row that the table takes with a state.
     context : embshrink.methods.base.Context
     """
 
-    def __init__(self, codec: Settings, sample: Sample, draw: Callable[[int], FloatArray], context: Context) -> None:
-        self.codec, self.sample, self.draw, self.context = codec, sample, draw, context
+    def __init__(
+        self, codec: Settings, sample: Sample, draw: Callable[[int], FloatArray],
+        measure: Callable[[State], float], context: Context,
+    ) -> None:
+        self.codec, self.sample, self.draw, self.measure, self.context = codec, sample, draw, measure, context
 
     def state(self) -> State:
         """Return the state for the codec's bits or step size."""
@@ -123,20 +139,51 @@ class _Fit:
                                 expected=f">= {least_step:.3g}", hint="Raise step, or use bits instead.")
         elif not variances.max() > SAME * np.square(means).sum(axis=1).max():  # all rows equal their means
             step = max(float(np.abs(means).max()), 1e-6) / 1000
-            return state_of(candidate, settle(candidate, None, step, statistics))
+            return state_of(candidate, settle(candidate, step, statistics))
         else:
             step = math.sqrt(water_level(variances, bits) / DISTORTIONS[codec.trellis])
             step = max(step, least_step)
         if codec.centroids is None:
             candidate, statistics, _ = self._cheapest(self._score(candidate, step), step)
         self._report(len(CENTROIDS))
+        if goal is None and bits is not None:
+            return self._within(bits, candidate, step, statistics)
         if goal is not None:
             step, statistics = find_step_for(goal, candidate, step, statistics)
-            bits = None
-        elif bits is not None:
+            self._report(len(CENTROIDS) + 0.5)
+        return state_of(candidate, settle(candidate, step, statistics))
+
+    def _within(self, bits: float, candidate: Candidate, step: float, statistics: Statistics) -> State:
+        """Return the state for the smallest step size with at most `bits` per row.
+
+        If the centroids take too many bits, fewer are used, unless their number was given.
+        """
+        try:
             step, statistics = find_step(candidate, bits, step, statistics)
-        self._report(len(CENTROIDS) + 0.5)
-        return state_of(candidate, settle(candidate, bits, step, statistics))
+            self._report(len(CENTROIDS) + 0.5)
+            return self._settled(bits, candidate, step, statistics)
+        except TooFewBits:
+            if self.codec.centroids is not None or not len(candidate.centroids):
+                raise
+        fewer = next((k for k in CENTROIDS if k < len(candidate.centroids)), 1)
+        return self._within(bits, self._candidate(fewer, len(CENTROIDS)), step,
+                            Statistics.initial(self.codec.trellis))
+
+    def _settled(self, bits: float, candidate: Candidate, step: float, statistics: Statistics) -> State:
+        """Correct a step size until the bits per row, as measured, are at most `bits` and close to it."""
+        close = min(max(min(CLOSE, bits / 100), 8 * CLOSE_BYTES / self.sample.n), bits / 20)
+        tried: list[_Measured] = []
+
+        def over(trial: Trial) -> float:
+            state = state_of(candidate, trial)
+            tried.append(_Measured(self.measure(state), state))
+            return tried[-1].bits - bits
+
+        find_measured(candidate, over, close, step, statistics)
+        kept = [one for one in tried if one.bits <= bits]
+        if not kept:
+            raise TooFewBits("ecq needs more bits per row", bits, min(one.bits for one in tried) + CLOSE)
+        return max(kept, key=lambda one: one.bits).state
 
     def _report(self, done: float) -> None:
         """Report how many numbers of centroids were tried; the step is found last."""

@@ -17,22 +17,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from embshrink.errors import StepError
+from embshrink.methods.base import TooFewBits
 from embshrink.methods.ecq.statistics import Statistics
 from embshrink.methods.ecq.stored import total_bits
 from embshrink.methods.ecq.trial import Candidate, Trial
 
 if TYPE_CHECKING:
     from embshrink.methods.base import QualityGoal
+    from embshrink.storage.arrays import IntArray
 
 ATTEMPTS = 24  # maximum of step sizes tried on some rows
 CLOSE = 0.1  # on some rows: bits per row below the target that are close enough
 ENOUGH_APART = 1e-4  # minimum difference of the logarithms of two step sizes
 MARGIN = 0.05  # on some rows: bits per row below the target to aim at
-CORRECTIONS = 6  # maximum of step sizes tried on all rows of the sample
-FINAL_MARGIN = 0.1  # on all rows: minimum of bits per row below the target
-FINAL_CLOSE = 0.3  # maximum of them
+CORRECTIONS = 10  # maximum of step sizes tried on all rows of the sample; usually 2
 GOAL_CLOSE = 0.02  # octaves of the error below a goal that need not be lost
-FINAL_AIM = 0.2  # how many to aim at
 
 
 class _Tried(NamedTuple):
@@ -55,17 +54,16 @@ def find_step(candidate: Candidate, bits: float, step: float, statistics: Statis
 
     Raises
     ------
-    StepError
+    TooFewBits
         If `bits` is too small even for a step size far above all coordinates.
     """
     def over(trial: Trial) -> float:
         return total_bits(candidate, trial) - bits
 
     found, trial = _search(candidate, step, statistics, over, lambda over, trial: _newton(over + MARGIN, trial),
-                           close=CLOSE, margin=MARGIN, least=0.02, larger=True)
+                           close=CLOSE, margin=MARGIN, least=0.02, larger=True, rows=candidate.sample.few)
     if found is None:
-        raise StepError("ecq needs more bits per row", expected=f">= {total_bits(candidate, trial):.4g}",
-                        found=bits, hint="Raise bits, use rq or pq, or for a table of few rows set centroids=1.")
+        raise TooFewBits("ecq needs more bits per row", bits, total_bits(candidate, trial) + CLOSE)
     return found, trial.statistics
 
 
@@ -99,7 +97,8 @@ def find_step_for(
         return -min(max((over + GOAL_CLOSE / 2) * math.log(2) / 2, -2), 2)
 
     found, trial = _search(candidate, max(step, candidate.least_step), statistics, excess, change, close=GOAL_CLOSE,
-                           margin=GOAL_CLOSE / 2, least=0.05, larger=False)
+                           margin=GOAL_CLOSE / 2, least=0.05, larger=False,
+                           rows=candidate.sample.few)
     if found is None:
         raise StepError("the step of ecq is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
                         hint="Allow a larger error, or use cast.")
@@ -108,10 +107,10 @@ def find_step_for(
 
 def _search(
     candidate: Candidate, step: float, statistics: Statistics, over: Callable[[Trial], float],
-    change: Callable[[float, Trial], float], *, close: float, margin: float, least: float,
-    larger: bool,
+    change: Callable[[float, Trial], float], *, close: float, margin: float, least: float, larger: bool,
+    rows: IntArray, attempts: int = ATTEMPTS, learn: int = 2,
 ) -> tuple[float | None, Trial]:
-    """Search the step size at which `over` is just below 0, on some rows.
+    """Search the step size at which `over` is just below 0.
 
     Parameters
     ----------
@@ -130,6 +129,12 @@ def _search(
         Least share of the way between both sides by which a step size is moved.
     larger : bool
         Whether a larger step size makes `over` smaller: it does for bits, and makes errors larger.
+    rows : numpy.ndarray, shape (s,), int64
+        The rows of the sample that are tried.
+    attempts : int
+        Maximum of step sizes.
+    learn : int
+        As for `Candidate.try_step`, for the first step size.
 
     Returns
     -------
@@ -138,12 +143,11 @@ def _search(
     trial : Trial
         The last one.
     """
-    rows, lowest = candidate.sample.few, math.log(candidate.least_step)
-    log = math.log(step)
+    log, lowest = math.log(step), math.log(candidate.least_step)
     bad: _Tried | None = None
     good: _Tried | None = None
-    for attempt in range(ATTEMPTS):
-        trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else 2)
+    for attempt in range(attempts):
+        trial = candidate.try_step(math.exp(log), rows, statistics, learn=1 if attempt else learn)
         statistics = trial.statistics
         found = _Tried(log, over(trial))
         if found.over > 0:
@@ -164,32 +168,34 @@ def _search(
     return None if good is None else math.exp(good.log), trial
 
 
-def settle(candidate: Candidate, bits: float | None, step: float, statistics: Statistics) -> Trial:
-    """Try a step size on all rows of the sample; correct it until `bits` per row are kept, and return the last trial.
+def find_measured(
+    candidate: Candidate, over: Callable[[Trial], float], close: float, step: float, statistics: Statistics
+) -> None:
+    """Try step sizes on all rows of the sample until `over` returns at most 0 and at least ``-close``.
 
     Parameters
     ----------
     candidate : Candidate
-    bits : float or None
-        Bits per row, tables included; None: do not change the step size.
+    over : callable
+        Returns how many bits per row a trial is above what is allowed; it keeps the trials that are of use.
+    close : float
+        Bits per row below what is allowed that are close enough.
     step : float
         Initial step size.
     statistics : Statistics
         Initial statistics.
     """
-    rows = np.arange(len(candidate.sample.rows))
-    trial = candidate.try_step(step, rows, statistics, learn=1)
-    if bits is None:
-        return trial
-    for _ in range(CORRECTIONS):
-        over = total_bits(candidate, trial) - bits
-        if over <= -FINAL_MARGIN and (over >= -FINAL_CLOSE or step <= candidate.least_step):
-            break
-        step = max(step * math.exp(_newton(over + FINAL_AIM, trial)), candidate.least_step)
-        statistics = trial.statistics
-        del trial  # frees memory before the next one
-        trial = candidate.try_step(step, rows, statistics, learn=0)
-    return trial
+    _search(candidate, step, statistics, over, lambda over, trial: _newton(over + close / 2, trial), close=close,
+            margin=close / 2, least=0.1, larger=True, rows=_all_rows(candidate), attempts=CORRECTIONS, learn=1)
+
+
+def settle(candidate: Candidate, step: float, statistics: Statistics) -> Trial:
+    """Return the trial of a step size on all rows of the sample."""
+    return candidate.try_step(step, _all_rows(candidate), statistics, learn=1)
+
+
+def _all_rows(candidate: Candidate) -> IntArray:
+    return np.arange(len(candidate.sample.rows))
 
 
 def _newton(over: float, trial: Trial) -> float:
