@@ -8,7 +8,7 @@
     +-- StepError     unknown method, bad parameter, wrong order of steps, or an aim that is not met
     +-- ShapeError    a method cannot work on a matrix of this shape or with these values
     +-- TargetError   the output could not be written
-    +-- ExtraError    a package that is not installed is needed
+    +-- ExtraError    a package that is not installed is needed (also an ImportError)
 
 A message says what happened, where, what was expected and found, and what to do.
 A word that is missing is a plain :class:`KeyError`.
@@ -20,8 +20,6 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from typing_extensions import Self
 
 DAMAGED = "The file is damaged: download it again, or compress the source vectors again."  # a hint
@@ -124,37 +122,42 @@ class TargetError(EmbshrinkError):
     """The output could not be written; an existing file at the target is unchanged."""
 
 
-class ExtraError(EmbshrinkError):
-    """An optional package is needed and not installed."""
+class ExtraError(EmbshrinkError, ImportError):
+    """A package is needed that is not installed; also an :class:`ImportError`."""
 
 
-def need_extra(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import `module`, or raise :class:`ExtraError` with the pip command.
+def need(purpose: str, *packages: str, extra: str | None = None) -> None:
+    """Raise :class:`ExtraError` with the pip command unless packages are installed.
 
     Parameters
     ----------
-    module : str
-        Name of the module.
-    extra : str
-        The extra of embshrink that installs it, such as ``"zstd"``.
     purpose : str
-        What needs the module; the message begins with it.
-
-    Returns
-    -------
-    types.ModuleType
+        What needs the packages; the message begins with it.
+    *packages : str
+        Names of packages, which are also the names of their modules. They are not imported.
+    extra : str, optional
+        The extra of embshrink that installs them, such as ``"zstd"``.
 
     Raises
     ------
     ExtraError
-        If the module is not installed.
-    """
-    import importlib
+        If a package is not installed. The message names all that are missing.
 
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExtraError(
-            f"{purpose} needs the package {module}",
-            hint=f"Install it with: pip install 'embshrink[{extra}]'.",
-        ) from error
+    Examples
+    --------
+    >>> need("reading", "numpy")
+    >>> need("drawing", "numpy", "no_such")
+    Traceback (most recent call last):
+    ...
+    embshrink.errors.ExtraError: drawing needs the package no_such. Install it with: pip install no_such.
+    """
+    from importlib.util import find_spec
+
+    missing = [package for package in packages if find_spec(package) is None]
+    if not missing:
+        return
+    several = len(missing) > 1
+    names = " and ".join([*filter(None, [", ".join(missing[:-1])]), missing[-1]])
+    wanted = f"'embshrink[{extra}]'" if extra else " ".join(missing)
+    raise ExtraError(f"{purpose} needs the package{'s' if several else ''} {names}",
+                     hint=f"Install {'them' if several else 'it'} with: pip install {wanted}.")

@@ -251,15 +251,47 @@ def test_a_search_for_most_of_the_words_decodes_them_all(source):
     assert len(emb.index.candidates(query, scan.MOST_FOUND, 0, 1500)[0]) >= scan.MOST_FOUND
 
 
-def test_search_does_without_numba(monkeypatch):
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Have indexes made and read by numpy alone."""
+    monkeypatch.setattr(scan, "can_compile", lambda: False)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_numpy_alone_finds_what_decoding_all_finds(source, uncompiled):
+    emb = as_embeddings(source)
+    for args, kwargs in queries(emb):
+        assert_same(emb, *args, **kwargs)
+    index = emb.index.rows
+    assert type(index) is scan.PlainRowIndex
+    assert index.codes.nbytes + index.scales.nbytes + index.bounds.nbytes == 1500 * index.bytes_per_row(12)
+    assert index.bytes_per_row(12) == 12 + 8
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([0, 1, 8, 30]), st.sampled_from([1, 2, 9, 70]))
+def test_numpy_alone_never_passes_over_a_neighbour(uncompiled, seed, topn, spread, dim):
+    rng = np.random.default_rng(seed)
+    matrix = np.round(rng.standard_normal((300, dim)), 1) if not spread else rng.standard_normal(
+        (300, dim)) * 10.0 ** rng.uniform(-spread, spread, (300, 1 if rng.random() < 0.5 else dim))
+    matrix[rng.integers(300, size=9)] = 0
+    matrix[rng.integers(300, size=40)] = matrix[3]
+    emb = Embeddings(Words(map(str, range(300))), matrix.astype(np.float32).__getitem__, dim, None, 300)
+    start, stop = sorted(rng.integers(0, 301, 2).tolist())
+    with np.errstate(all="ignore"):
+        for query in ([matrix[5].astype(np.float32)], [rng.standard_normal(dim).astype(np.float32)]):
+            assert_same(emb, query, topn=topn)
+            assert_same(emb, query, topn=topn, clip_start=start, clip_end=stop)
+
+
+def test_without_numba_the_first_search_makes_the_index_and_says_so(monkeypatch, uncompiled, caplog):
+    monkeypatch.setattr("embshrink.embeddings.table.numba_installed", lambda: False)
     emb = as_embeddings(make_vectors())
-    monkeypatch.setitem(sys.modules, "embshrink.kernels.scan", None)
-    found = emb.most_similar("w3")
-    assert emb.most_similar("w3") == found
-    assert emb.index is None
-    monkeypatch.undo()
-    monkeypatch.setattr(scan, "LEAST_ROWS", 1)
-    assert found == assert_same(emb, "w3")
+    for _ in range(3):
+        emb.most_similar("w3")
+        assert type(emb.index.rows) is scan.PlainRowIndex
+    assert [record.name for record in caplog.records] == ["embshrink"]
+    assert "numba is not installed" in caplog.text and "400 rows" in caplog.text
 
 
 def test_threads_make_one_index(monkeypatch, source):

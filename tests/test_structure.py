@@ -92,6 +92,25 @@ def test_large_libraries_are_imported_late(path):
             assert place(dotted(path)) == "kernels" or module.split(".")[0] not in LATE, f"line {node.lineno}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_missing_package_is_named(path):
+    """Who imports a package that may be missing says so (`errors.need`), or does without it."""
+    tree = ast.parse(path.read_text())
+    late = {module.split(".")[0] for node in ast.walk(tree) for module in imported(node)} & LATE
+    late -= {"pyarrow"}  # the demo looks for it, and takes another table
+    if place(dotted(path)) == "kernels" and path.name != "__init__.py":
+        return  # kernels/__init__.py names numba
+    if place(dotted(path)) == "cli":  # whose commands name any missing package
+        late &= {"numba"}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    named = {argument.value for node in calls if node.func.id == "need" for argument in node.args
+             if isinstance(argument, ast.Constant)}
+    caught = any(isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name)
+                 and node.type.id == "ImportError" for node in ast.walk(tree))
+    above_all = {"scipy"} if path.name == "rq.py" else set()  # compression needs it, whatever the method
+    assert not late - named - above_all or caught, late
+
+
 def test_no_two_files_import_each_other():
     """There is no circle of any length, imports inside functions and of type checkers counted."""
     graph = {module: imports_of(path) - {"embshrink"} for module, path in MODULES.items()}

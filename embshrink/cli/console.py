@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import threading
@@ -125,9 +126,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._shown:
-            from embshrink.kernels import compile_watchers
-
-            compile_watchers.append(self._compiling)
+            _compile_watchers().append(self._compiling)
             self._timer = threading.Timer(DELAY, self._begin)
             self._timer.daemon = True
             self._timer.start()
@@ -136,9 +135,8 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         if not self._shown:
             return
-        from embshrink.kernels import compile_watchers
-
-        compile_watchers.remove(self._compiling)
+        with contextlib.suppress(ValueError):
+            _compile_watchers().remove(self._compiling)
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -146,6 +144,15 @@ class Progress:
             bar, self._bar = self._bar, None
         if bar is not None:
             bar.stop()
+
+
+def _compile_watchers() -> list[Callable[[], object]]:
+    """Return the functions that numba calls when it compiles a kernel; a new list if numba is not installed."""
+    try:
+        from embshrink.kernels import compile_watchers
+    except ImportError:
+        return []
+    return compile_watchers
 
 
 def stage_name(stage: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embshrink.errors import EmbshrinkError, ExtraError, TargetError
+from embshrink.errors import EmbshrinkError, ExtraError, TargetError, need
 from embshrink.numerics.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def warmup(jobs: Sequence[str] | None = None, *, progress: Progress = no_progres
         If NUMBA_DISABLE_JIT is set, or a job is unknown.
     """
     start = time.perf_counter()
+    need("warmup", "numba", "scipy", "threadpoolctl")
     folder = cache_folder()
     chosen = _chosen(jobs)
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,7 +13,7 @@ from embshrink.compression.ngrams import NgramTable, of_file, of_model
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
-from embshrink.errors import SourceError
+from embshrink.errors import SourceError, need
 from embshrink.methods.pipeline import Shrunk
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics.progress import Progress, no_progress
@@ -103,7 +103,10 @@ def open_table(
         If the source cannot be read, or has neither words nor n-grams that are kept.
     TypeError
         If `source` is an open table.
+    ExtraError
+        If a package is not installed that compression needs.
     """
+    need("compression", "numba", "scipy", "threadpoolctl")  # threadpoolctl: or bytes would depend on BLAS's threads
     if isinstance(source, VectorTable):
         raise TypeError("expected a path or WordVectors as the source, not Embeddings: pass the path of their file")
     table = _read_table(source, options, ngrams, progress)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
+from embshrink.embeddings import plain_scan
 from embshrink.numerics.arrays import ranges
+from embshrink.numerics.compiled import can_compile, numba_installed
 from embshrink.numerics.parallel import map_blocks, run_blocks, thread_count
 
 LEAST_ROWS = 20_000  # decoding fewer rows takes less time than making an index
+LEAST_ROWS_UNCOMPILED = 1_000  # the same without numba
 MOST_BYTES = 1 << 30
 PAGE = 1 << 21
 PIECE_BYTES = 1 << 22  # least work of a thread: with less, starting it would take longer than its work
@@ -52,22 +55,32 @@ Scan: TypeAlias = "Callable[[int, int, FloatArray, IntArray, FloatArray, IntArra
 
 
 def make_index(table: IndexedTable) -> Index | None:
-    """Return the smallest index that a table can have; None if it would take more than 1 GiB, or without numba."""
+    """Return the smallest index that a table can have; None if it would take more than 1 GiB."""
     rows = _make_row_index(table)
     return None if rows is None else Index(table, rows)
 
 
 def _make_row_index(table: IndexedTable) -> RowIndex | CodeIndex | None:
-    try:
-        import embshrink.kernels.scan  # noqa: F401
-    except ImportError:
-        return None
-    small = _small_codes_of(table.stored)
+    kind = RowIndex if can_compile() else PlainRowIndex
+    small = _small_codes_of(table.stored) if kind is RowIndex else None
     if small is not None and table.n_rows * CodeIndex.bytes_per_row(small) <= MOST_BYTES:
         index = CodeIndex(table, small)
         if index.usable:
             return index
-    return RowIndex(table) if table.n_rows * RowIndex.bytes_per_row(table.vector_size) <= MOST_BYTES else None
+    if table.n_rows * kind.bytes_per_row(table.vector_size) > MOST_BYTES:
+        return None
+    if kind is PlainRowIndex and table.n_rows >= LEAST_ROWS:
+        import logging
+
+        logging.getLogger("embshrink").warning(
+            "numba is not installed: the first search is slow, because it decodes all %s rows with numpy and makes "
+            "an index of them; later searches are fast", f"{table.n_rows:,}")
+    return kind(table)
+
+
+def least_rows() -> int:
+    """Return the smallest number of rows of which an index is worth making."""
+    return LEAST_ROWS if numba_installed() else min(LEAST_ROWS, LEAST_ROWS_UNCOMPILED)
 
 
 def _small_codes_of(stored: Stored | None) -> SmallCodes | None:
@@ -343,6 +356,51 @@ class RowIndex:
                       found)
 
         return _best_rows(scan, len(codes), count, start, stop, self.bytes_per_row(self._dim))
+
+
+class PlainRowIndex(RowIndex):
+    """The index of `RowIndex` where numba is not installed: dim + 8 bytes per row, read by numpy.
+
+    Parameters
+    ----------
+    table : IndexedTable
+        Decoded once, block by block.
+    """
+
+    def __init__(self, table: IndexedTable) -> None:
+        n, dim = self.n, self._dim = table.n_rows, table.vector_size
+        self.codes = np.empty((n, dim), np.int8)
+        self.scales, self.bounds = np.empty(n, np.float32), np.empty(n, np.float32)
+        margin = (2 * dim + 32) * UNIT  # as for RowIndex
+
+        def encode(start: int, stop: int) -> None:
+            vectors = table.decode_rows(np.arange(start, stop))
+            plain_scan.encode_rows(vectors, start, SHORTEST, LONGEST, margin, self.codes, self.scales, self.bounds)
+
+        run_blocks(encode, n, table.block_rows)
+
+    @staticmethod
+    def bytes_per_row(dim: int) -> int:
+        """Return the bytes of memory that an index takes for each stored row of `dim` dimensions."""
+        return dim + 8
+
+    def candidates(
+        self, queries: FloatArray, count: int, start: int, stop: int, eligible: BoolArray
+    ) -> list[IntArray | None]:
+        """Return, for each query, the rows that may be among the nearest, ascending, as `RowIndex` does."""
+        exact = np.linalg.norm(queries.astype(np.float64), axis=1)
+        # The rounding error of a product of float32, in any order of summation, with room for that of the limits.
+        error = np.full(len(queries), (1.1 * self._dim + 16) * UNIT)
+        factors = np.stack([exact + error, error], axis=1).astype(np.float32)
+        columns = np.ascontiguousarray(queries.T, np.float32)
+
+        def scan(
+            first: int, last: int, best: FloatArray, rows: IntArray, uppers: FloatArray, found: IntArray
+        ) -> None:
+            plain_scan.scan_rows(self.codes, self.scales, self.bounds, first, last, eligible, columns, factors, best,
+                                 rows, uppers, found)
+
+        return _best_rows(scan, len(queries), count, start, stop, self.bytes_per_row(self._dim))
 
 
 class CodeIndex:

@@ -359,7 +359,8 @@ def most_similar(
     there is at most one code for two dimensions and the processor has AVX-512 VBMI. Else it takes dim + 8 bytes per
     row, or one more (see `embshrink.embeddings.index`). Packed words take about 20 bytes per word. In 400,000 words
     of 50 dimensions, a search takes at most 0.5 ms with codes of 4 bits, else up to 2.5 ms. `Embeddings.close`
-    releases all of this memory.
+    releases all of this memory. Without numba, the first search in 1,000 rows or more makes the index, which takes
+    dim + 8 bytes per row.
     """
     items: list[Item] = []
     weights: list[float] = []

@@ -11,6 +11,7 @@ import numpy as np
 
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.compiled import numba_installed
 from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.vocabulary.words import to_text
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from embshrink.vocabulary.words import Vocabulary
 
 BLOCK_VALUES = 1 << 21
+UNCOMPILED = 4  # times more rows are decoded at a time without numba: numpy alone reads many as fast as few
 CHECKED_ROWS = 65_536  # rows whose codes are checked at a time
 FAR_ROWS = 64  # distant rows decoded at a time if memory is limited: each may load 1 MiB of the file
 
@@ -227,7 +229,8 @@ class VectorTable:
     @property
     def block_rows(self) -> int:
         """Number of rows to decode at a time; smaller for vectors of high dimension."""
-        return max(1, min(BLOCK_ROWS, BLOCK_VALUES // self.vector_size))
+        rows = max(1, min(BLOCK_ROWS, BLOCK_VALUES // self.vector_size))
+        return rows if numba_installed() else UNCOMPILED * rows
 
     def blocks(self) -> Iterator[tuple[int, FloatArray]]:
         """Yield (first id, vectors) over all words, `block_rows` at a time."""
@@ -408,16 +411,17 @@ class VectorTable:
         """Return the index of the rows for a number of queries, or None if all rows should be decoded.
 
         The index is made for the second query and kept. The first query decodes all rows, which takes less time than
-        making an index, as numba must be loaded for that. There is no index of fewer than 20,000 rows, none that
-        would take more than 1 GiB, and none without numba.
+        making an index, as numba must be loaded for that. Where numba is not installed, it is made for the first
+        query. There is no index of fewer than 20,000 rows (1,000 without numba), and none that would take more than
+        1 GiB.
         """
         if self.index is not None:  # the usual case
             return self.index
-        from embshrink.embeddings.index import LEAST_ROWS, make_index
+        from embshrink.embeddings.index import least_rows, make_index
 
-        if self.n_rows >= LEAST_ROWS:
+        if self.n_rows >= least_rows():
             with _building_index:
-                if self.index is None and (self._searched or queries > 1):
+                if self.index is None and (self._searched or queries > 1 or not numba_installed()):
                     self.index = make_index(self)
                 self._searched = True
         return self.index

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from embshrink.embeddings.protocols import LookupTable
+from embshrink.errors import need
 from embshrink.evaluation.benchmarks import WordPairs, as_word_pairs
 from embshrink.evaluation.scores import SimilarityScore
 from embshrink.evaluation.vocabulary import RESTRICT_VOCAB, FoldedVocabulary
@@ -80,6 +81,7 @@ def _pair_cosines(table: LookupTable, ids: IntArray) -> DoubleArray:
 
     That is: the length in float64, the unit vector rounded to float32, the dot product in float32.
     """
+    need("word similarity", "scipy")
     from scipy.linalg.blas import dnrm2, dscal
 
     if not len(ids):

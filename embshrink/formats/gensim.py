@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embshrink.errors import SourceError
+from embshrink.errors import SourceError, need
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.numerics.arrays import as_matrix
 from embshrink.vocabulary.words import to_bytes
@@ -25,12 +25,15 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
     Raises
     ------
     SourceError
-        If gensim cannot load it, or is not installed.
+        If gensim cannot load it.
+    ExtraError
+        If gensim is not installed.
     """
     path = stream.file_path
     if path is None:
         raise SourceError("a gensim model must be a file that is given by its path", path=stream.path, where="byte 0",
                           hint="Save it to a file, with its .npy files in the same folder, and give its path.")
+    need("the format gensim", "gensim")
     try:
         from gensim.models import KeyedVectors
 
@@ -42,9 +45,8 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
     except Exception as error:
         # Unpickling runs code from the file, which may raise any exception.
         raise SourceError(f"gensim cannot load this as word vectors: {type(error).__name__}: {error}", path=path,
-                          where="byte 0", hint="Check that gensim is installed, that it saved this file "
-                          "(KeyedVectors.save or the save of a model), and that its .npy files are in the same "
-                          "folder.") from error
+                          where="byte 0", hint="Check that gensim saved this file (KeyedVectors.save or the save of "
+                          "a model), and that its .npy files are in the same folder.") from error
     return words[: options.limit], matrix[: options.limit], [WARNING]
 
 
@@ -54,6 +56,7 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
     The whole matrix is built in memory. A word that is not UTF-8 becomes text with lone surrogates, from which `read`
     restores its bytes. N-grams are dropped: KeyedVectors have none.
     """
+    need("the format gensim", "gensim")
     from gensim.models import KeyedVectors
 
     n = len(outgoing.words)

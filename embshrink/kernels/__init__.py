@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, overload
 
+from embshrink.errors import need
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+need("this function of embshrink", "numba")  # here, because every file with kernels imports this one first
 
 R = TypeVar("R")
 

@@ -13,7 +13,7 @@ import numpy as np
 from embshrink.kernels import kernel
 
 if TYPE_CHECKING:
-    from embshrink.storage.arrays import AnyArray, ByteArray, IntArray
+    from embshrink.storage.arrays import ByteArray, IntArray
 
 SHARED, FIRST, REST = 0, 1, 2  # kinds of symbols: length of the shared prefix, first byte after it, other bytes
 FULL = 255  # a shared length of 255 or more is coded as 255s and a rest below 255
@@ -187,26 +187,4 @@ def decode_words(data: ByteArray, bounds: IntArray, size: int, longest: int, cod
             position += 1
         if x != 1 << 14 or position != stop:
             return block
-    return -1
-
-
-@kernel
-def find_word(text: ByteArray, ends: AnyArray, word: ByteArray) -> int:
-    """Return the index of `word` (m,) uint8 among n sorted words, or -1.
-
-    Word i is ``text[ends[i]:ends[i + 1]]``: text (total,) uint8, ends (n + 1,) unsigned.
-    """
-    low, high = 0, len(ends) - 1
-    while low < high:
-        middle = (low + high) // 2
-        start, length = np.int64(ends[middle]), np.int64(ends[middle + 1]) - np.int64(ends[middle])
-        i = 0
-        while i < min(length, len(word)) and text[start + i] == word[i]:
-            i += 1
-        if i == length == len(word):
-            return middle
-        if i == length or (i < len(word) and text[start + i] < word[i]):
-            low = middle + 1
-        else:
-            high = middle
     return -1

@@ -197,7 +197,11 @@ def _begin_work() -> None:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread, so that threads do not compete and sums do not depend on their number."""
+    """Limit BLAS to one thread, so that threads do not compete and sums do not depend on their number.
+
+    Without threadpoolctl, BLAS keeps its threads. No sum of a reader depends on them, and what writes files needs the
+    package (see `embshrink.compression.source.open_table`).
+    """
     depth = _state.blas_depth
     if depth:  # finding the BLAS library takes a millisecond, which nested calls avoid
         _state.blas_depth = depth + 1
@@ -206,11 +210,19 @@ def one_blas_thread() -> Iterator[None]:
         finally:
             _state.blas_depth = depth
         return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
+    with _limited_blas():
         _state.blas_depth = 1
         try:
             yield
         finally:
             _state.blas_depth = 0
+
+
+def _limited_blas() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which BLAS uses one thread; nothing changes if threadpoolctl is not installed."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return contextlib.nullcontext()
+    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits

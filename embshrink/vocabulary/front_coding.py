@@ -31,19 +31,19 @@ from typing import NamedTuple
 import numpy as np
 
 from embshrink.errors import FormatError
+from embshrink.numerics.compiled import can_compile
 from embshrink.storage import rans
 from embshrink.storage.arrays import ByteArray, IntArray, StoredArray
 from embshrink.vocabulary import context_model
 from embshrink.vocabulary.sections import ErrorMaker
+from embshrink.vocabulary.word_lanes import FIRST, FULL, MOST, REST, SHARED, TWO_KEYS, DamagedBlock, decode_words
 
 WORDS_PER_BLOCK = 32
 WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # words encoded at a time: their symbols take ten times their bytes
-SHARED, FIRST, REST = range(context_model.KINDS)
-FULL = 255  # symbol of shared bytes to which one more symbol is added
-MOST = 256  # largest length in a key: stands for this length or more
+FEW = 3_000  # up to this many words, plain Python is faster than numpy
+MANY = 100_000  # from this many words on, compiled code is faster, including its loading time
 
 SHARED_CONTEXT, FIRST_CONTEXT, REST_CONTEXT = (kind << 27 for kind in (SHARED, FIRST, REST))
-TWO_KEYS = (1 << 18) - 1  # the last two keys of a packed context
 
 
 class Encoded(NamedTuple):
@@ -183,7 +183,7 @@ class FrontCodedWords:
         return head
 
     def decode(self, total: int) -> tuple[ByteArray, IntArray]:
-        """Decode all words with a compiled kernel.
+        """Decode all words, in the fastest of three ways: plain Python, numpy in lockstep, or a compiled kernel.
 
         Parameters
         ----------
@@ -197,14 +197,39 @@ class FrontCodedWords:
         ends : numpy.ndarray, shape (n,), int64
             End of each word.
         """
-        from embshrink.kernels.words import decode_words
+        if self._n < FEW:
+            return self._decode_one_by_one(total)
+        if self._n < MANY or not can_compile():
+            return self._decode_in_lockstep(total)
+        from embshrink.kernels import words as kernels
 
         model = self._model
         text, lengths = np.empty(total, np.uint8), np.empty(self._n, np.int64)
-        damaged = decode_words(np.asarray(self._blocks), self._bounds, WORDS_PER_BLOCK, self._longest, model.codes,
-                               model.firsts, model.counts, model.symbols, model.starts, text, lengths)
+        damaged = kernels.decode_words(
+            np.asarray(self._blocks), self._bounds, WORDS_PER_BLOCK, self._longest, model.codes, model.firsts,
+            model.counts, model.symbols, model.starts, text, lengths)
         if damaged >= 0:
             raise self.damaged(int(damaged))
+        return text, np.cumsum(lengths)
+
+    def _decode_one_by_one(self, total: int) -> tuple[ByteArray, IntArray]:
+        text, ends = bytearray(), []
+        for block in range(self.block_count):
+            for word in self.words_of(block):
+                text += word
+                ends.append(len(text))
+                if len(text) > total:
+                    raise self.damaged(block)
+        return np.frombuffer(bytes(text), np.uint8), np.array(ends, np.int64)
+
+    def _decode_in_lockstep(self, total: int) -> tuple[ByteArray, IntArray]:
+        counts = np.full(self.block_count, WORDS_PER_BLOCK)
+        counts[-1:] = self._n - (self.block_count - 1) * WORDS_PER_BLOCK
+        try:
+            text, lengths = decode_words(np.asarray(self._blocks), self._bounds, counts, self._longest, total,
+                                         self._model)
+        except DamagedBlock as error:
+            raise self.damaged(error.block) from None
         return text, np.cumsum(lengths)
 
 

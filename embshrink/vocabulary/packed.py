@@ -24,7 +24,6 @@ from embshrink.vocabulary.words import Vocabulary, Word, to_bytes
 
 LONGEST = 65_535  # bytes of a word
 GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
-MANY = 50_000  # from this many words on, compiled code is faster, including its loading time
 
 
 def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict[str, AnyArray] | None]:
@@ -123,8 +122,7 @@ class PackedWords(Vocabulary):
     def unpack(self) -> None:
         """Decode all words and keep them in memory, so that a lookup takes a few microseconds.
 
-        Takes the bytes of the words plus 12 bytes per word (16 if they are more than 4 GiB); needs numba. `pack`
-        frees the memory.
+        Takes the bytes of the words plus 12 bytes per word (16 if they are more than 4 GiB). `pack` frees the memory.
 
         Raises
         ------
@@ -193,17 +191,7 @@ class PackedWords(Vocabulary):
         unpacked = self._unpacked
         if unpacked is not None:
             return unpacked.sorted()
-        if self._n >= MANY:
-            return _split(*self._decoded())
-        words, total = [], 0
-        for block in range(len(self._lengths)):
-            for word in self._coded.words_of(block):
-                words.append(word)
-                total += len(word)
-                if total > self._total:
-                    raise self._coded.damaged(block)
-        self._check_total(total)
-        return iter(words)
+        return _split(*self._decoded())
 
     def _decoded(self) -> tuple[bytes, IntArray]:
         """Return the bytes of all words, sorted, and the end of each word, (n,) int64."""
@@ -259,13 +247,10 @@ class _Unpacked:
     """Sorted words in memory: concatenated bytes, the end of each word, and the maps of places to ids and back."""
 
     def __init__(self, text: bytes, ends: IntArray, ids: IntArray) -> None:
-        from embshrink.kernels.words import find_word
-
         places = np.empty(len(ids), np.uint32)
         places[ids] = np.arange(len(ids), dtype=np.uint32)
         bounds = np.append(0, ends).astype(np.uint32 if len(text) < 2**32 else np.uint64)
         self._text = text
-        self._find = functools.partial(find_word, np.frombuffer(text, np.uint8), bounds)
         # Python reads single numbers fastest from a memoryview.
         self._ends: memoryview[int] = memoryview(bounds)
         self._ids: memoryview[int] = memoryview(ids.astype(np.uint32))
@@ -273,8 +258,15 @@ class _Unpacked:
 
     def find(self, word: bytes) -> int:
         """Return the id of `word`, or -1."""
-        place = self._find(np.frombuffer(word, np.uint8))
-        return self._ids[place] if place >= 0 else -1
+        text, ends = self._text, self._ends
+        low, high = 0, len(self._ids)
+        while low < high:
+            middle = (low + high) // 2
+            if text[ends[middle] : ends[middle + 1]] < word:
+                low = middle + 1
+            else:
+                high = middle
+        return self._ids[low] if low < len(self._ids) and text[ends[low] : ends[low + 1]] == word else -1
 
     def raw_at(self, index: int) -> bytes:
         """Return the bytes of the word with id `index`."""

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import NoReturn, Protocol, cast
 
-from embshrink.errors import SourceError, need_extra
+from embshrink.errors import SourceError, need
 from embshrink.formats.base import ReadOptions
 from embshrink.formats.io.raw import CHUNK, BinaryFile, RawFile
 from embshrink.formats.io.table_builder import DAMAGED, INCOMPLETE, RIGHT_FILE, plural
@@ -88,7 +88,9 @@ class _Zstd:
     """Zstandard's decompressor with the interface of those of bz2 and lzma."""
 
     def __init__(self) -> None:
-        zstandard = need_extra("zstandard", "zstd", "reading a Zstandard file")
+        need("reading a Zstandard file", "zstandard", extra="zstd")
+        import zstandard
+
         self._inner = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
         self._data = self._out = b""
 

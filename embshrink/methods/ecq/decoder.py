@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,26 @@ from embshrink.errors import FormatError
 from embshrink.methods.ecq.blocks import Blocks
 from embshrink.methods.ecq.model import UNIT, Model, SizeArray, bucket_of, centroid_unit
 from embshrink.methods.ecq.reader import Reader
+from embshrink.numerics.compiled import can_compile
 from embshrink.numerics.parallel import map_blocks
 
 if TYPE_CHECKING:
     from embshrink.methods.base import Codes, State
     from embshrink.methods.ecq.model import Settings
     from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
-FEW_NUMBERS = 500_000  # maximum of numbers read in plain Python, which takes as long as starting numba
+FEW_NUMBERS = 500_000  # maximum of numbers read without the kernel: reading them takes as long as starting numba
 FEW_WHILE_READY = 4_000  # the same if numba is loaded already
+FEW_BLOCKS = 64  # maximum of blocks read in plain Python, which takes as long as numpy in lockstep
 MOST_NUMBERS = 1 << 22  # numbers read at a time
-ROWS_AT_ONCE = 2048  # rows decoded at a time
+ROWS_AT_ONCE = 2048  # rows decoded at a time with the kernel
+
+
+class Way(enum.Enum):
+    """A way to read blocks; all give the same numbers (see `embshrink.methods.ecq.reader`)."""
+
+    PLAIN = "plain Python"
+    LOCKSTEP = "numpy, all blocks at once"
+    KERNEL = "a numba kernel"
 
 
 class Decoder:
@@ -81,17 +92,19 @@ class Decoder:
             raise IndexError(f"rows are 0 to {self.n - 1}")
 
         blocks = ordered // self.block
-        kernel = self._pays(int(np.count_nonzero(np.diff(blocks, prepend=-1))))
+        way = self._way(int(np.count_nonzero(np.diff(blocks, prepend=-1))))
 
         def part(start: int, stop: int) -> None:
-            found = self._vectors(ordered[start:stop], kernel)
+            found = self._vectors(ordered[start:stop], way)
             with np.errstate(over="ignore"):
                 out[slice(start, stop) if order is None else order[start:stop]] = found
 
-        if len(rows) <= ROWS_AT_ONCE:
+        # Lockstep takes about the same time for many blocks as for few.
+        size = max(1, MOST_NUMBERS // len(self.basis)) if way is Way.LOCKSTEP else ROWS_AT_ONCE
+        if len(rows) <= size:
             part(0, len(rows))
         else:
-            map_blocks(part, len(rows), ROWS_AT_ONCE)
+            map_blocks(part, len(rows), size)
         return out
 
     def centroid_values(self, labels: IntArray) -> DoubleArray:
@@ -112,21 +125,23 @@ class Decoder:
         for blocks in (self.row_blocks, self.centroid_blocks):
             blocks.check()
 
-    def _pays(self, blocks: int) -> bool:
-        """Whether the kernel is faster for this number of blocks; starting numba takes a second."""
+    def _way(self, blocks: int) -> Way:
+        """Return the fastest way to read this number of blocks; starting numba takes a second."""
         if sys.modules.get("embshrink.kernels.ecq"):  # it is in use already
-            return True
+            return Way.KERNEL
         few = FEW_WHILE_READY if sys.modules.get("numba") else FEW_NUMBERS
-        return blocks * self.block * len(self.basis) > few
+        if blocks * self.block * len(self.basis) > few and can_compile():
+            return Way.KERNEL
+        return Way.PLAIN if blocks <= FEW_BLOCKS else Way.LOCKSTEP
 
-    def _vectors(self, rows: IntArray, kernel: bool) -> DoubleArray:
+    def _vectors(self, rows: IntArray, way: Way) -> DoubleArray:
         """Decode ascending rows (k,) to (k, c)."""
-        labels, values = self._read(self.row_reader, self.row_blocks, rows, kernel)
+        labels, values = self._read(self.row_reader, self.row_blocks, rows, way)
         buckets = bucket_of(rows)
         if self.centroid_count:
             self._read_centroids(labels)
         # Integers below 53 bits are exact in float64, so the order of summation does not matter.
-        if kernel and sys.modules.get("numba"):  # false if numba is not installed
+        if way is Way.KERNEL:
             from embshrink.kernels.ecq import combine
 
             total = np.empty(values.shape)
@@ -140,17 +155,17 @@ class Decoder:
         product *= self.scale[buckets, None]
         return product
 
-    def _read(self, reader: Reader, blocks: Blocks, rows: IntArray, kernel: bool) -> tuple[IntArray, SizeArray]:
+    def _read(self, reader: Reader, blocks: Blocks, rows: IntArray, way: Way) -> tuple[IntArray, SizeArray]:
         """Read ascending rows; return their centroids (k,) and values (k, m)."""
         own = rows // self.block
         numbers = own[np.flatnonzero(np.diff(own, prepend=-1))]
         place = np.searchsorted(numbers, own)
         inside = rows - numbers[place] * self.block
         labels, values = np.zeros(len(rows), np.int64), np.empty((len(rows), len(self.basis)), np.int32)
-        if kernel:
+        if way is not Way.PLAIN:
             most = max(1, MOST_NUMBERS // (self.block * len(self.basis)))
             for first in range(0, len(numbers), most):
-                found, read = reader.read(blocks, numbers[first : first + most])
+                found, read = reader.read(blocks, numbers[first : first + most], kernel=way is Way.KERNEL)
                 mine = slice(*np.searchsorted(place, [first, first + most]))
                 labels[mine] = found[place[mine] - first, inside[mine]]
                 values[mine] = read[place[mine] - first, inside[mine]]
@@ -172,6 +187,6 @@ class Decoder:
         unknown = np.unique(labels[~self._centroid_known[labels]])
         if len(unknown):
             count = len(np.unique(unknown // self.block))
-            values = self._read(self.centroid_reader, self.centroid_blocks, unknown, self._pays(count))[1]
+            values = self._read(self.centroid_reader, self.centroid_blocks, unknown, self._way(count))[1]
             self._centroid_values[unknown] = values * float(UNIT)
             self._centroid_known[unknown] = True

@@ -1,6 +1,6 @@
 """Reading of rows of integers from the blocks of `ecq`: in plain Python, by a numba kernel, or by numpy in lockstep.
 
-All three ways give the same numbers. Plain Python is used for few rows, and the kernel for many rows if numba is
+All three ways give the same numbers. Plain Python is used for few blocks, and the kernel for many if numba is
 installed. Numpy alone works on all blocks at once, one symbol of each at a time. `embshrink.storage.rans` has the
 formulas of the coder, and `embshrink.methods.ecq.model` those of levels and values.
 """
@@ -8,12 +8,13 @@ formulas of the coder, and `embshrink.methods.ecq.model` those of levels and val
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from embshrink.methods.ecq.model import (
     FIRST_BUCKET,
+    FRACTION,
     LOWEST,
     PROBABILITY_BITS,
     TOTAL,
@@ -28,7 +29,7 @@ from embshrink.methods.ecq.model import (
 
 if TYPE_CHECKING:
     from embshrink.methods.ecq.blocks import Blocks
-    from embshrink.storage.arrays import AnyArray, ByteArray, IntArray
+    from embshrink.storage.arrays import AnyArray, BoolArray, ByteArray, IntArray
 
 # The data of a symbol, for plain Python: frequency, start, value, score, first size, raw bits (-1: escape).
 _Symbol: TypeAlias = tuple[int, int, int, int, int, int]
@@ -174,7 +175,7 @@ class Reader:
         numbers : numpy.ndarray of int, shape (k,)
             Ascending.
         kernel : bool
-            Use the kernel if numba is installed; otherwise numpy in lockstep.
+            Use the kernel, which needs numba; otherwise numpy in lockstep.
 
         Returns
         -------
@@ -194,11 +195,8 @@ class Reader:
         labels = np.zeros((len(numbers), self.block), np.int64)
         out = np.zeros((len(numbers), self.block, len(self.axis_levels)), np.int32)
         if kernel:
-            try:
-                from embshrink.kernels.ecq import read
-            except ImportError:
-                kernel = False
-        if kernel:
+            from embshrink.kernels.ecq import read
+
             bad = read(data, begins, ends, numbers, self._kernel_tables, labels, out)
         else:
             lanes = _Lanes(data, begins, ends)
@@ -230,58 +228,76 @@ class Reader:
     def _read_lanes(self, lanes: _Lanes, numbers: IntArray, labels: IntArray, out: SizeArray) -> None:
         """Fill `labels` (k, block) and the values `out` (k, block, m) of k blocks, one lane per block."""
         for place in range(self.block):
-            rows = np.asarray(numbers, np.int64) * self.block + place
-            who = np.flatnonzero(rows < self.rows)  # the last block may be shorter
-            level = np.zeros(len(who), np.int64)
+            rows = numbers.astype(np.int64) * self.block + place
+            count = int(np.searchsorted(rows, self.rows))  # the last block may be shorter
+            level = np.zeros(count, np.int64)
             if not self.unit:
-                level += self.bucket_levels[bucket_of(rows[who])]
+                level += self.bucket_levels[bucket_of(rows[:count])]
                 if len(self.label_code.slots):
-                    labels[who, place] = label = self._read_labels(lanes, who)
+                    labels[:count, place] = label = self._read_labels(lanes, count)
                     level += self.centroid_levels[label]
-            self._read_rows(lanes, who, level, out[:, place])
+            self._read_rows(lanes, level, out[:count, place])
 
-    def _read_labels(self, lanes: _Lanes, who: IntArray) -> IntArray:
-        """Read the number of a row's centroid in each of the lanes `who`."""
+    def _read_labels(self, lanes: _Lanes, count: int) -> IntArray:
+        """Read the number of a row's centroid in each of the first lanes."""
         code = self.label_code
-        slot = lanes.slot(who)
+        slot = lanes.slot(count)
         head = code.slots[slot]
-        lanes.take(who, code.frequencies[head], slot - code.starts[head])
-        return head << code.tail_bits | lanes.plain(who, code.tail_bits) if code.tail_bits else head
+        lanes.take(code.frequencies[head], slot - code.starts[head])
+        every = np.arange(count)
+        return head << code.tail_bits | lanes.plain(every, code.tail_bits) if code.tail_bits else head
 
-    def _read_rows(self, lanes: _Lanes, who: IntArray, level: IntArray, out: SizeArray) -> None:
-        """Read the values of a row in each of the lanes `who` into `out` (all lanes, m)."""
-        model = self.model
-        width = model.frequencies.shape[1]
-        frequencies, starts, values, scores, slots = (
-            part.ravel() for part in (model.frequencies, model.starts, model.values, model.scores, model.slots))
-        state = np.zeros(len(who), np.int64)
-        for j, (axis_level, gain) in enumerate(self._axes):
-            context = np.clip((axis_level + level) >> 8, 0, model.level_count - 1) + (state & 1) * model.level_count
-            slot = lanes.slot(who)
-            symbol = slots[context * TOTAL + slot].astype(np.int64)
-            cell = context * width + symbol
-            lanes.take(who, frequencies[cell], slot - starts[cell])
-            size, value = model.first_sizes[symbol], values[cell]
-            self._read_raws(lanes, who, symbol, state, size, value)
+    def _read_rows(self, lanes: _Lanes, level: IntArray, out: SizeArray) -> None:
+        """Read the values of a row in each of the first lanes, whose levels are given, into `out` (lanes, m)."""
+        model, tables = self.model, self._lane_tables
+        count, highest = len(level), model.level_count - 1
+        state = np.zeros(count, np.int64)
+        columns = np.empty((len(self._axes), count), np.int32)  # writing to columns of `out` would take twice as long
+        for column, (axis_level, gain) in zip(columns, self._axes):
+            context = level + axis_level
+            context >>= FRACTION
+            np.clip(context, 0, highest, out=context)
+            if not self.unit:
+                context += tables.quantizers.take(state)
+            slot = lanes.slot(count)
+            context <<= PROBABILITY_BITS
+            context |= slot
+            cell = tables.cells.take(context)
+            lanes.take(tables.frequencies.take(cell), slot - tables.starts.take(cell))
+            value = tables.values.take(cell)
+            size = tables.sizes.take(cell)
+            followed = np.flatnonzero(tables.followed.take(cell))
+            if len(followed):
+                size[followed], value[followed] = self._read_raws(
+                    lanes, followed, cell[followed] % model.frequencies.shape[1], state[followed], value[followed])
             if self.unit:
                 value = np.where(value > 0, size, -size) * self.unit
             else:
-                state = model.moves[state, size & 1]
-            out[who, j] = value
-            level += gain * scores[cell] >> PROBABILITY_BITS
+                state <<= 1
+                state |= size & 1
+                state = tables.moves.take(state)
+            column[:] = value
+            scores = tables.scores.take(cell)
+            scores *= gain
+            scores >>= PROBABILITY_BITS
+            level += scores
+        out[:] = columns.T
 
     def _read_raws(
-        self, lanes: _Lanes, who: IntArray, symbol: IntArray, state: IntArray, size: IntArray, value: IntArray
-    ) -> None:
-        """Add the raw bits after the symbols to sizes and values, which come as those of the bins' first sizes."""
+        self, lanes: _Lanes, who: IntArray, symbol: IntArray, state: IntArray, value: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """Read the raw bits after symbols in the lanes `who`; return sizes and values.
+
+        The values are given as those of the bins' first sizes.
+        """
         model, apart = self.model, spacing(self.model.trellis)
-        raw_bits = model.raw_bits[symbol]
+        raw_bits, size = model.raw_bits[symbol], model.first_sizes[symbol]
         for bits in np.unique(raw_bits[raw_bits > 0]).tolist():
             some = np.flatnonzero(raw_bits == bits)
             extra = lanes.plain(who[some], bits)
             size[some] += extra
             value[some] += np.where(value[some] > 0, apart * extra, -apart * extra)
-        some = np.flatnonzero(symbol == len(model.first_sizes) - 1)
+        some = np.flatnonzero(raw_bits == 0)  # escapes
         if len(some):
             both = lanes.plain(who[some], 8) << 8
             both |= lanes.plain(who[some], 8)
@@ -290,6 +306,34 @@ class Reader:
             if model.trellis:
                 magnitude -= UNIT * ((state[some] & 1) & (size[some] > 0))
             value[some] = np.where(both & 1, -magnitude, magnitude)
+        return size, value
+
+    @functools.cached_property
+    def _lane_tables(self) -> _LaneTables:
+        """The model's tables in the form that many lanes read fastest."""
+        model = self.model
+        contexts, symbols = model.frequencies.shape
+        followed = model.raw_bits > 0
+        followed[-1] = True
+        first = np.arange(contexts)[:, None] * symbols
+        return _LaneTables(
+            (first + model.slots).ravel(), model.frequencies.ravel(), model.starts.ravel(), model.values.ravel(),
+            model.scores.ravel(), np.tile(model.first_sizes, contexts), np.tile(followed, contexts),
+            (np.arange(len(model.moves)) & 1) * model.level_count, model.moves.ravel())
+
+
+class _LaneTables(NamedTuple):
+    """Tables by *cell*, the number of a symbol in a context: ``context * symbols + symbol``."""
+
+    cells: IntArray  # (contexts * 4096,): the cell of each slot
+    frequencies: IntArray  # (cells,), of 4096
+    starts: IntArray  # (cells,)
+    values: IntArray  # (cells,), in 1/64 steps
+    scores: IntArray  # (cells,)
+    sizes: IntArray  # (cells,): smallest size of the symbol's bin
+    followed: BoolArray  # (cells,): whether raw bits follow the symbol
+    quantizers: IntArray  # (states,): first context of the state's quantizer
+    moves: IntArray  # (2 * states,): next state after an even and an odd size
 
 
 class _Source:
@@ -330,7 +374,7 @@ class _Source:
 
 
 class _Lanes:
-    """The rANS decoders of many blocks, one lane per block, in numpy; ``who`` selects the lanes that take part.
+    """The rANS decoders of many blocks, one lane per block, in numpy.
 
     Parameters
     ----------
@@ -344,22 +388,25 @@ class _Lanes:
         self._x = np.zeros(len(begins), np.int64)
         self._refill(np.arange(len(begins)))
 
-    def slot(self, who: IntArray) -> IntArray:
-        """Return the slot of the next symbol of each lane."""
-        return self._x[who] & TOTAL - 1
+    def slot(self, count: int) -> IntArray:
+        """Return the slot of the next symbol of each of the first `count` lanes."""
+        return self._x[:count] & TOTAL - 1
 
-    def take(self, who: IntArray, frequency: IntArray, within: IntArray) -> None:
-        """Advance each lane past a symbol, given its frequency and the position of the slot within its slots."""
-        self._x[who] = frequency * (self._x[who] >> PROBABILITY_BITS) + within
-        self._refill(who)
+    def take(self, frequency: IntArray, within: IntArray) -> None:
+        """Advance the first lanes past a symbol: its frequency, and the position of the slot within its slots."""
+        x = self._x[: len(frequency)]
+        x >>= PROBABILITY_BITS
+        x *= frequency
+        x += within
+        self._refill(np.flatnonzero(x < LOWEST))
 
     def plain(self, who: IntArray, bits: int) -> IntArray:
-        """Read `bits` plain bits in each lane."""
+        """Read `bits` plain bits in each of the lanes `who`."""
         kept = PROBABILITY_BITS - bits
-        found = self.slot(who) >> kept
-        self._x[who] = (self._x[who] >> PROBABILITY_BITS << kept) + (self._x[who] & ((1 << kept) - 1))
+        x = self._x[who]
+        self._x[who] = (x >> PROBABILITY_BITS << kept) + (x & ((1 << kept) - 1))
         self._refill(who)
-        return found
+        return (x & TOTAL - 1) >> kept
 
     def first_bad(self) -> int:
         """Return the first lane whose block does not end where it should, or -1."""
@@ -367,8 +414,12 @@ class _Lanes:
         return int(bad.argmax()) if bad.any() else -1
 
     def _refill(self, who: IntArray) -> None:
-        x, place = self._x, self._place
+        """Take bytes in the lanes `who` while their states are below `LOWEST` and bytes are left."""
+        x, place = self._x[who], self._place[who]
         while len(who):
-            who = who[(x[who] < LOWEST) & (place[who] < self._ends[who])]
-            x[who] = x[who] << 8 | self._data[place[who]]
-            place[who] += 1
+            left = np.flatnonzero((x < LOWEST) & (place < self._ends[who]))
+            if len(left) < len(who):
+                who, x, place = who[left], x[left], place[left]
+            x = x << 8 | self._data[place]
+            place += 1
+            self._x[who], self._place[who] = x, place
