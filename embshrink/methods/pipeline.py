@@ -35,7 +35,7 @@ from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout, 
 from embshrink.storage.disk_rows import Matrix, Rows, on_blocks
 
 StepT = TypeVar("StepT", bound=Step)
-ORDINARY = 16  # a table with a largest magnitude from 2**-16 to 2**16 is not scaled
+ORDINARY = 16  # a table with a largest magnitude from 2**-17 to 2**16 is not scaled
 BLOCK_NUMBERS = 1 << 20  # numbers checked at a time
 SPREAD = 60  # squares of numbers 2**60 times smaller than the largest vanish in float32 beside its square
 

@@ -23,7 +23,7 @@ class Rescale(ColumnStep):
 
     The other methods compute with squares and sums of numbers, which float32
     cannot hold if the numbers are extremely large or small. If the largest
-    magnitude of a table is outside 2**-16 to 2**16 (1.5e-5 to 65,536), embshrink
+    magnitude of a table is outside 2**-17 to 2**16 (7.6e-6 to 65,536), embshrink
     adds this step by itself before the first step that computes with numbers, with
     the exponent that brings the largest magnitude to 0.5 to 1. The result is then
     that of a table of usual magnitude. Parameters of other steps keep the unit of
