@@ -1,6 +1,9 @@
 """Tables of extremely large and small numbers: every method gives finite results, or refuses with the row."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -158,3 +161,55 @@ def test_search_and_evaluation(name, tmp_path):
         result = evaluate(tmp_path / "a.ems", vectors, pairs=[], analogies=None)
     assert (result.reconstruction.relative_error, result.overlap.overlap) == (0, 1)
     assert max(abs(one["similarity"]) for one in json.loads((tmp_path / "remap.json").read_text())) <= 1
+
+
+CHECKED = """
+import sys, warnings
+import numpy as np
+sys.path.insert(0, {tests!r})
+from test_extremes import BOUNDS_STEPS, TABLES
+from embshrink.errors import EmbshrinkError
+from embshrink.kernels import beam
+from embshrink.methods import pipeline
+from embshrink.numerics import kmeans as clustering
+from embshrink.numerics.facility import neighbour_graph
+
+warnings.simplefilter("error")
+for matrix in TABLES.values():
+    for text in BOUNDS_STEPS:
+        try:
+            stored, _ = pipeline.shrink(matrix, text.split())
+            stored.decode(np.arange(stored.row_map.count))
+        except EmbshrinkError:
+            pass
+warnings.simplefilter("ignore")  # from here on, kernels get numbers that they never get from a step
+rng = np.random.default_rng(0)
+for value in (np.nan, np.inf, 3.4e38):
+    for width in (2, 3, 30):
+        matrix = rng.standard_normal((300, width)).astype(np.float32)
+        matrix[::7] = value
+        matrix[::11, 0] = -value
+        for k in (1, 20, 300):
+            for spherical in (False, True):
+                _, labels = clustering.kmeans(matrix, k, rng, iterations=3, spherical=spherical)
+                assert labels.min() >= 0 and labels.max() < k
+        neighbour_graph(matrix, 5, rng)
+        codes = np.empty((300, 2), np.int64)
+        products = np.ascontiguousarray(np.tile(matrix[:, :2], 4))
+        beam.encode_beam(products, products[:8], np.full((2, 4), value, np.float32), 3, codes)
+        assert codes.min() >= 0 and codes.max() < 4
+print("checked")
+"""
+BOUNDS_STEPS = ["ecq:bits=40", "pq:subspaces=4,rotate=pca", "pq:subspaces=1,centroids=16",
+                "rq:codebooks=2,centroids=20", "prune:keep=20,select=facility",
+                "kmeans:centroids=20,spherical=true cast:dtype=float32"]
+
+
+def test_no_kernel_leaves_its_arrays(tmp_path, subprocess_env):
+    """With numba's checks of indices, in a process and a cache of its own, because compiled code differs."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("numba does not compile")
+    env = {**subprocess_env, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = CHECKED.format(tests=os.path.dirname(__file__))
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "checked\n", done.stderr[-2000:]
