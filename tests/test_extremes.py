@@ -130,6 +130,13 @@ def test_rows_of_one_word_stay_exact(name, tmp_path):
                                   TABLES[name] if owners is None else TABLES[name][owners])
 
 
+def test_a_huge_row_that_prune_removes_does_no_harm(tmp_path):
+    message, _ = refusal(TABLES["one huge row"], "prune:keep=10 scalar", tmp_path / "a.ems")
+    assert message is None
+    with load(tmp_path / "a.ems") as emb:
+        assert np.allclose(emb.decode_ids(np.arange(10)), TABLES["one huge row"][:10], atol=0.1)
+
+
 @pytest.mark.parametrize("select", ["frequency", "facility"])
 def test_the_default_drops_no_word(select):
     """In a table of rank 1, cosines are 1 and -1, which rounding may exceed."""

@@ -9,7 +9,15 @@ import numpy as np
 
 from embshrink.embeddings.index import MOST_FOUND
 from embshrink.errors import EmbshrinkError
-from embshrink.numerics.arrays import comparable_rows, row_norms, stable_product, unit_rows, within_one
+from embshrink.numerics.arrays import (
+    LONGEST,
+    SHORTEST,
+    comparable_rows,
+    row_norms,
+    stable_product,
+    unit_rows,
+    within_one,
+)
 from embshrink.numerics.parallel import blocks, run_blocks
 from embshrink.vocabulary.words import warn_if_moved
 
@@ -157,9 +165,11 @@ def _unit(query: RealArray) -> FloatArray:
 
 def _with_norms(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return vectors, (k, d), and their lengths, (k,), with 1 for a length of 0; extreme vectors get length 1."""
-    vectors = comparable_rows(np.ascontiguousarray(vectors))
+    vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
-    if not norms.all():
+    if not ((norms >= SHORTEST) & (norms <= LONGEST)).all():
+        vectors = comparable_rows(vectors)
+        norms = row_norms(vectors)
         norms[norms == 0] = 1
     return vectors, norms
 

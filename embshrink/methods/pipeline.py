@@ -250,7 +250,7 @@ class _Work:
     seed, progress, notes, goal, name_word
         As for `shrink`.
     largest : float
-        Largest magnitude of the rows of the table.
+        Largest magnitude of the rows before the first column step.
     resolved : list of Step
         The steps applied so far.
     unit : int
@@ -292,6 +292,8 @@ class _Work:
                 matrix = _rescale(-self.exponent).apply(matrix, {})
         self._check_finite(step, {"rows": matrix})
         self.matrix, self.row_map = matrix, self.row_map.then(reduced)
+        if self.exponent:  # the extreme rows may be gone
+            self.largest = _largest_magnitude(matrix)
         self.resolved.append(step)
 
     def rescaled(self, steps: list[ColumnStep], codec: Codec) -> list[ColumnStep]:
@@ -380,7 +382,7 @@ class _Work:
     def _check_spread(self, step: Step) -> None:
         """Raise ShapeError if one row is so large that the squares of most rows vanish in float32 beside its own."""
         sizes = self._row_sizes()
-        median = float(np.median(sizes[sizes > 0]))
+        median = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
         if self.exponent > 0 and median < math.ldexp(float(sizes.max()), -SPREAD):
             raise ShapeError(
                 f"the row is too large for {registry.name_of(step)} beside the other rows",
