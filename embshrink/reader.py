@@ -16,7 +16,7 @@ import numpy as np
 
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import FileInfo, VectorTable
-from embshrink.numerics.arrays import row_norms, unit_rows
+from embshrink.numerics.arrays import cosines_of, row_norms, unit_rows
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.vocabulary.words import to_text
 
@@ -632,7 +632,7 @@ class Embeddings(VectorTable):
             If a word is missing.
         """
         one, two = self.vectors_for([first, second], norm=True)
-        return float(one @ two)
+        return float(cosines_of(one[None], two[None])[0])
 
     def distance(self, first: Word, second: Word) -> float:
         """Return the cosine distance of two words: 1 - `similarity`."""
@@ -648,7 +648,7 @@ class Embeddings(VectorTable):
         """
         one, two = (self.get_mean_vector(words, pre_normalize=False, post_normalize=True)
                     for words in (first, second))
-        return float(one @ two)
+        return float(cosines_of(one[None], two[None])[0])
 
     @overload
     def most_similar(

@@ -24,6 +24,7 @@ SETTINGS = {
     "iiq": ["iiq:bits=5", "iiq:remove=3", "iiq:ratio=64", "itq", "itq:bits=7", "sign", "iiq:rotate=none"],
     "scalar": ["scalar:bits=1", "scalar:bits=3", "scalar:bits=4,per=matrix", "scalar:bits=7", "int8"],
     "rq": ["rq:codebooks=3,centroids=20", "rq:codebooks=2,centroids=300,beam=1", "rq:rounds=0,centroids=9,beam=30"],
+    "rescale": ["rescale:exponent=3", "rescale:exponent=-2"],
     "lowrank": ["lowrank:dims=3", "lowrank:keep=1,center=false", "lowrank:dims=4,weighted=true"],
     "groupreduce": ["groupreduce:dtype=float32,alpha=1,keep=0.6", "groupreduce:dtype=int8,blocks=7,keep=0.5",
                     "groupreduce:refine=5,keep=0.4", "groupreduce:refine=3,dtype=int8,blocks=4,keep=0.5"],

@@ -9,21 +9,33 @@ import math
 import struct
 import zlib
 from bisect import bisect_right
+from functools import partial
 from itertools import accumulate
 from operator import mul
 
 BLOCK = 1 << 20
 TYPES = {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "int8": "b", "int16": "h", "int32": "i",
          "float16": "e", "float32": "f"}
+FLOAT32_MAX = float.fromhex("0x1.fffffep127")
 KINDS = {"dim": int, "words": int, "rows": int, "owned": bool, "vocabulary": str, "steps": list, "seed": int,
          "source": dict, "writer": str, "sections": list}
 ROW_STEPS = {"prune", "dedupe", "kmeans"}
+COLUMN_STEPS = {"rescale", "lowrank"}
 CODECS = {"cast", "pq", "scalar", "rq", "iiq", "magnitude", "blocksparse", "groupreduce", "tensortrain", "ecq"}
 NEXT_STATE = {  # of even sizes, of odd ones
     0: ([0], [0]),
     4: ([0, 2, 1, 3], [1, 3, 0, 2]),
     8: ([0, 5, 1, 4, 2, 7, 3, 6], [2, 7, 3, 6, 0, 5, 1, 4]),
 }
+
+
+def undo_rescale(factor, values):
+    return [max(-FLOAT32_MAX, min(FLOAT32_MAX, value * factor)) for value in values]
+
+
+def undo_lowrank(basis, mean, values):
+    values = times(values, basis)
+    return [value + middle for value, middle in zip(values, mean)] if mean else values
 
 
 class BadFile(Exception):
@@ -171,10 +183,10 @@ class SecondReader:
         names = [step.partition(":")[0] for step in header["steps"]]
         given = [parameters(step) for step in header["steps"]]
         first = sum(name in ROW_STEPS for name in names)  # where row steps end
-        need(set(names[:first]) <= ROW_STEPS and set(names[first:-1]) <= {"lowrank"}, f"order of steps {names}")
+        need(set(names[:first]) <= ROW_STEPS and set(names[first:-1]) <= COLUMN_STEPS, f"order of steps {names}")
         codec = names[-1] if names else ""
         need(codec in CODECS, f"codec {codec}")
-        self.columns = self._read_lowranks(given[first:-1])
+        self.columns = self._read_columns(names[first:-1], given[first:-1])
         getattr(self, f"_read_{codec}")(given[-1], rows, self.columns)
         self.decode_codes = getattr(self, f"_decode_{codec}")
 
@@ -197,25 +209,28 @@ class SecondReader:
         table.header = {**part, "words": part["present"], "dim": self.header["dim"]}
         table._read_rows()
 
-    def _read_lowranks(self, steps):
+    def _read_columns(self, names, steps):
         """Return how many columns the column steps leave."""
-        self.lowranks, d = [], self.header["dim"]
-        for i, given in enumerate(steps):
+        self.inverses, d = [], self.header["dim"]
+        for i, (name, given) in enumerate(zip(names, steps)):
+            if name == "rescale":
+                exponent = int(given.get("exponent", "0"))
+                need(-148 <= exponent <= 128, "rescale parameters")
+                self.inverses.append(partial(undo_rescale, 2.0**exponent))
+                continue
             dims = int(given["dims"])
             need(1 <= dims <= d, "lowrank parameters")
             basis, mean = self._take(f"columns.{i}.basis", "float32", dims, d), None
             if given.get("center", "true") == "true":
                 mean = self._take(f"columns.{i}.mean", "float32", d).all()
-            self.lowranks.append((basis.rows(), mean))
+            self.inverses.append(partial(undo_lowrank, basis.rows(), mean))
             d = dims
         return d
 
     def decode(self, row):
         values = self.decode_codes(row)
-        for basis, mean in reversed(self.lowranks):
-            values = times(values, basis)
-            if mean:
-                values = [value + middle for value, middle in zip(values, mean)]
+        for undo in reversed(self.inverses):
+            values = undo(values)
         return values
 
     def _read_cast(self, given, rows, c):

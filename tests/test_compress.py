@@ -20,7 +20,7 @@ from embshrink.methods.scalar import Scalar
 
 ROWS = ["", "prune:keep=120", "kmeans:centroids=50", "dedupe", "prune:keep=120,norms=true",
         "prune:keep=200 kmeans:centroids=40,norms=true", "dedupe prune:keep=90"]
-COLUMNS = ["", "lowrank:dims=6"]
+COLUMNS = ["", "lowrank:dims=6", "rescale:exponent=4"]
 BITS = ["", "pq:subspaces=4", "pq:subspaces=5,centroids=16,rotate=pca", "cast", "scalar:bits=3",
         "rq:codebooks=2,rounds=1", "iiq", "groupreduce:blocks=3,keep=0.5", "blocksparse:density=0.5,blocks=3",
         "tensortrain:rank=5", "magnitude", "ecq:step=0.2"]

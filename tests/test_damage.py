@@ -33,6 +33,7 @@ MADE_BY = {
     "rq": ["rq:codebooks=2,centroids=12,rounds=0"],
     "iiq": ["iiq:bits=5,remove=1"],
     "lowrank": ["lowrank:dims=4", "pq:subspaces=2,centroids=9,normalize=columns"],
+    "rescale": ["rescale:exponent=2", "scalar:bits=5"],
     "magnitude": ["magnitude"],
     "global": ["magnitude:scope=global"],
     "blocksparse": ["blocksparse:blocks=3,density=0.6"],
@@ -766,6 +767,7 @@ def test_numbers_that_say_where_others_are(made, path, kind, name, at_open):
 @pytest.mark.parametrize("kind, step", [
     ("lowrank", "lowrank"), ("lowrank", "lowrank:dims=0"), ("lowrank", "lowrank:dims=3"),
     ("lowrank", "lowrank:dims=7"), ("lowrank", "lowrank:dims=" + "9" * 4000),
+    ("rescale", "rescale:exponent=129"), ("rescale", "rescale:exponent=-149"), ("rescale", "rescale:exponent=nan"),
     ("lowrank", "lowrank:dims=4,energy=nan"), ("magnitude", "magnitude:sparsity=0.9"),
     ("magnitude", "magnitude:sparsity=nan"),
     ("magnitude", "magnitude:scope=global"), ("magnitude", "magnitude:dtype=float16"),

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 METHODS_FOLDER = ROOT / "embshrink" / "methods"
 
 # What need not be in a place, and why.
-NOT_BENCHMARKED = {"dedupe": "GloVe has no equal rows", "ecq": "benchmarks/quality.py measures it"}
+NOT_BENCHMARKED = {"dedupe": "GloVe has no equal rows", "ecq": "benchmarks/quality.py measures it",
+                   "rescale": "it loses nothing and saves nothing"}
 NOT_FOUND_BY_CONTENT = {"gensim": "reading it runs code", "word2vec-text": "it is read as text"}
 NOTHING_TO_SAY = {"text", "word2vec-text", "word2vec", "ems"}  # words and numbers come back as they are
 TESTED_IN = {"text": "test_formats_cases.py", "word2vec-text": "test_formats_cases.py",

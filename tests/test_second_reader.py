@@ -45,6 +45,7 @@ BITS = [
     ["iiq:iterations=3"],
     ["iiq:bits=7,remove=2,iterations=3"],
     ["lowrank"],
+    ["rescale:exponent=-3", "lowrank:dims=5", "pq:subspaces=2,centroids=9"],
     ["lowrank:dims=4", "pq:subspaces=3,centroids=9"],
     ["lowrank:energy=0.95", "lowrank:dims=2,center=false", "scalar"],
     ["magnitude:sparsity=0.65"],

@@ -29,6 +29,7 @@ from embshrink.storage.disk_rows import LEAST_LIMIT, Rows, Spool, on_blocks
 
 STEPS = ["ecq:trellis=0,bits=40", "pq:subspaces=5,centroids=16", "rq:codebooks=2,centroids=8", "scalar:bits=4", "iiq",
          "magnitude:scope=row", "cast:dtype=float16", "lowrank:dims=4 pq:subspaces=2,centroids=16", "prune:keep=100",
+         "rescale:exponent=2 iiq",
          "prune:keep=150,norms=true scalar", "prune:keep=90,select=facility ecq:trellis=0,bits=60"]
 
 

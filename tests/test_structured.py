@@ -120,7 +120,9 @@ def test_too_few_bits_are_refused(text, message, vectors, tmp_path):
 
 @pytest.mark.parametrize("text", ["groupreduce", "blocksparse", "tensortrain"])
 def test_float16_refuses_what_it_cannot_hold(text, tmp_path):
-    matrix = np.random.default_rng(0).standard_normal((300, 6)) * 1e6
+    matrix = np.abs(np.random.default_rng(0).standard_normal((300, 6)))  # principal coordinates are larger
+    matrix *= 65_500 / matrix.max()
+    matrix[0] = 65_500
     with pytest.raises(ShapeError, match="too large for float16 .*Use dtype=float32"):
         compress(WordVectors(map(str, range(300)), matrix), tmp_path / "v.ems", text)
     whole, _ = shrunk(matrix.astype(np.float32), f"{text}:dtype=float32")

@@ -213,7 +213,7 @@ class Job:
             stored, full_map = pipeline.shrink(
                 table.matrix, own, row_map=table.row_map, weights=self.weights, protected=self.protected,
                 seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids,
-                goal=goal)
+                goal=goal, name_word=self._name_word)
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
         else:  # without steps, the codes of the source are kept
             stored, full_map = table.stored, table.stored.row_map
@@ -227,6 +227,10 @@ class Job:
             header = dataclasses.replace(header, subwords=subwords)
             sections.update(parts)
         return Made(stored, full_map, table.words.take(laid_out.ids), laid_out.ids, header, sections, notes)
+
+    def _name_word(self, index: int) -> str:
+        """Return the name of a word and its row in messages."""
+        return f"row {index} ({self.table.words[index]!r})"
 
     def _shrink_ngrams(
         self, table: NgramTable, steps: Sequence[Step]

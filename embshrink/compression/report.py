@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from embshrink.methods.row_map import RowMap
-from embshrink.numerics.arrays import unit_rows
+from embshrink.numerics.arrays import cosines_of, unit_rows
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.atomic import atomic_write
 
@@ -242,13 +242,12 @@ def _moved_words(table: SourceTable, full_map: RowMap) -> list[tuple[str, str | 
         ids = moved[start : start + 65_536]
         rows = full_map.rows[ids]
         owners = full_map.owners[np.maximum(rows, 0)]
-        own = unit_rows(table.embeddings.decode_ids(ids))
-        cosines = np.einsum("ij,ij->i", own, unit_rows(table.embeddings.decode_ids(owners)))
+        cosines = cosines_of(*(unit_rows(table.embeddings.decode_ids(some)) for some in (ids, owners)))
         for index, owner, cosine, row in zip(ids.tolist(), owners.tolist(), cosines.tolist(), rows.tolist()):
             if row < 0:
                 entries.append((table.words[index], None, None))
             else:
-                entries.append((table.words[index], table.words[owner], round(min(1.0, max(-1.0, cosine)), 6)))
+                entries.append((table.words[index], table.words[owner], round(cosine, 6)))
     return entries
 
 

@@ -272,7 +272,7 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         Memory of the process in bytes, at least 256 MiB (``256 << 20``). A larger table and its codes are kept in
         temporary files in the folder of `target` and processed in blocks; the output is the same. Possible with text,
         word2vec, fastText and ``.ems`` files, and the steps `cast`, `ecq`, `pq`, `rq`, `scalar`, `iiq`,
-        `magnitude:scope=row`, `lowrank` and `prune`.
+        `magnitude:scope=row`, `rescale`, `lowrank` and `prune`.
     force : bool, default False
         Replace existing outputs.
     options : embshrink.ReadOptions, optional

@@ -9,7 +9,15 @@ import numpy as np
 
 from embshrink.embeddings.index import MOST_FOUND
 from embshrink.errors import EmbshrinkError
-from embshrink.numerics.arrays import row_norms, stable_product, unit_rows
+from embshrink.numerics.arrays import (
+    LONGEST,
+    SHORTEST,
+    comparable_rows,
+    row_norms,
+    stable_product,
+    unit_rows,
+    within_one,
+)
 from embshrink.numerics.parallel import blocks, run_blocks
 from embshrink.vocabulary.words import warn_if_moved
 
@@ -151,22 +159,24 @@ def row_cosines(emb: SearchTable, queries: Sequence[RealArray] | RealArray) -> F
 
 
 def _unit(query: RealArray) -> FloatArray:
-    query = np.ascontiguousarray(query, np.float32)
-    return query / (row_norms(query[None])[0] or 1)
+    unit: FloatArray = unit_rows(np.ascontiguousarray(query, np.float32)[None])[0]
+    return unit
 
 
 def _with_norms(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return vectors, (k, d), and their lengths, (k,), with 1 for a length of 0."""
+    """Return vectors, (k, d), and their lengths, (k,), with 1 for a length of 0; extreme vectors get length 1."""
     vectors = np.ascontiguousarray(vectors)
     norms = row_norms(vectors)
-    if not norms.all():
+    if not ((norms >= SHORTEST) & (norms <= LONGEST)).all():
+        vectors = comparable_rows(vectors)
+        norms = row_norms(vectors)
         norms[norms == 0] = 1
     return vectors, norms
 
 
 def _cosines(vectors: FloatArray, norms: FloatArray, unit: FloatArray) -> FloatArray:
     """Return the cosines of vectors to a unit vector, (k,); the bits of each do not depend on the other vectors."""
-    return stable_product(vectors, unit[:, None])[:, 0] / norms
+    return within_one(stable_product(vectors, unit[:, None])[:, 0] / norms)
 
 
 def word_cosines(emb: SearchTable, query: RealArray) -> FloatArray:
@@ -421,8 +431,7 @@ def distances(emb: SearchTable, word_or_vector: Item, other_words: Sequence[str 
     """Return 1 - cosine of a word or vector to `other_words`, or to all; see `embshrink.Embeddings.distances`."""
     query = query_vector(emb, [word_or_vector], [1.0])
     if other_words:
-        cosines: FloatArray = emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0]
-        return 1 - cosines
+        return 1 - within_one(emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0])
     return 1 - word_cosines(emb, query)
 
 

@@ -125,7 +125,7 @@ def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], 
     states = 1 if contexts.fixed else len(moves)
     escape = bits.shape[1] - 1
     costs, levels = np.empty((2, states)), np.empty((2, states), np.int64)
-    links = np.empty((m, states), np.int64)  # last step of the best path to each state: 8 * size + previous state
+    links = np.zeros((m, states), np.int64)  # last step of the best path to each state: 8 * size + previous state
     cost, cost_after, level, level_after = costs[0], costs[1], levels[0], levels[1]
     for i in range(n):
         for state in range(states):
@@ -141,7 +141,8 @@ def choose(targets: npt.NDArray[np.float64], row_levels: npt.NDArray[np.int64], 
                     continue
                 quantizer = state & 1
                 context = _context(axis_levels[j] + level[state], state, contexts.level_count)
-                nearest = int(min((target + prices.offset * quantizer) / prices.spacing + 0.5, LARGEST_ESCAPED))
+                ratio = (target + prices.offset * quantizer) / prices.spacing + 0.5
+                nearest = int(ratio) if ratio < LARGEST_ESCAPED else LARGEST_ESCAPED  # the largest for NaN
                 for option in range(4):  # the sizes nearest + 1, nearest, nearest - 1 and 0
                     size = nearest + 1 - option if option < 3 else 0
                     if size < 0 or size > LARGEST_ESCAPED:

@@ -51,7 +51,8 @@ def sort_along_curve(columns: FloatArray, order: IntArray) -> None:
         factor = np.float32(cells / (2 * spread))
         highest = np.float32(cells - 1)
         for i in range(n):
-            codes[i] |= spread_bits[np.int32(min(max((columns[t, i] - low) * factor, np.float32(0)), highest))]
+            place = (columns[t, i] - low) * factor
+            codes[i] |= spread_bits[np.int32(min(place, highest)) if place > 0 else 0]  # 0 for NaN
     counts = np.zeros((1 << (bits * axes)) + 1, np.int64)
     for i in range(n):
         counts[codes[i] + 1] += 1

@@ -119,6 +119,10 @@ class Context:
         A step adds what it measured; the report shows it.
     goal : QualityGoal, optional
         For a `SteppedCodec` alone: find the largest step size that reaches this, whatever bits that takes.
+    unit : int
+        The numbers of the matrix were divided by 2 to this power.
+    name_row : callable
+        Maps the number of a row to its name in messages, such as ``row 3 ('word')``.
     """
 
     weights: DoubleArray
@@ -128,6 +132,8 @@ class Context:
     progress: Progress = no_progress
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
     goal: QualityGoal | None = None
+    unit: int = 0
+    name_row: Callable[[int], str] = "row {}".format
 
     def by_frequency(self, rarest_first: bool = False) -> IntArray:
         """Return the row numbers, (n,) int64, sorted by the most frequent word of each row; ties keep their order."""
@@ -138,7 +144,8 @@ class Context:
         """Return the context of the matrix ``matrix[order]``."""
         leading = None if self.leading is None else self.leading[order]
         return dataclasses.replace(self, weights=self.weights[order], leading=leading,
-                                   protected=inverse_of(order)[self.protected])
+                                   protected=inverse_of(order)[self.protected],
+                                   name_row=lambda row: self.name_row(int(order[row])))
 
 
 def inverse_of(order: IntArray) -> IntArray:
@@ -216,10 +223,16 @@ class Step(ABC):
         What the method reduces.
     source : str
         The literature or software that the method follows.
+    literal : bool
+        Whether the step must get numbers exactly as they are, however large or small. By default (False), a table
+        whose largest magnitude is extreme is first divided by a power of two, so that the step can compute with
+        squares and sums in float32 (see `embshrink.methods.rescale`). A literal step must give finite results for
+        all finite numbers by itself.
     """
 
     axis: ClassVar[str]
     source: ClassVar[str]
+    literal: ClassVar[bool] = False
 
     @property
     def by_blocks(self) -> bool:
@@ -234,6 +247,13 @@ class Step(ABC):
     def weighs(self) -> bool:
         """Whether the result depends on the frequencies of words; False by default."""
         return False
+
+    def in_unit(self, exponent: int) -> Self:
+        """Return this step for vectors that were divided by ``2**exponent``; by default this step.
+
+        A method overrides it if it has parameters in the unit of the vectors.
+        """
+        return self
 
     @abstractmethod
     def resolve(self, n: int, d: int) -> Self:
@@ -279,6 +299,11 @@ class ColumnStep(Step):
     """
 
     axis: ClassVar[str] = "columns"
+
+    @property
+    def divides(self) -> int:
+        """The step divides numbers by 2 to this power; 0 by default. The steps after it get `in_unit`."""
+        return 0
 
     @abstractmethod
     def fit(self, matrix: Matrix, context: Context) -> State:
@@ -445,12 +470,14 @@ def rows_at_once(c: int) -> int:
     return BLOCK_ROWS * max(1, (1 << 22) // (BLOCK_ROWS * c))
 
 
-def check_range(largest: float, dtype: npt.DTypeLike, hint: str = "Use dtype=float32.") -> None:
+def check_range(
+    largest: float, dtype: npt.DTypeLike, hint: str = "Use dtype=float32.", where: str | None = None
+) -> None:
     """Raise ShapeError if magnitude `largest` does not fit a dtype; in practice, only float16 is too small."""
     limit = float(np.finfo(dtype).max)
     if largest > limit:
-        raise ShapeError("a value is too large for float16", expected=f"magnitude <= {limit:g}", found=largest,
-                         hint=hint)
+        raise ShapeError("a value is too large for float16", where=where, expected=f"magnitude <= {limit:g}",
+                         found=largest, hint=hint)
 
 
 def expect(

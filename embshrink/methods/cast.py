@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from embshrink.errors import StepError
+from embshrink.errors import ShapeError, StepError
 from embshrink.methods.base import Codec, Codes, Context, State, check_range, expect, expect_finite, param
 from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.storage.arrays import FloatArray, IntArray, Layout
@@ -26,10 +26,12 @@ class Cast(Codec):
     part in 2,048 (0.05 %), or by at most 3e-8 if its magnitude is below 6e-5. The
     relative error of a whole table, ||X - X^||^2 / ||X - mean||^2, is far smaller,
     4.7e-8 for GloVe 6B 50d, and cosine similarities hardly change. A magnitude
-    above 65,504 does not fit float16 and is an error.
+    above 65,504 does not fit float16 and is an error, and so is a table whose
+    magnitudes are all below 6e-5.
     """
 
     by_blocks: ClassVar[bool] = True
+    literal: ClassVar[bool] = True
     source: ClassVar[str] = "IEEE 754 binary16"
 
     dtype: str = param("float16", "type of the stored numbers", choices=("float16", "float32"))
@@ -50,12 +52,22 @@ class Cast(Codec):
         return {}
 
     def encode(self, matrix: Matrix, state: State, context: Context) -> Codes:
-        largest = on_blocks(lambda block: np.abs(block).max(axis=1), matrix).max(initial=0)
-        check_range(float(largest), self.dtype, "Use cast:dtype=float32.")
+        self._check_range(matrix, context)
         values = np.empty(matrix.shape, self.dtype)
         for start in range(0, len(matrix), BLOCK_ROWS):
             values[start : start + BLOCK_ROWS] = matrix[start : start + BLOCK_ROWS]
         return {"values": values}
+
+    def _check_range(self, matrix: Matrix, context: Context) -> None:
+        """Raise ShapeError if a number is too large for the dtype, or all are too small for it."""
+        sizes = on_blocks(lambda block: np.abs(block).max(axis=1), matrix)
+        if not len(sizes):
+            return
+        largest, where, hint = float(sizes.max()), context.name_row(int(sizes.argmax())), "Use cast:dtype=float32."
+        check_range(largest, self.dtype, hint, where)
+        if 0 < largest < np.finfo(self.dtype).smallest_normal and self.dtype == "float16":
+            raise ShapeError("all values are too small for float16", where=where,
+                             expected="a magnitude of at least 6.1e-05", found=largest, hint=hint)
 
     def decode(self, codes: Codes, state: State, rows: IntArray) -> FloatArray:
         return codes["values"][rows].astype(np.float32)

@@ -25,6 +25,7 @@ class Dedupe(RowStep):
     values, so a plan counts all rows.
     """
 
+    literal: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "spaCy Vectors.deduplicate_vectors"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from embshrink.errors import DAMAGED, FormatError, StepError
+from embshrink.errors import DAMAGED, FormatError, ShapeError, StepError
 from embshrink.methods import registry
 from embshrink.methods.base import (
     Codec,
@@ -27,12 +28,16 @@ from embshrink.methods.base import (
     rows_at_once,
 )
 from embshrink.methods.row_map import RowMap, StoredRowMap
-from embshrink.numerics.arrays import narrowest_uint
+from embshrink.numerics.arrays import FLOAT32_MAX, narrowest_uint
+from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, Layout, StoredArray, layout_bytes
-from embshrink.storage.disk_rows import Matrix, Rows
+from embshrink.storage.disk_rows import Matrix, Rows, on_blocks
 
 StepT = TypeVar("StepT", bound=Step)
+ORDINARY = 16  # a table with a largest magnitude from 2**-17 to 2**16 is not scaled
+BLOCK_NUMBERS = 1 << 20  # numbers checked at a time
+SPREAD = 60  # squares of numbers 2**60 times smaller than the largest vanish in float32 beside its square
 
 
 def zipf_weights(n: int) -> DoubleArray:
@@ -160,8 +165,13 @@ def shrink(
     weights: DoubleArray | None = None, protected: Sequence[int] | IntArray = (), seed: int = 0,
     progress: Progress = no_progress, notes: dict[str, float] | None = None,
     order_words: Callable[[IntArray], IntArray] | None = None, goal: QualityGoal | None = None,
+    name_word: Callable[[int], str] = "row {}".format,
 ) -> tuple[Shrunk, RowMap]:
     """Apply steps to a matrix.
+
+    If the largest magnitude of the matrix is extreme, steps that are not `literal` get the matrix divided by a power
+    of two, and the step `rescale` is added, which multiplies by it again when rows are decoded. The result of each
+    step is checked to be finite.
 
     Parameters
     ----------
@@ -185,6 +195,8 @@ def shrink(
         are put in the order of the first word of each.
     goal : QualityGoal, optional
         For a `SteppedCodec` as the only step: the quality that sets its step size.
+    name_word : callable
+        Maps the id of a word to its name in messages, such as ``row 3 ('word')``.
 
     Returns
     -------
@@ -198,14 +210,15 @@ def shrink(
     StepError
         If the steps do not fit each other or the table.
     ShapeError
-        If a step cannot store the numbers, or cannot keep all protected rows.
+        If a step cannot store the numbers, or cannot keep all protected rows; if a row is so large that float32
+        cannot hold the squares of the other rows beside its own.
     """
     row_steps, column_steps, codec = _split_with_codec(steps)
     row_map = RowMap.identity(len(matrix)) if row_map is None else row_map
     weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
     dim = matrix.shape[1]
     work = _Work(matrix, row_map, weights, np.asarray(protected, np.int64), seed, progress,
-                 {} if notes is None else notes, goal)
+                 {} if notes is None else notes, goal, name_word, _largest_magnitude(matrix))
     del matrix, row_map  # from here on only `work` refers to the table, so a replaced table is freed
     for row_step in row_steps:
         work.reduce_rows(row_step)
@@ -213,9 +226,13 @@ def shrink(
     if order_words is not None:
         kept = order_words(kept)
         work.order_rows(kept)
+    column_steps = work.rescaled(column_steps, codec)
     columns = [work.reduce_columns(step) for step in column_steps]
     codec, state, codes = work.encode(codec)
-    return Shrunk(work.resolved, dim, work.row_map.take(kept), columns, codec, state, codes), work.row_map
+    stored = Shrunk(work.resolved, dim, work.row_map.take(kept), columns, codec, state, codes)
+    if work.exponent > 0:
+        stored.row_map = _bounded(stored)
+    return stored, work.row_map
 
 
 @dataclass(eq=False, repr=False)
@@ -230,10 +247,14 @@ class _Work:
     weights : numpy.ndarray, shape (n words,), float64
     protected : numpy.ndarray of int64
         Ids of words.
-    seed, progress, notes, goal
+    seed, progress, notes, goal, name_word
         As for `shrink`.
+    largest : float
+        Largest magnitude of the rows before the first column step.
     resolved : list of Step
         The steps applied so far.
+    unit : int
+        Numbers were divided by 2 to this power by the column steps so far.
     """
 
     matrix: Matrix
@@ -243,15 +264,52 @@ class _Work:
     seed: int
     progress: Progress
     notes: dict[str, float]
-    goal: QualityGoal | None = None
+    goal: QualityGoal | None
+    name_word: Callable[[int], str]
+    largest: float
     resolved: list[Step] = field(default_factory=list)
+    unit: int = 0
+
+    @property
+    def exponent(self) -> int:
+        """Power of two by which numbers are divided for steps that are not `literal`; 0 unless they are extreme."""
+        exponent = math.frexp(self.largest)[1]
+        return exponent if abs(exponent) > ORDINARY else 0
 
     def reduce_rows(self, step: RowStep) -> None:
         """Apply a row step."""
         step, context = self._begin(step)
-        reduced, self.matrix = step.reduce(self.matrix, context)
-        self.row_map = self.row_map.then(reduced)
+        if step.literal or not self.exponent:
+            reduced, matrix = step.reduce(self.matrix, context)
+        else:
+            self._check_spread(step)
+            scale = _rescale(self.exponent)
+            reduced, matrix = step.reduce(scale.apply(self.matrix, {}), context)
+            # What is the vector of a word must be this vector, and what is not is brought back to its unit.
+            if step.owned and reduced.owners is not None:
+                matrix = self.matrix.take(reduced.owners, axis=0)
+            else:
+                matrix = _rescale(-self.exponent).apply(matrix, {})
+        self._check_finite(step, {"rows": matrix})
+        self.matrix, self.row_map = matrix, self.row_map.then(reduced)
+        if self.exponent:  # the extreme rows may be gone
+            self.largest = _largest_magnitude(matrix)
         self.resolved.append(step)
+
+    def rescaled(self, steps: list[ColumnStep], codec: Codec) -> list[ColumnStep]:
+        """Return the column steps, with `rescale` as the first one if numbers are extreme and must be divided."""
+        if any(step.divides for step in steps[1:]):
+            raise StepError("rescale must be the first column step", hint="Put it after the row steps.")
+        if steps and steps[0].divides:
+            if not 2.0**-ORDINARY <= math.ldexp(self.largest, -steps[0].divides) <= 2.0**ORDINARY:
+                raise StepError("the exponent of rescale does not fit the largest magnitude of the table",
+                                expected=math.frexp(self.largest)[1], found=steps[0].divides,
+                                hint="Leave out rescale: it is added if it is needed.")
+        elif self.exponent and not (codec.literal and not steps):
+            steps = [_rescale(self.exponent), *steps]
+        if self.exponent and steps:
+            self._check_spread(steps[-1] if codec.literal else codec)
+        return steps
 
     def order_rows(self, ids: IntArray) -> None:
         """Put rows in the order in which the words `ids` first use them."""
@@ -274,7 +332,10 @@ class _Work:
         step, context = self._begin(step)
         state = step.fit(self.matrix, context)
         step = step.fitted(state)  # with the values that only `fit` knows
-        self.matrix = step.apply(self.matrix, state)
+        matrix = step.apply(self.matrix, state)
+        self._check_finite(step, {**state, "rows": matrix})
+        self.matrix, step = matrix, step.in_unit(-self.unit)
+        self.unit += step.divides
         self.resolved.append(step)
         return step, state
 
@@ -287,20 +348,59 @@ class _Work:
         state = codec.fit(self.matrix, context)
         self.progress(fitting, 1, 1)
         codec = codec.fitted(state)
+        self._check_finite(codec, state)
+        codes = _encode(codec, self.matrix, state, context)
+        self._check_finite(codec, codes)
+        codec = codec.in_unit(-self.unit)
         self.resolved.append(codec)
-        return codec, state, _encode(codec, self.matrix, state, context)
+        return codec, state, codes
 
     def _begin(self, step: StepT) -> tuple[StepT, Context]:
         """Return the next step, resolved, and its context; read the matrix into memory if the step needs it there."""
-        step = step.resolve(*self.matrix.shape)
+        step = step.resolve(*self.matrix.shape).in_unit(self.unit)
         if not step.by_blocks:
             self.matrix = np.asarray(self.matrix, np.float32)  # raises an error if they do not fit into memory
         weights, leading = _row_weights(self.row_map, self.weights)
+        # `rescale` is not counted, so that the other steps draw the same numbers with and without it.
+        before = sum(not (isinstance(one, ColumnStep) and one.divides) for one in self.resolved)
         return step, Context(
-            weights=weights, leading=leading, rng=np.random.default_rng([self.seed, len(self.resolved)]),
+            weights=weights, leading=leading, rng=np.random.default_rng([self.seed, before]),
             protected=np.unique(self.row_map.rows[self.protected]), progress=self.progress, notes=self.notes,
-            goal=self.goal,
+            goal=_RescaledGoal(self.goal, self.unit) if self.goal is not None and self.unit else self.goal,
+            unit=self.unit, name_row=self._name_row,
         )
+
+    def _name_row(self, row: int) -> str:
+        """Return the name of a row in messages: that of its first word."""
+        ids = np.flatnonzero(self.row_map.rows == row)
+        return self.name_word(int(ids[0])) if len(ids) else f"row {row}"
+
+    def _row_sizes(self) -> DoubleArray:
+        """Return the largest magnitude of each row, (rows,) float64."""
+        return on_blocks(lambda block: np.abs(block).max(axis=1).astype(np.float64), self.matrix)
+
+    def _check_spread(self, step: Step) -> None:
+        """Raise ShapeError if one row is so large that the squares of most rows vanish in float32 beside its own."""
+        sizes = self._row_sizes()
+        median = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
+        if self.exponent > 0 and median < math.ldexp(float(sizes.max()), -SPREAD):
+            raise ShapeError(
+                f"the row is too large for {registry.name_of(step)} beside the other rows",
+                where=self._name_row(int(sizes.argmax())), found=f"a magnitude of {sizes.max():.3g}",
+                expected=f"at most 2**{SPREAD} times the median of all rows, {median:.3g}",
+                hint="Correct or remove this row, or use only dedupe, prune and cast:dtype=float32, which keep "
+                     "numbers as they are.")
+
+    def _check_finite(self, step: Step, arrays: Mapping[str, Matrix | StoredArray]) -> None:
+        """Raise ShapeError if a result of a step holds a NaN or an infinity."""
+        for name, array in arrays.items():
+            if array.dtype.kind != "f" or not array.nbytes or _is_finite(array):
+                continue
+            sizes = self._row_sizes()
+            raise ShapeError(
+                f"{registry.name_of(step)} gave a NaN or an infinity in its {name}: numbers are too large for it",
+                where=self._name_row(int(sizes.argmax())), found=f"a largest magnitude of {float(sizes.max()):.3g}",
+                hint="Correct or remove this row, or use only cast:dtype=float32.")
 
     def _arrange(self, codec: Codec, context: Context) -> Context:
         """Put rows in the order that a codec asks for, and return its context in that order.
@@ -313,6 +413,52 @@ class _Work:
         self.matrix = self.matrix.take(order, axis=0)
         self.row_map = self.row_map.then(RowMap(inverse_of(order), len(order), order))
         return context.reordered(order)
+
+
+class _RescaledGoal:
+    """A quality goal for rows that were divided by a power of two."""
+
+    def __init__(self, goal: QualityGoal, exponent: int) -> None:
+        self._goal, self._rescale = goal, _rescale(exponent)
+
+    def excess(self, before: FloatArray, after: FloatArray) -> float:
+        """Return what the goal says of the rows in their own unit; see `embshrink.methods.base.QualityGoal`."""
+        before, after = (self._rescale.invert(rows, {}) for rows in (before, after))
+        return self._goal.excess(before, after)
+
+
+def _rescale(exponent: int) -> ColumnStep:
+    """Return the step that divides numbers by ``2**exponent``."""
+    from embshrink.methods.rescale import Rescale  # imported here, because opening a file rarely needs it
+
+    return Rescale(exponent)
+
+
+def _largest_magnitude(matrix: Matrix) -> float:
+    """Return the largest magnitude of a matrix; 0 if it has no rows."""
+    ends = on_blocks(lambda block: np.array([block.max(initial=0), -block.min(initial=0)]), matrix)
+    return float(ends.max(initial=0))
+
+
+def _is_finite(array: Matrix | StoredArray) -> bool:
+    """Whether an array of floats, in memory or on disk, holds neither a NaN nor an infinity."""
+    size = max(1, BLOCK_NUMBERS * len(array) // math.prod(array.shape))
+    return all(np.isfinite(array[start : start + size]).all() for start in range(0, len(array), size))
+
+
+def _bounded(stored: Shrunk) -> RowMap:
+    """Return the row map, with smaller scales where the product of scale and decoded row is too large for float32."""
+    row_map = stored.row_map
+    if row_map.scale is None:
+        return row_map
+    largest = np.zeros(row_map.count)
+    for start in range(0, row_map.count, BLOCK_ROWS):
+        rows = stored.decode(np.arange(start, min(start + BLOCK_ROWS, row_map.count)))
+        largest[start : start + BLOCK_ROWS] = np.abs(rows).max(axis=1)
+    scale = np.minimum(row_map.scale, np.finfo(np.float16).max).astype(np.float16)
+    too_large = scale * largest[row_map.rows] > FLOAT32_MAX
+    scale[too_large] = np.nextafter(FLOAT32_MAX / largest[row_map.rows][too_large], 0, dtype=np.float16)
+    return dataclasses.replace(row_map, scale=scale.astype(np.float32))
 
 
 def _row_weights(row_map: RowMap, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray | None]:
@@ -342,7 +488,10 @@ def _encode(codec: Codec, matrix: Matrix, state: State, context: Context) -> Cod
         def report(stage: str, done: int, total: int | None, /, start: int = start) -> None:
             context.progress(stage, start + done, n)
 
-        own = dataclasses.replace(context, progress=report)
+        def named(row: int, start: int = start) -> str:
+            return context.name_row(start + row)
+
+        own = dataclasses.replace(context, progress=report, name_row=named)
         for name, part in codec.encode(matrix[start:stop], state, own).items():
             codes[name][start:stop] = np.asarray(part)
     return codes

@@ -149,7 +149,7 @@ class PQ(Codec):
         rotation = np.ascontiguousarray(axes.T)  # transposed, for decoding
         sample = sample @ axes
         codebook = self._train(sample, "k-means++", context)
-        if self.rotate == "opq":
+        if self.rotate == "opq" and self.centroids < len(sample):  # else each row has its own centroid
             rotation, codebook = self._optimize_rotation(sample @ rotation, rotation, codebook, context)
         return {**state, "rotation": rotation, "codebook": codebook}
 
@@ -354,7 +354,17 @@ def unpack_nibbles(packed: CodeArray, m: int) -> ByteArray:
 
 
 def _closest_rotation(sample: FloatArray, quantized: FloatArray) -> FloatArray:
-    """Return the rotation, (c, c), of the rows of `sample`, (n, c), that fits the columns of `quantized` best."""
+    """Return the rotation, (c, c), of the rows of `sample`, (n, c), that fits the columns of `quantized` best.
+
+    With fewer rows than half the columns, only the space that `sample` and `quantized` span is rotated: all
+    rotations of the rest fit equally well, and a decomposition of all columns takes time as c^3.
+    """
+    n, c = sample.shape
+    if 2 * n < c:
+        with one_blas_thread():
+            span = np.linalg.qr(np.concatenate([sample.T, quantized], axis=1).astype(np.float64))[0]
+            left, _, right = np.linalg.svd((span.T @ sample.T) @ (quantized.T @ span))
+            return np.asarray(np.eye(c) + span @ (left @ right - np.eye(2 * n)) @ span.T, np.float32)
 
     def products(start: int, stop: int) -> DoubleArray:
         return sample[start:stop].astype(np.float64).T @ quantized[:, start:stop].T.astype(np.float64)

@@ -15,8 +15,8 @@ import numpy as np
 from embshrink.errors import ShapeError
 from embshrink.methods.base import Context, RowStep, param, resolved
 from embshrink.methods.row_map import RowMap
-from embshrink.numerics.arrays import row_norms, unit_rows
-from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.numerics.arrays import comparable_rows, row_lengths, row_norms, unit_rows, within_one
+from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix, on_blocks
 
 LEAST_KEPT = 20_000
@@ -48,6 +48,7 @@ class Prune(RowStep):
     """
 
     by_blocks: ClassVar[bool] = True
+    literal: ClassVar[bool] = True
     owned: ClassVar[bool] = True
     source: ClassVar[str] = "finalfusion-rust issue 26, variants 1 and 2; spaCy Vocab.prune_vectors"
 
@@ -79,30 +80,31 @@ class Prune(RowStep):
     def reduce(self, matrix: Matrix, context: Context) -> tuple[RowMap, Matrix]:
         from embshrink.numerics.assignment import best_targets
 
-        n = len(matrix)
-        kept = self._kept(matrix, context)
+        n, vectors = len(matrix), comparable_rows(matrix)
+        kept = self._kept(vectors, context)
         removed = np.setdiff1d(np.arange(n), kept, assume_unique=True)
         rows = np.empty(n, np.int64)
         rows[kept] = np.arange(len(kept))
-        lengths = on_blocks(row_norms, matrix)
+        lengths = on_blocks(row_norms, vectors)
         # The length of a row does not change which target is best, so only the score is divided by it.
-        match, score = best_targets(matrix, unit_rows(matrix[kept]), rows=removed, progress=context.progress,
+        match, score = best_targets(vectors, unit_rows(vectors[kept]), rows=removed, progress=context.progress,
                                     stage="pruning")
         zero = lengths[removed] == 0
         if zero.any():
             match[zero] = np.flatnonzero(lengths[kept] == 0)[0]
-        cosine = np.divide(score, lengths[removed], out=np.ones_like(score), where=~zero)
+        cosine = within_one(np.divide(score, lengths[removed], out=np.ones_like(score), where=~zero))
         match[cosine < self.min_similarity] = -1
         rows[removed] = match
-        scale = self._scale(lengths, kept, rows) if self.norms else None
+        scale = self._scale(on_blocks(row_lengths, matrix), kept, rows) if self.norms else None
         return RowMap(rows, len(kept), owners=kept, scale=scale), matrix.take(kept, axis=0)
 
     @staticmethod
-    def _scale(lengths: FloatArray, kept: IntArray, rows: IntArray) -> FloatArray:
+    def _scale(lengths: DoubleArray, kept: IntArray, rows: IntArray) -> FloatArray:
         """Return the length of each word relative to its kept row, rounded to float16 as in the file."""
         of_row = lengths[kept][rows]
         scale = np.divide(lengths, of_row, out=np.ones_like(lengths), where=of_row > 0)
-        return np.minimum(scale, np.finfo(np.float16).max).astype(np.float16).astype(np.float32)
+        ratio = np.minimum(scale, np.finfo(np.float16).max).astype(np.float32)
+        return ratio.astype(np.float16).astype(np.float32)
 
     def _kept(self, matrix: Matrix, context: Context) -> IntArray:
         """Return the ids to keep, ascending: protected words, then the most frequent or most representative."""

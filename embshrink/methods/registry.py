@@ -23,6 +23,7 @@ METHODS = {
     "prune": "embshrink.methods.prune:Prune",
     "dedupe": "embshrink.methods.dedupe:Dedupe",
     "kmeans": "embshrink.methods.kmeans:KMeans",
+    "rescale": "embshrink.methods.rescale:Rescale",
     "lowrank": "embshrink.methods.lowrank:LowRank",
     "ecq": "embshrink.methods.ecq.codec:ECQ",
     "pq": "embshrink.methods.pq:PQ",
@@ -273,7 +274,7 @@ def list_methods(*names: str) -> list[MethodInfo]:
     Examples
     --------
     >>> [info.name for info in list_methods() if info.axis == "columns"]
-    ['lowrank']
+    ['rescale', 'lowrank']
     """
     return [describe(name) for name in names or METHODS]
 

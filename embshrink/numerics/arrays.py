@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from embshrink.errors import ShapeError
+from embshrink.numerics.parallel import BLOCK_ROWS
+from embshrink.storage.disk_rows import on_blocks, room_like
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from embshrink.storage.arrays import FloatArray, IntArray
+    from embshrink.storage.arrays import BoolArray, DoubleArray, FloatArray, IntArray
     from embshrink.storage.disk_rows import Matrix
 
 MAX_DIM = 65_536
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+SHORTEST, LONGEST = 2.0**-50, 2.0**50  # lengths of rows whose squares float32 holds
 
 
 def as_matrix(values: ArrayLike, name: str = "matrix") -> FloatArray:
@@ -116,13 +120,72 @@ def unit_rows(matrix: FloatArray) -> FloatArray:
     """
     norms = row_norms(matrix)
     norms[norms == 0] = 1
-    return matrix / norms[:, None]
+    units = matrix / norms[:, None]
+    far = ~_is_ordinary(norms)
+    if far.any():
+        rows = matrix[far].astype(np.float64)
+        units[far] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units
 
 
 def row_norms(matrix: FloatArray) -> FloatArray:
-    """Return the Euclidean length of each row, shape (n,), float32."""
-    squares: FloatArray = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
-    return np.sqrt(squares)
+    """Return the Euclidean length of each row, shape (n,), float32; at most the largest float32."""
+    return np.minimum(row_lengths(matrix), FLOAT32_MAX).astype(np.float32)
+
+
+def row_lengths(matrix: FloatArray) -> DoubleArray:
+    """Return the Euclidean length of each row, shape (n,), float64.
+
+    Sums of squares are taken in float32, and again in float64 where float32 cannot hold them.
+    """
+    with np.errstate(over="ignore"):
+        squares: FloatArray = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
+    lengths: DoubleArray = np.sqrt(squares).astype(np.float64)
+    far = ~_is_ordinary(lengths)
+    if far.any():
+        lengths[far] = np.linalg.norm(matrix[far].astype(np.float64), axis=1)
+    return lengths
+
+
+@overload
+def comparable_rows(matrix: FloatArray) -> FloatArray: ...
+@overload
+def comparable_rows(matrix: Matrix) -> Matrix: ...
+def comparable_rows(matrix: Matrix) -> Matrix:
+    """Return rows of the same directions whose products with unit vectors float32 can hold.
+
+    Rows that are extremely long or short are scaled to length 1. If there is none, `matrix` itself is returned.
+    """
+    if not on_blocks(_extreme_rows, matrix).any():
+        return matrix
+    comparable = room_like(matrix, matrix.shape[1])
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        block = matrix[start : start + BLOCK_ROWS].copy()
+        far = _extreme_rows(block)
+        block[far] = unit_rows(block[far])
+        comparable[start : start + BLOCK_ROWS] = block
+    return comparable
+
+
+def _extreme_rows(matrix: FloatArray) -> BoolArray:
+    """Whether each row is too long or too short, and not zero."""
+    lengths = row_norms(matrix)
+    return ~_is_ordinary(lengths) & (lengths > 0)
+
+
+def _is_ordinary(lengths: FloatArray | DoubleArray) -> BoolArray:
+    """Whether squares of rows of these lengths neither overflow float32 nor lose digits in it."""
+    return (lengths >= SHORTEST) & (lengths <= LONGEST)
+
+
+def cosines_of(units: FloatArray, others: FloatArray) -> FloatArray:
+    """Return the cosine of each row of length 1 to the same row of another matrix, shape (n,), from -1 to 1."""
+    return within_one(np.einsum("ij,ij->i", units, others))
+
+
+def within_one(cosines: FloatArray) -> FloatArray:
+    """Clip computed cosines, which rounding may take beyond 1, to -1 and 1, in place; return them."""
+    return np.clip(cosines, -1, 1, out=cosines)
 
 
 def stable_product(matrix: FloatArray, basis: FloatArray) -> FloatArray:

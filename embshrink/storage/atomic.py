@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from embshrink.errors import TargetError
+from embshrink.errors import EmbshrinkError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -119,7 +119,7 @@ def atomic_write(path: StrPath, *, force: bool = False,
         except OSError as error:
             raise _target_error(error, path) from error
         if check is not None:
-            check(temporary)
+            _check(check, temporary, path)
         try:
             os.replace(temporary, target)
         except OSError as error:
@@ -131,6 +131,16 @@ def atomic_write(path: StrPath, *, force: bool = False,
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _check(check: Callable[[str], object], temporary: str, path: StrPath) -> None:
+    """Check a temporary file; an error names the target, which is what the user knows."""
+    try:
+        check(temporary)
+    except EmbshrinkError as error:
+        if error.path == temporary:
+            error.path = None
+        raise error.located(path) from error.__cause__
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ CASES = {
     "rows-columns-bits": (["dedupe", "prune:keep=90", "lowrank:dims=6", "pq:subspaces=3,centroids=16"], {}),
     "lowrank": (["lowrank:dims=5", "cast"], {}),
     "lowrank-uncentred": (["lowrank:dims=5,center=false", "scalar:bits=5"], {}),
+    "rescale": (["rescale:exponent=3", "ecq:step=0.2"], {}),
     "ecq": (["ecq"], {}),
     "ecq-bits": (["ecq:bits=60,block=4"], {}),
     "ecq-plain": (["ecq:step=0.2,trellis=0,norms=true"], {}),

@@ -59,7 +59,7 @@ class ECQ(SteppedCodec):
 
     bits: float | None = param(None, "bits per row, tables included; by default 2 per column, plus the tables", low=0,
                                high=1e7)
-    step: float | None = param(None, "quantization step size; found from bits by default", low=0, high=1e30)
+    step: float | None = param(None, "quantization step size; found from bits by default", low=0, high=1e45)
     centroids: int | None = param(None, "centroids to subtract (1: none); chosen by trial by default", low=1,
                                   high=4096)
     trellis: int = param(8, "states of the trellis; 0: round each number separately, which is faster but loses more",
@@ -84,6 +84,11 @@ class ECQ(SteppedCodec):
 
     def fitted(self, state: State) -> Self:
         return replace(self, step=float(f"{state['step'][0]:.6g}"), centroids=max(1, len(state["classes"])))
+
+    def in_unit(self, exponent: int) -> Self:
+        if self.step is None or not exponent:
+            return self
+        return replace(self, step=float(f"{math.ldexp(self.step, -exponent):.6g}"))
 
     @property
     def takes_goal(self) -> bool:

@@ -50,6 +50,7 @@ ROUNDS = 6  # iterations of k-means
 DISTORTIONS = {0: 0.085, 4: 0.24, 8: 0.235}  # by trellis: approximate error per coefficient, in squared steps
 FIRST_BITS = 3.0  # per number: the step size of the first trial for a goal
 CLOSE, CLOSE_BYTES = 0.2, 64  # bits per row, or bytes of the table, below the bits requested that are close enough
+FAR = 1e6  # times the largest coordinate: a larger step gives the same rows, all means
 SAME = 1e-10  # relative to the square of a mean; smaller variances are rounding errors
 
 
@@ -133,10 +134,11 @@ class _Fit:
         if goal is not None:
             bits = FIRST_BITS * len(variances)  # per row, to begin with
         if bits is None:
-            step = codec.step or 0.0  # `resolve` ensures that one of them is given
+            step = min(codec.step or 0.0, FAR * candidate.reach)  # `resolve` ensures that one of them is given
             if step < 0.99 * least_step:
-                raise StepError("the step of ecq is too small for these vectors", found=step,
-                                expected=f">= {least_step:.3g}", hint="Raise step, or use bits instead.")
+                found, least = (math.ldexp(one, self.context.unit) for one in (step, least_step))
+                raise StepError("the step of ecq is too small for these vectors", found=found,
+                                expected=f">= {least:.3g}", hint="Raise step, or use bits instead.")
         elif not variances.max() > SAME * np.square(means).sum(axis=1).max():  # all rows equal their means
             step = max(float(np.abs(means).max()), 1e-6) / 1000
             return state_of(candidate, settle(candidate, step, statistics))
