@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embshrink.errors import SourceError
+from embshrink.storage.inputs import read_input
 from embshrink.vocabulary.words import Vocabulary, to_bytes
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[
         If the file cannot be read, is empty, or a line does not end in a count.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_input(path)
     except OSError as error:
         raise SourceError(f"cannot read the file of counts: {error.strerror or error}", path=path) from error
     counts: dict[bytes, float] = {}
