@@ -10,7 +10,7 @@ import numpy as np
 from embshrink.errors import SourceError
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.numerics.arrays import as_matrix
-from embshrink.vocabulary.words import to_bytes
+from embshrink.vocabulary.words import Words, to_bytes
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Stream
@@ -45,7 +45,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
                           where="byte 0", hint="Check that gensim is installed, that it saved this file "
                           "(KeyedVectors.save or the save of a model), and that its .npy files are in the same "
                           "folder.") from error
-    return words[: options.limit], matrix[: options.limit], [WARNING]
+    return Words(words[: options.limit]), matrix[: options.limit], [WARNING]
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
