@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from embshrink import WordVectors, compress, load
+from embshrink.cli import console
 from embshrink.cli.commands import cli
 from embshrink.errors import SourceError, StepError, printable
 from embshrink.methods import registry
@@ -106,6 +107,7 @@ def unsafe(text):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_text_from_files_cannot_control_a_terminal(run, monkeypatch, name):
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True, raising=False)
+    monkeypatch.setattr(console, "DELAY", 3600)  # progress is drawn with escape sequences
     result = run(name)
     assert (result.exit_code != 0) == ("," in name or name.startswith("no ") or "short" in name or "same" in name
                                        or name == "methods"), result.output
