@@ -26,6 +26,16 @@ DAMAGED = "The file is damaged: download it again, or compress the source vector
 LONGEST = 300  # characters shown of a value: a hostile file may hold a megabyte of it
 
 
+def printable(text: object) -> str:
+    r"""Return text as one line that cannot control a terminal.
+
+    Control characters, marks that change the direction of text, other invisible characters, and bytes that are not
+    UTF-8 become escapes such as ``\x1b``. Words and names in files from anyone may contain these.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+                   for char in str(text))
+
+
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
@@ -74,7 +84,7 @@ class EmbshrinkError(ValueError):
                  if value is not None]
         if sides:
             text += f" ({', '.join(sides)})"
-        return f"{text}. {self.hint}" if self.hint else text
+        return printable(f"{text}. {self.hint}" if self.hint else text)
 
     def located(self, path: str | os.PathLike[str]) -> Self:
         """Return this error after setting `path`, unless the error already names a file."""

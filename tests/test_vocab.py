@@ -109,7 +109,7 @@ def test_numerals_are_words_as_any_others():
     for n in (0, 1, 10, 101):
         names, words = Numerals(n), Words([str(i) for i in range(n)])
         assert len(names) == n and names.raw == words.raw and list(names) == list(words)
-        assert names.equals(words.raw) and names.take([*range(n)][::-1]).raw == words.raw[::-1]
+        assert names.equals(words) and names.take([*range(n)][::-1]).raw == words.raw[::-1]
         for word in [*words, "", "-1", "+1", "01", "1_0", " 1", "\u0661", str(n), "9" * 9999, b"5"]:
             assert names.find(word) == words.find(word)
         assert [names.raw_at(i) for i in range(n)] == words.raw

@@ -19,15 +19,17 @@ def main() -> None:
             raise
         sys.exit("Error: the embshrink command needs the package click. Install it with: pip install click")
     except OSError as error:  # --help and --version come here; commands have their own messages
-        sys.exit(f"Error: {error.strerror or error}")
+        sys.exit(f"Error: {error.filename or 'standard output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _prepare_output() -> None:
     """Let any text be written to standard output and standard error, whether they are open or not."""
+    from embshrink.cli.output import ClosedOutput
+
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = ClosedOutput()
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):

@@ -8,10 +8,8 @@ to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrup
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,8 +25,10 @@ from embshrink.cli.options import (
     STEPS,
     TABLE,
     TARGET,
+    FiniteRange,
     InputPath,
     OutputPath,
+    WholeRange,
     aims_options,
     argument,
     checked_format,
@@ -46,7 +46,8 @@ from embshrink.cli.options import (
     threads_option,
     writing_options,
 )
-from embshrink.errors import EmbshrinkError, StepError
+from embshrink.cli.output import data, print_json, say, tell
+from embshrink.errors import EmbshrinkError, StepError, printable
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
@@ -72,6 +73,14 @@ class _Group(Group):
 
     command_class = _Command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise _escaped(error) from None
+
     def invoke(self, context: click.Context) -> Any:
         try:
             with warnings.catch_warnings():
@@ -80,40 +89,42 @@ class _Group(Group):
                 return super().invoke(context)
         except click.UsageError as error:
             _print_json_error({"error": "UsageError", "message": error.format_message()})
-            raise
+            raise _escaped(error) from None
         except EmbshrinkError as error:
             _fail(str(error), error.as_dict(), USAGE if isinstance(error, StepError) else FAILED)
         except (MemoryError, OSError, ModuleNotFoundError) as error:
             _fail_outside(error)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            tell("interrupted")
             context.exit(INTERRUPTED)
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    from embshrink.cli.console import printable
+def _escaped(error: click.UsageError) -> click.UsageError:
+    """Return the same error with a message that can be printed; click repeats arguments, such as names of files."""
+    if type(error).show is not click.UsageError.show:
+        return error  # prints the help instead
+    return click.UsageError(printable(error.format_message()), error.ctx)
 
-    click.echo(f"Warning: {printable(message)}", err=True)
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    tell(f"Warning: {message}")
 
 
 def _print_json_error(parts: Mapping[str, object]) -> None:
     if click.get_current_context().find_root().meta.get("embshrink.json"):
-        click.echo(json.dumps({"error": parts}))
+        print_json({"error": parts})
 
 
 def _fail(message: str, parts: Mapping[str, object], code: int = FAILED) -> NoReturn:
     _print_json_error(parts)
-    from embshrink.cli.console import printable
-
-    click.echo(f"Error: {printable(message)}", err=True)
+    tell(f"Error: {message}")
     click.get_current_context().exit(code)
 
 
 def _fail_outside(error: MemoryError | OSError | ModuleNotFoundError) -> NoReturn:
     """Fail with a message if memory runs out, the system reports an error, or a package is missing."""
     if isinstance(error, BrokenPipeError):
-        sys.stderr.close()  # the reader of the output closed the pipe: print nothing more
-        click.get_current_context().exit(FAILED)
+        click.get_current_context().exit(FAILED)  # the reader of the output needs no more of it, and no message
     if isinstance(error, MemoryError):
         message = "out of memory"
     elif isinstance(error, OSError):
@@ -199,9 +210,9 @@ def quantize(
 ))
 @SOURCE
 @TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
-@option("--keep", type=click.IntRange(1), metavar="N", show_default="a tenth, at least 20,000",
+@option("--keep", type=WholeRange(1), metavar="N", show_default="a tenth, at least 20,000",
         help="Number of vectors to keep.")
-@option("--min-similarity", type=click.FloatRange(-1, 1), default=-1.0, metavar="COSINE", show_default="drop no word",
+@option("--min-similarity", type=FiniteRange(-1, 1), default=-1.0, metavar="COSINE", show_default="drop no word",
         help="Drop a removed word if its cosine similarity to the nearest kept word is below this.")
 @option("--norms", is_flag=True, help="Store the length of each word's own vector, for 2 bytes per word.")
 @option("--select", type=click.Choice(["frequency", "facility"]), default="frequency", show_default=True,
@@ -341,7 +352,7 @@ def _write(
     for warning in report.warnings:
         _show_warning(warning)
     if as_json:
-        click.echo(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     elif not quiet:
         print_report(report)
 
@@ -350,8 +361,10 @@ def _lines(path: str | None) -> list[bytes]:
     """Return the lines of a file that are not empty; none without a path."""
     if path is None:
         return []
-    with click.open_file(path, "rb") as file:
-        return [word for line in file.read().split(b"\n") if (word := line.rstrip(b"\r"))]
+    from embshrink.storage.inputs import read_input, standard_input
+
+    text = standard_input().read() if path == "-" else read_input(path)
+    return [word for line in text.split(b"\n") if (word := line.rstrip(b"\r"))]
 
 
 @cli.command(group="Compress", examples=(
@@ -383,11 +396,11 @@ def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: 
         else:
             planned = run.plan(source, list(steps) or "ecq", seed=seed, options=reading(values), progress=progress)
     if pareto and as_json:
-        click.echo(json.dumps([vars(one) for one in found]))
+        print_json([vars(one) for one in found])
     elif pareto:
         print_pareto(found)
     elif as_json:
-        click.echo(json.dumps(planned.as_dict()))
+        print_json(planned.as_dict())
     else:
         print_plan(planned)
 
@@ -411,7 +424,7 @@ def info(file: str, as_json: bool) -> None:
 
     found = reader.info(file)
     if as_json:
-        click.echo(json.dumps(found))
+        print_json(found)
     else:
         print_info(found)
 
@@ -429,15 +442,15 @@ def verify(file: str, quick: bool, as_json: bool) -> None:
     The exit code is 1 if the file is damaged.
     """
     from embshrink import reader
-    from embshrink.cli.console import Progress, printable
+    from embshrink.cli.console import Progress
 
     with Progress(as_json) as progress:
         good = reader.verify(file, quick=quick, progress=progress)
     if as_json:
-        click.echo(json.dumps(good.as_dict()))
+        print_json(good.as_dict())
     else:
         checked = "header and section table" if quick else f"{good.words:,} words and {good.rows:,} rows"
-        click.echo(f"{printable(file)}: good ({checked}, {good.bytes:,} bytes)")
+        say(f"{file}: good ({checked}, {good.bytes:,} bytes)")
 
 
 @cli.command(group="Look inside", examples=(
@@ -447,16 +460,18 @@ def verify(file: str, quick: bool, as_json: bool) -> None:
 ))
 @TABLE
 @argument("words", nargs=-1, required=True, metavar="WORD...", about="Words to look up. Case matters.")
-@option("--precision", type=click.IntRange(1, 9), default=6, show_default=True, metavar="N",
+@option("--precision", type=WholeRange(1, 9), default=6, show_default=True, metavar="N",
         help="Significant digits of the numbers.")
 @json_option
 def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> None:
-    """Print the vectors of words, as lines of GloVe text.
+    r"""Print the vectors of words, as lines of GloVe text.
+
+    A terminal shows control characters in words as escapes, such as \x1b. A file or a pipe gets the exact words,
+    except that a newline in a word becomes \n.
 
     If a word is missing, get names it on standard error, prints the other words and exits with code 1.
     """
     from embshrink import reader
-    from embshrink.cli.console import printable
 
     with reader.as_embeddings(file) as emb:
         found = reader.get(emb, words, aliases=as_json)
@@ -465,25 +480,23 @@ def get(file: str, words: tuple[str, ...], precision: int, as_json: bool) -> Non
     if as_json:
         rows = [{"word": one.word, "alias_of": one.alias_of, "vector": [float(number) for number in one.vector]}
                 for one in found if one.vector is not None]
-        click.echo(json.dumps({"vectors": rows, "missing": missing}))
+        print_json({"vectors": rows, "missing": missing})
     else:
         for one in found:
             if one.vector is not None:
                 numbers = " ".join(f"{number:.{precision}g}" for number in one.vector.tolist())
-                click.echo(f"{printable(one.word)} {numbers}")
+                data(one.word, numbers, gap=" ")
     for sentence in sentences:
-        click.echo(f"Error: {sentence}", err=True)
+        tell(f"Error: {sentence}")
     if missing:
         click.get_current_context().exit(FAILED)
 
 
 def _missing(emb: Embeddings, file: str, word: str) -> str:
     """Return the message for a word that is not in a file; it suggests another spelling that is."""
-    from embshrink.cli.console import printable
-
     found = next((other for other in _spellings(word) if other != word and other in emb), None)
-    hint = "" if found is None else f". Did you mean '{printable(found)}'?"
-    return f"no such word in {file}: '{printable(word)}'{hint}"
+    hint = "" if found is None else f". Did you mean '{found}'?"
+    return f"no such word in {file}: '{word}'{hint}"
 
 
 def _spellings(word: str) -> Iterator[str]:
@@ -504,7 +517,8 @@ def _spellings(word: str) -> Iterator[str]:
 def similar(file: str, word: str, topn: int, restrict_vocab: int | None, as_json: bool) -> None:
     """Print the nearest neighbours of a word.
 
-    Each line is a cosine similarity and a word, most similar first.
+    Each line is a cosine similarity and a word, most similar first. A terminal shows control characters in words as
+    escapes; a file or a pipe gets the exact words.
     """
     from embshrink import reader
     from embshrink.cli.console import Progress
@@ -549,21 +563,18 @@ def _search(
             raise
     *others, last = [_missing(emb, file, word) for word in missing]
     for sentence in others:
-        click.echo(f"Error: {sentence}", err=True)
+        tell(f"Error: {sentence}")
     _fail(last, {"error": "KeyError", "message": "; ".join([*others, last]), "missing": missing})
 
 
 def _print_neighbours(found: list[Neighbour], positive: list[str], negative: list[str], as_json: bool) -> None:
-    from embshrink.cli.console import printable
-
     if as_json:
         rows = [one.as_dict() for one in found]
-        click.echo(json.dumps({"positive": positive, "negative": negative, "neighbours": rows}))
+        print_json({"positive": positive, "negative": negative, "neighbours": rows})
         return
     for one in found:
-        note = "" if one.alias_of in (None, one.word) else (
-            f"\t(shares the vector of {printable(one.alias_of)})")
-        click.echo(f"{one.cosine:.4f}\t{printable(one.word)}{note}")
+        note = [] if one.alias_of in (None, one.word) else [f"(shares the vector of {one.alias_of})"]
+        data(f"{one.cosine:.4f}", one.word, *note, gap="\t")
 
 
 @cli.command(group="Evaluate and export", examples=(
@@ -576,7 +587,7 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
 @option("--baseline", type=InputPath(), metavar="FILE",
         help="The source vectors. Also measure the loss against them: relative error, cosine similarity and "
              "neighbour overlap@10.")
-@option("--queries", type=click.IntRange(1), default=1600, show_default=True, metavar="N",
+@option("--queries", type=WholeRange(1), default=1600, show_default=True, metavar="N",
         help="Number of words for the neighbour overlap.")
 @option("--pairs", multiple=True, type=InputPath(), metavar="FILE", group="Benchmarks",
         show_default="WordSim-353 and SimLex-999",
@@ -586,7 +597,7 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
         help="Analogy benchmark, in the format of questions-words.txt.")
 @option("--default-analogies", is_flag=True, group="Benchmarks",
         help="Use the analogy benchmark that gensim includes.")
-@option("--restrict-vocab", type=click.IntRange(1), default=300_000, show_default=True, metavar="N",
+@option("--restrict-vocab", type=WholeRange(1), default=300_000, show_default=True, metavar="N",
         group="Benchmarks", help="Use only the first N words of each file, as gensim does.")
 @option("--case-sensitive", is_flag=True, group="Benchmarks", help="Do not ignore case.")
 @threads_option
@@ -615,7 +626,7 @@ def evaluate(
     if baseline is not None:
         results = {baseline: next(iter(results.values())).of_baseline(), **results}
     if as_json:
-        click.echo(json.dumps({file: result.as_dict() for file, result in results.items()}))
+        print_json({file: result.as_dict() for file, result in results.items()})
     else:
         print_evaluation(results)
 
@@ -640,7 +651,7 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
     vector of each word.
     """
     from embshrink import reader
-    from embshrink.cli.console import Progress, printable
+    from embshrink.cli.console import Progress
 
     if os.path.exists(target) and os.path.samefile(file, target):
         raise click.UsageError("TARGET is the same file as FILE. Choose another TARGET.")
@@ -648,7 +659,7 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
         format = reader.export(emb, target, format, force=force, progress=progress)
         count = len(emb)
     if not quiet:
-        click.echo(f"{printable(target)}: {count:,} words as {format}", err=True)
+        tell(f"{target}: {count:,} words as {format}")
 
 
 @cli.command(group="List and set up", examples=(
@@ -662,7 +673,7 @@ def formats(as_json: bool) -> None:
 
     listed = list_formats()
     if as_json:
-        click.echo(json.dumps(listed))
+        print_json(listed)
     else:
         print_formats(listed)
 
@@ -681,7 +692,7 @@ def methods(name: str | None, as_json: bool) -> None:
 
     described = list_methods(*([name] if name else []))
     if as_json:
-        click.echo(json.dumps([one.as_dict() for one in described]))
+        print_json([one.as_dict() for one in described])
     else:
         print_methods(described, details=bool(name))
 
@@ -707,9 +718,9 @@ def warmup(as_json: bool) -> None:
     with Progress(as_json, announce_compiling=False) as progress:
         warmed = job.warmup(progress=progress)
     if as_json:
-        click.echo(json.dumps(warmed.as_dict()))
+        print_json(warmed.as_dict())
     else:
-        click.echo(f"{warmed.compiled} kernels compiled, {warmed.found} found in the cache ({warmed.seconds:.0f} s): "
+        say(f"{warmed.compiled} kernels compiled, {warmed.found} found in the cache ({warmed.seconds:.0f} s): "
                    f"{warmed.folder}")
 
 
@@ -733,6 +744,6 @@ def demo(folder: str | None, as_json: bool) -> None:
     with Progress(as_json) as progress:
         result = job.demo(folder, progress=progress)
     if as_json:
-        click.echo(json.dumps(result.as_dict()))
+        print_json(result.as_dict())
     else:
         print_demo(result)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from embshrink.cli.output import say, tell
 from embshrink.cli.tables import FIXED, Column, Table, labelled, terminal_width
+from embshrink.errors import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -101,7 +103,7 @@ class Progress:
             if self._bar is not None:
                 self._bar.console.print(COMPILING, highlight=False)
             else:
-                click.echo(COMPILING, err=True)
+                tell(COMPILING)
 
     @staticmethod
     def _start() -> rich.progress.Progress:
@@ -119,8 +121,8 @@ class Progress:
                 return ", ".join(filter(None, parts))
 
         bar = progress.Progress(
-            progress.TextColumn("{task.description}"), progress.BarColumn(), progress.TaskProgressColumn(), Pace(),
-            console=Console(stderr=True), transient=True)
+            progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
+            progress.TaskProgressColumn(), Pace(), console=Console(stderr=True), transient=True)
         bar.start()
         return bar
 
@@ -160,13 +162,7 @@ def stage_name(stage: str) -> str:
     before, colon, own = stage.rpartition(": ")
     if own.startswith("training "):
         own = own.replace("training", "fitting", 1)
-    return f"{before}{colon}{STAGES.get(own, own)}"
-
-
-def printable(text: object) -> str:
-    """Return text with control characters and bytes that are not UTF-8 shown as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-                   for char in str(text))
+    return printable(f"{before}{colon}{STAGES.get(own, own)}")
 
 
 def short(number: float) -> str:
@@ -216,18 +212,18 @@ def _hundredfold(value: float | None, digits: int = 2) -> str:
 
 def _show(table: Table) -> None:
     for line in table.lines(terminal_width()):
-        click.echo(line)
+        say(line)
 
 
 def _say(text: str) -> None:
     """Print a sentence, wrapped at spaces to the width of the terminal."""
     for line in labelled([("", text)], terminal_width(), indent=""):
-        click.echo(line.strip())
+        say(line.strip())
 
 
 def _fields(pairs: Sequence[tuple[str, str]], indent: str = "") -> None:
     for line in labelled(pairs, terminal_width(), indent):
-        click.echo(line)
+        say(line)
 
 
 # ---------------------------------------------------------------- reports
@@ -261,7 +257,7 @@ def print_report(report: Report, command: Callable[[Suggestion], str] | None = N
     if report.notes:
         pairs.append(("found", ", ".join(f"{name} {value:.4f}" for name, value in report.notes.items())))
     pairs.append(("time", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())))
-    _fields([(name, printable(text)) for name, text in pairs])
+    _fields(pairs)
     for one in report.suggestions:
         _print_suggestion(one, (command or (lambda one: suggested_command(report, one)))(one))
 
@@ -270,8 +266,11 @@ def _print_suggestion(one: Suggestion, command: str) -> None:
     """Print a suggestion; its command stays on one line, so that it can be copied."""
     start = f"{one.goal:<7}  about {megabytes(one.bytes)}:"
     width = terminal_width()
-    fits = width is None or len(start) + 1 + len(command) <= width
-    click.echo(f"{start} {command}" if fits else f"{start}\n{'':9}{command}")
+    if width is None or len(start) + 1 + len(command) <= width:
+        say(f"{start} {command}")
+    else:
+        say(start)
+        say(f"{'':9}{command}")
 
 
 def suggested_command(report: Report, one: Suggestion) -> str:
@@ -382,9 +381,9 @@ def print_plan(planned: PlannedFile) -> None:
     if planned.source_bytes:
         how = compared(planned.source_bytes / planned.bytes)
         target += f", {how} {'as' if 'same' in how else 'than'} the source ({megabytes(planned.source_bytes)})"
-    _fields([("steps", printable(" ".join(planned.steps))), ("target", target),
+    _fields([("steps", " ".join(planned.steps)), ("target", target),
              ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
-    click.echo()
+    say()
     _print_sections(planned.sections, planned.bytes)
 
 
@@ -392,7 +391,7 @@ def _print_sections(sections: Mapping[str, int], total: int) -> None:
     table = Table(Column("section", left=True, fold=True), Column("bytes"), Column("share, %"))
     for name, size in sections.items():
         if size:
-            table.add(printable(name), f"{size:,}", f"{100 * size / total:.1f}")
+            table.add(name, f"{size:,}", f"{100 * size / total:.1f}")
     table.add("whole file", f"{total:,}", "100.0", total=True)
     _show(table)
 
@@ -400,16 +399,16 @@ def _print_sections(sections: Mapping[str, int], total: int) -> None:
 def print_pareto(found: Sequence[ParetoPoint]) -> None:
     """Print the settings that were tried, and mark the best ones."""
     if not found:
-        click.echo("No method can be tried on this table.")
+        say("No method can be tried on this table.")
         return
     unit, sizes = _sizes([one.bytes for one in found])
     table = Table(Column("best"), Column("step", left=True, fold=True), Column("bits per word"),
                   Column(f"file, {unit}"), Column("relative error"), Column("mean cosine"), Column("overlap@10"))
     for one, size in zip(found, sizes):
-        table.add("*" if one.best else "", printable(one.step), f"{one.bits_per_word:.1f}", size,
+        table.add("*" if one.best else "", one.step, f"{one.bits_per_word:.1f}", size,
                   _error(one.relative_error), _number(one.mean_cosine, 3), _number(one.overlap_at_10, 3))
     _show(table)
-    click.echo()
+    say()
     _say("* No other setting has both a smaller file and a smaller relative error. The losses are measured on a "
          "sample of the words, where overlap@10 is higher than among all words.")
 
@@ -445,8 +444,8 @@ def print_info(info: FileInfo) -> None:
         lines.append(("", f"was made by {' '.join(map(str, steps))}"))
     if sha256 is not None:
         lines.append(("", f"sha256 {sha256}"))
-    _fields([(label, printable(text)) for label, text in lines])
-    click.echo()
+    _fields(lines)
+    say()
     rest = group_parts(info["sections"], info["bytes"])["header, checksums, padding"]
     _print_sections({**info["sections"], "header, checksums, padding": rest}, info["bytes"])
 
@@ -466,7 +465,7 @@ def print_formats(listed: Sequence[FormatEntry]) -> None:
         table.add(one["format"], "yes" if one["read"] else "-", "yes" if one["written"] else "-",
                   " ".join(one["endings"]))
     _show(table)
-    click.echo()
+    say()
     _say("The format of a source is detected from its content, except gensim's, which needs --from gensim. The "
          "ending of the target chooses the format that export writes; --to sets it.")
 
@@ -481,26 +480,25 @@ def print_evaluation(results: Mapping[str, Evaluation]) -> None:
     ----------
     results : dict of str to embshrink.evaluation.scores.Evaluation
     """
-    shown = {printable(file): result for file, result in results.items()}
-    if len(shown) == 1:
-        (file, result), = shown.items()
+    if len(results) == 1:
+        (file, result), = results.items()
         _fields([("file", file), *_scores_of_one(result)])
     else:
-        _print_benchmarks(shown)
-        _print_losses({file: result for file, result in shown.items() if result.reconstruction or result.overlap})
-    notes = [note for file, result in shown.items() for note in _notes(file, result)]
+        _print_benchmarks(results)
+        _print_losses({file: result for file, result in results.items() if result.reconstruction or result.overlap})
+    notes = [note for file, result in results.items() for note in _notes(file, result)]
     if notes:
-        click.echo()
+        say()
         for note in notes:
             _say(note)
 
 
 def _scores_of_one(result: Evaluation) -> Iterator[tuple[str, str]]:
     for score in result.similarity:
-        yield (printable(score.name), f"Spearman x 100: {_hundredfold(score.spearman)}, {_pairs(score)} pairs used")
+        yield (score.name, f"Spearman x 100: {_hundredfold(score.spearman)}, {_pairs(score)} pairs used")
     if result.analogies is not None:
         answers = result.analogies
-        yield (printable(answers.name), f"{_hundredfold(answers.accuracy)} % right, "
+        yield (answers.name, f"{_hundredfold(answers.accuracy)} % right, "
                                         f"{_used(answers.total, answers.total + answers.unknown)} questions used")
     if result.reconstruction is not None:
         part = result.reconstruction
@@ -521,7 +519,7 @@ def _used(count: int, total: int) -> str:
 
 
 def _worst(part: Reconstruction) -> str:
-    return f"{_number(part.worst_cosine)} ({printable(part.worst_word)})"
+    return f"{_number(part.worst_cosine)} ({part.worst_word})"
 
 
 def _print_benchmarks(results: Mapping[str, Evaluation]) -> None:
@@ -530,9 +528,9 @@ def _print_benchmarks(results: Mapping[str, Evaluation]) -> None:
     analogies = {result.analogies.name for result in results.values() if result.analogies is not None}
     columns = [Column("file", left=True, fold=True)]
     for name in names:
-        columns += [Column(f"{printable(name)}, Spearman x 100"), Column("pairs used")]
+        columns += [Column(f"{name}, Spearman x 100"), Column("pairs used")]
     for name in sorted(analogies):
-        columns += [Column(f"{printable(name)}, right, %"), Column("questions used")]
+        columns += [Column(f"{name}, right, %"), Column("questions used")]
     table = Table(*columns)
     for file, result in results.items():
         cells = [file]
@@ -563,9 +561,11 @@ def _print_losses(results: Mapping[str, Evaluation]) -> None:
         cells = ["-"] * 4 if part is None else [
             _hundredfold(part.coverage), _error(part.relative_error), _number(part.mean_cosine),
             _number(part.cosine_p1)]
-        worst = ["-", ""] if part is None else [_number(part.worst_cosine), printable(part.worst_word)]
+        worst = ["-", ""] if part is None else [_number(part.worst_cosine), part.worst_word]
         table.add(file, *cells[not partly:], "-" if overlap is None else _number(overlap.overlap, 3), *worst)
-    click.echo("\nAgainst the baseline:\n")
+    say()
+    say("Against the baseline:")
+    say()
     _show(table)
 
 
@@ -573,11 +573,11 @@ def _notes(file: str, result: Evaluation) -> Iterator[str]:
     """Yield notes on the scores of a file."""
     for score in result.similarity:
         if score.shared_rows:
-            yield (f"{file}, {printable(score.name)}: in {score.shared_rows:,} pair{'s'[:score.shared_rows > 1]} "
+            yield (f"{file}, {score.name}: in {score.shared_rows:,} pair{'s'[:score.shared_rows > 1]} "
                    "both words have the same vector.")
     for score, before in result.common_similarity:
         if score.spearman is not None and before.spearman is not None:
-            yield (f"{file}, {printable(score.name)}: on the {score.pairs_used:,} pairs that the baseline knows too "
+            yield (f"{file}, {score.name}: on the {score.pairs_used:,} pairs that the baseline knows too "
                    f"{_hundredfold(score.spearman)}, baseline {_hundredfold(before.spearman)}.")
 
 
@@ -591,44 +591,44 @@ def print_methods(described: Sequence[MethodInfo], details: bool) -> None:
                       Column("source", left=True))
         for one in described:
             summary = one.text.split("\n")[0].replace("``", "`")
-            table.add(one.name, one.axis, printable(summary), printable(one.source))
+            table.add(one.name, one.axis, summary, one.source)
         _show(table)
-        click.echo()
+        say()
         _say("Show the parameters of a method with: embshrink methods NAME")
         return
     for one in described:
-        _fields([("method", f"{one.name} (reduces {one.axis})"), ("source", printable(one.source))])
+        _fields([("method", f"{one.name} (reduces {one.axis})"), ("source", one.source)])
         for paragraph in one.text.replace("``", "`").split("\n\n"):
-            click.echo()
+            say()
             _say(" ".join(paragraph.split()))
-        click.echo()
+        say()
         if not one.parameters:
-            click.echo("It has no parameters.")
+            say("It has no parameters.")
             return
         table = Table(Column("parameter", left=True), Column("default", left=True), Column("allowed", left=True),
                       Column("meaning", left=True))
         for part in one.parameters:
             default = "chosen" if part.default is None else str(part.default).lower()
-            table.add(part.name, default, printable(part.allowed.replace("|", " | ")), printable(part.help))
+            table.add(part.name, default, part.allowed.replace("|", " | "), part.help)
         _show(table)
 
 
 def print_demo(result: DemoResult) -> None:
     """Print the demo's table."""
-    _say(f"{printable(result.name)}: {result.words:,} words, dim {result.dim}")
-    click.echo()
+    _say(f"{result.name}: {result.words:,} words, dim {result.dim}")
+    say()
     unit, sizes = _sizes([row.bytes for row in result.rows])
     table = Table(Column("", left=True), Column(f"file, {unit}"), Column("times smaller"), Column("bits per word"),
                   Column("relative error"), Column("overlap@10"), Column("WordSim"), Column("SimLex"))
     for row, size in zip(result.rows, sizes):
-        table.add(printable(row.name), size, _number(row.ratio, 1), _number(row.bits_per_word, 1),
+        table.add(row.name, size, _number(row.ratio, 1), _number(row.bits_per_word, 1),
                   _error(row.relative_error), _number(row.overlap_at_10, 3), _hundredfold(row.wordsim353, 1),
                   _hundredfold(row.simlex999, 1))
     _show(table)
-    click.echo()
+    say()
     _say("File sizes and ratios include the words' text; bits per word do not. WordSim and SimLex: Spearman x 100 on "
          "WordSim-353 and SimLex-999.")
     for name, pairs in result.pairs.items():
-        click.echo(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words in the vocabulary.")
+        say(f"{name}: {pairs['used']} of {pairs['total']} pairs have both words in the vocabulary.")
     if result.folder:
-        _say(f"The files are in {printable(result.folder)}.")
+        _say(f"The files are in {result.folder}.")

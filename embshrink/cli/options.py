@@ -15,6 +15,7 @@ from embshrink.cli.help import Argument, Option
 if TYPE_CHECKING:
     from embshrink.formats import ReadOptions
 
+LONGEST = 40  # characters shown of a value that is refused
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator: TypeAlias = Callable[[Function], Function]
 
@@ -63,6 +64,17 @@ class OutputPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class WholeRange(click.IntRange):
+    """A whole number in a range, smaller than 2^63."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if abs(number) >= 2**63:
+            self.fail(f"{_shown(value)} is too large.", param, ctx)
+        return number
+
+
 class FiniteRange(click.FloatRange):
     """A finite number in a range."""
 
@@ -70,8 +82,14 @@ class FiniteRange(click.FloatRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
+            self.fail(f"{_shown(value)!r} is not a finite number.", param, ctx)
         return number
+
+
+def _shown(value: object) -> str:
+    """Return what was typed, for a message: its beginning, if it is long."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -82,7 +100,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     from embshrink.errors import StepError
 
     try:
-        return parse_size(value, repr(value))
+        return parse_size(value, repr(_shown(value)))
     except StepError as error:
         raise click.BadParameter(f"{error.problem}; expected {error.expected}.") from None
 
@@ -192,10 +210,10 @@ json_option = option("--json", "as_json", is_flag=True, group="Other options",
                      help="Print one JSON object to standard output instead of text.")
 quiet_option = option("-q", "--quiet", is_flag=True, group="Other options",
                       help="Print no report and no progress, only warnings and errors.")
-seed_option = option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+seed_option = option("--seed", type=WholeRange(0), default=0, show_default=True, metavar="N",
                      group="Other options",
                      help="Random seed. The same input, steps and seed give the same bytes.")
-threads_option = option("--threads", type=click.IntRange(1), callback=_threads, expose_value=False, metavar="N",
+threads_option = option("--threads", type=WholeRange(1), callback=_threads, expose_value=False, metavar="N",
                         group="Other options", show_default="all cores",
                         help="Number of threads. The result is the same for any number.")
 force_option = option("-f", "--force", is_flag=True, group="Output", help="Replace existing output files.")
@@ -208,15 +226,15 @@ reading_options = options(
     _reading("--member", metavar="NAME", help="Name of the file to read inside a .zip archive."),
     _reading("--header", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
              help="Whether a text file begins with a header line (rows and dimensions)."),
-    _reading("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
+    _reading("--limit", type=WholeRange(1), metavar="N", help="Read only the first N rows."),
     _reading("--nonfinite", type=click.Choice(["error", "drop", "zero"]), default="error", show_default=True,
              help="For rows that hold NaN or infinity: refuse the file, drop the row, or replace the number by 0."),
     _reading("--duplicates", type=click.Choice(["first", "error"]), default="first", show_default=True,
              help="For repeated words: keep the first row, or refuse the file."),
-    _reading("--skip-bad-rows", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+    _reading("--skip-bad-rows", type=WholeRange(0), default=0, show_default=True, metavar="N",
              help="Skip up to N malformed rows of a text file."),
     _reading("--allow-truncated", is_flag=True, help="Accept a file that is shorter than its header states."),
-    _reading("--expect-rows", type=click.IntRange(1), metavar="N",
+    _reading("--expect-rows", type=WholeRange(1), metavar="N",
              help="Refuse a file that does not have exactly N rows."),
     _reading("--row-newline", type=click.Choice(["auto", "yes", "no"]), default="auto", show_default=True,
              help="Whether each row of a word2vec binary file ends in a newline."),
@@ -273,9 +291,9 @@ writing_options = options(
     quiet_option, json_option,
 )
 search_options = options(
-    option("-n", "--topn", type=click.IntRange(1), default=10, show_default=True, metavar="N",
+    option("-n", "--topn", type=WholeRange(1), default=10, show_default=True, metavar="N",
            help="Number of words to print."),
-    option("--restrict-vocab", type=click.IntRange(1), metavar="N",
+    option("--restrict-vocab", type=WholeRange(1), metavar="N",
            help="Search only the first N words of the file."),
     json_option,
 )

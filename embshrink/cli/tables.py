@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from embshrink.errors import printable
 
 GAP = 2  # spaces between columns
 PREFERRED = 100  # columns for running text, and for tables that no terminal limits
@@ -43,13 +46,13 @@ class Table:
     """
 
     def __init__(self, *columns: Column) -> None:
-        self.columns = columns
+        self.columns = [dataclasses.replace(one, heading=_plain(one.heading)) for one in columns]
         self.rows: list[tuple[str, ...]] = []
         self.totals: list[tuple[str, ...]] = []
 
     def add(self, *cells: str, total: bool = False) -> None:
         """Add a row; a total stands below a line."""
-        (self.totals if total else self.rows).append(cells)
+        (self.totals if total else self.rows).append(tuple(map(_plain, cells)))
 
     def lines(self, width: int | None) -> list[str]:
         """Return the lines of the table, without trailing spaces.
@@ -154,7 +157,7 @@ class Table:
 
 def labelled(pairs: Iterable[tuple[str, str]], width: int | None, indent: str = "") -> list[str]:
     """Return lines of a label and its text, which is broken at spaces; an empty label continues the one above."""
-    pairs = list(pairs)
+    pairs = [(_plain(label), _plain(text)) for label, text in pairs]
     size = max(len(label) for label, _ in pairs)
     limit = min(width or PREFERRED, PREFERRED) - size - GAP - len(indent)
     lines = []
@@ -180,6 +183,11 @@ def wrap(text: str, width: int, *, fold: bool = True) -> list[str]:
 def terminal_width() -> int | None:
     """Return the width of the terminal in columns; None if standard output is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _plain(text: str) -> str:
+    """Return text as it will be printed, so that its width is known."""
+    return FIXED.join(map(printable, text.split(FIXED)))
 
 
 def _folded(word: str, width: int) -> list[str]:

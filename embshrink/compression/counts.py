@@ -6,11 +6,14 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embshrink.errors import SourceError
+from embshrink.storage.inputs import read_input
+from embshrink.vocabulary.buffer import split
 from embshrink.vocabulary.words import Vocabulary, to_bytes
 
 if TYPE_CHECKING:
@@ -42,8 +45,7 @@ def read_counts(path: str | os.PathLike[str]) -> tuple[dict[bytes, float], dict[
         If the file cannot be read, is empty, or a line does not end in a count.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_input(path)
     except OSError as error:
         raise SourceError(f"cannot read the file of counts: {error.strerror or error}", path=path) from error
     counts: dict[bytes, float] = {}
@@ -97,15 +99,16 @@ def weights_of(words: Vocabulary, counts: Mapping[str, float] | Mapping[bytes, f
         if not math.isfinite(number):
             raise SourceError(f"the count of {word!r} in counts is not a finite number", found=repr(count))
         by_bytes[to_bytes(word)] = number
-    raw = words.raw
-    weights = np.array([by_bytes.get(word, 0.0) for word in raw])
-    return np.maximum(weights, 1.0), sum(word not in by_bytes for word in raw)
+    own = words.in_memory()
+    weights = np.fromiter((by_bytes.get(word, -math.inf) for word in split(own.text, own.bounds)), np.float64,
+                          len(own))
+    return np.maximum(weights, 1.0), int(np.count_nonzero(np.isneginf(weights)))
 
 
 def looks_alphabetical(words: Vocabulary) -> bool:
     """Return whether words are in alphabetical order, and so not in order of frequency."""
-    raw = words.raw
-    if len(raw) < LEAST_WORDS or len({word[:1] for word in raw}) < LEAST_INITIALS:
+    own = words.in_memory()
+    if len(own) < LEAST_WORDS or len({word[:1] for word in split(own.text, own.bounds)}) < LEAST_INITIALS:
         return False
-    ascending = sum(first < second for first, second in zip(raw, raw[1:]))
-    return ascending >= ALPHABETICAL * (len(raw) - 1)
+    ascending = sum(first < second for first, second in pairwise(split(own.text, own.bounds)))
+    return ascending >= ALPHABETICAL * (len(own) - 1)

@@ -175,8 +175,9 @@ class Job:
     def _encode_words(self, kept: IntArray, movable: bool) -> StoredWords:
         table = self.table
         words = table.words if len(kept) == len(table.words) else table.words.take(kept)
-        raw = words.raw
-        plain_bytes = layout_bytes(plan_plain(len(words), sum(map(len, raw)), max(map(len, raw), default=0)))
+        words = words.in_memory()
+        longest = int(np.diff(words.bounds).max(initial=0))
+        plain_bytes = layout_bytes(plan_plain(len(words), len(words.text), longest))
         if self.vocabulary == "packed" or (self.vocabulary == "auto" and len(words) >= MANY_WORDS):
             from embshrink.vocabulary.packed import encode_packed
 

@@ -593,7 +593,7 @@ def _verify(path: str, stored: Shrunk, words: Words, progress: Progress) -> None
     with open_file(path, VectorTable, verify="full", sparing=True, progress=report) as table:
         count = stored.row_map.count
         rows = np.unique(np.linspace(0, count - 1, min(CHECKED_ROWS, count)).astype(np.int64))
-        same = table.words.equals(words.raw) and all(  # a few at a time: their codes lie far apart
+        same = table.words.equals(words) and all(  # a few at a time: their codes lie far apart
             np.array_equal(table.decode_rows(some), stored.decode(some)) for some in np.array_split(rows, CHECKS))
         if not same:
             raise ShapeError("the file does not read back as it was written", path=path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from embshrink.errors import ShapeError
 from embshrink.numerics.arrays import as_matrix
+from embshrink.vocabulary.buffer import repeats
 from embshrink.vocabulary.words import Words, to_text
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class WordVectors:
         if len(self.words) != len(self.matrix):
             raise ShapeError("the numbers of words and of vectors differ", expected=f"{len(self.words)} rows",
                              found=f"{len(self.matrix)}", hint="Pass one row of the matrix for each word.")
-        if len(set(self.words.raw)) != len(self.words):
+        if len(repeats(self.words.text, self.words.bounds)[0]):
             (word, times), = Counter(self.words.raw).most_common(1)
             raise ShapeError("a word occurs more than once", found=f"{to_text(word)!r} {times} times",
                              hint="Keep the first row of each word.")

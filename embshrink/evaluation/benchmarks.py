@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from embshrink.errors import ExtraError, SourceError
+from embshrink.storage.inputs import read_input
 from embshrink.vocabulary.words import to_text
 
 Pair: TypeAlias = tuple[str, str, float]  # two words and their similarity
@@ -300,8 +301,7 @@ def read_analogies(path: str | os.PathLike[str]) -> Analogies:
 def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     """Return (line number from 1, line) of a text file."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_input(path, MAX_BYTES + 1)
     except OSError as error:
         raise SourceError(f"cannot read the file: {error.strerror or error}", path=path) from error
     if len(data) > MAX_BYTES:

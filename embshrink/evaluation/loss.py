@@ -185,10 +185,10 @@ def common_words(table: LookupTable, baseline: LookupTable) -> CommonIds:
     EmbshrinkError
         If the tables have no word in common.
     """
-    words, base = table.words.raw, baseline.words.raw
-    if words and words == base:
-        same = np.arange(len(words), dtype=np.int64)
+    if len(table.words) and table.words.equals(baseline.words.in_memory()):
+        same = np.arange(len(table.words), dtype=np.int64)
         return same, same
+    words, base = table.words.raw, baseline.words.raw
     index = {word: i for i, word in enumerate(words)}
     ids = np.array([index.get(word, -1) for word in base], np.int64)
     base_ids = np.flatnonzero(ids >= 0)

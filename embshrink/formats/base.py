@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from embshrink.vocabulary.words import Vocabulary
 
 Provenance: TypeAlias = "dict[str, object]"  # name, size, sha256, format
-ReadTable: TypeAlias = "tuple[list[bytes], Matrix, list[str]]"  # words, their vectors (n, d), warnings
+ReadTable: TypeAlias = "tuple[Words, Matrix, list[str]]"  # words, their vectors (n, d), warnings
 Pruned: TypeAlias = "tuple[IntArray, IntArray]"  # buckets that were kept, ascending, and the row of each, (k,) both
 
 
@@ -374,7 +374,7 @@ class ReadOptions:
 # ---------------------------------------------------------------- from and to tables in memory
 
 
-def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, warnings: list[str]) -> WordVectors:
+def as_vectors(source: Source, name: str, words: Words, matrix: Matrix, warnings: list[str]) -> WordVectors:
     """Return the result of a reader as `WordVectors`, with the provenance of the source.
 
     Parameters
@@ -383,7 +383,7 @@ def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, wa
         Read to its end here, for its hash.
     name : str
         The format.
-    words : list of bytes
+    words : Words
         n words.
     matrix : numpy.ndarray or Rows, shape (n, d), float32
     warnings : list of str
@@ -395,8 +395,8 @@ def as_vectors(source: Source, name: str, words: list[bytes], matrix: Matrix, wa
     """
     origin, noticed = source.provenance(name), [*source.warnings, *warnings]
     if FORMATS[name].checks_rows:
-        return WordVectors.checked(Words(words), matrix, origin, noticed)
-    return WordVectors(Words(words), np.asarray(matrix), origin, noticed)
+        return WordVectors.checked(words, matrix, origin, noticed)
+    return WordVectors(words, np.asarray(matrix), origin, noticed)
 
 
 def checked_blocks(blocks: Iterable[FloatArray], dim: int, rows: int) -> Iterator[FloatArray]:

@@ -22,5 +22,5 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
         raise SourceError("an .ems file must be an uncompressed file that is given by its path", path=stream.path,
                           where="byte 0", hint="Save it uncompressed and give the path of the file.")
     table = open_file(stream.file_path, VectorTable)
-    words = table.words.raw[: options.limit]
+    words = table.words.in_memory().part(0, len(table) if options.limit is None else options.limit)
     return words, table.decode_ids(np.arange(len(words))), []

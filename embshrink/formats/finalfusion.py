@@ -130,7 +130,7 @@ class FinalfusionModel:
             warnings.append(note_ngrams(self.ngram_rows))
         if self.metadata:
             warnings.append(f"dropped {plural(self.metadata, 'byte')} of metadata; vectors do not depend on them")
-        return finish_words(self.words.raw, self.places, lambda count: self.word_vectors(count, progress), options,
+        return finish_words(self.words, self.places, lambda count: self.word_vectors(count, progress), options,
                             path, warnings)
 
     def word_vectors(self, count: int, progress: Progress | None = None) -> FloatArray:

@@ -8,7 +8,7 @@ a bucket and its vector. Whole words and n-grams share the buckets, so that ever
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ from embshrink.numerics.parallel import one_blas_thread
 from embshrink.storage.arrays import IntArray
 from embshrink.storage.disk_rows import Matrix
 from embshrink.vocabulary.ngram_hashing import Floret, Hashing
+from embshrink.vocabulary.words import Words
 
 if TYPE_CHECKING:
     from embshrink.embeddings.subwords import Subwords
@@ -91,9 +92,10 @@ def load_table(stream: Stream, options: ReadOptions, progress: Progress | None =
     warnings: list[str] = []
     with Pieces(stream, PIECE, MAX_LINE) as pieces, one_blas_thread():
         hashing, layout = _read_header(pieces, stream.path)
+        options = replace(options, duplicates="error")  # none is dropped before the ids are checked
         words, matrix = read_rows(pieces, layout, options, stream, warnings, progress,
                                   check=lambda words: _check_ids(words, hashing.bucket, stream.path))
-    return FloretTable(hashing, np.array(words).astype(np.int64), matrix, warnings)
+    return FloretTable(hashing, np.array(words.raw).astype(np.int64), matrix, warnings)
 
 
 def check_whole(options: ReadOptions, path: str) -> None:
@@ -143,10 +145,10 @@ def _read_header(pieces: Pieces, path: str) -> tuple[Hashing, Layout]:
     return hashing, Layout(dim, bucket, bool(match.group(9)), pieces.start + len(line) + 1)
 
 
-def _check_ids(words: list[bytes], bucket: int, path: str) -> None:
+def _check_ids(words: Words, bucket: int, path: str) -> None:
     """Refuse rows whose bucket numbers are out of range or do not ascend."""
     last = -1
-    for row, word in enumerate(words, start=1):
+    for row, word in enumerate(words.raw, start=1):
         if not word.isdigit() or len(word) > 10 or not last < int(word) < bucket:
             after = f"an integer from {last + 1} to {bucket - 1}" if last + 1 < bucket else "the end of the file"
             raise SourceError(f"row {row} has the wrong bucket number", path=path, where=f"line {row + 1}",

@@ -10,7 +10,7 @@ import numpy as np
 from embshrink.errors import SourceError, need
 from embshrink.formats.base import Outgoing, OutputFile, ReadOptions, ReadTable
 from embshrink.numerics.arrays import as_matrix
-from embshrink.vocabulary.words import to_bytes
+from embshrink.vocabulary.words import Words, to_bytes
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Stream
@@ -47,7 +47,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
         raise SourceError(f"gensim cannot load this as word vectors: {type(error).__name__}: {error}", path=path,
                           where="byte 0", hint="Check that gensim saved this file (KeyedVectors.save or the save of "
                           "a model), and that its .npy files are in the same folder.") from error
-    return words[: options.limit], matrix[: options.limit], [WARNING]
+    return Words(words[: options.limit]), matrix[: options.limit], [WARNING]
 
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:

@@ -91,7 +91,7 @@ class NavecModel:
         self, options: ReadOptions, path: str, progress: Progress | None = None, *, ngrams_kept: bool = False
     ) -> ReadTable:
         """Return words, vectors and warnings; as `Model.finished_words`."""
-        return finish_words(self.words.raw, self.places, lambda count: self.codes.matrix(count, progress), options,
+        return finish_words(self.words, self.places, lambda count: self.codes.matrix(count, progress), options,
                             path, [])
 
 

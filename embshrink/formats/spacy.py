@@ -26,7 +26,7 @@ from embshrink.numerics.arrays import as_matrix
 from embshrink.storage.arrays import FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix
 from embshrink.vocabulary.ngram_hashing import Floret
-from embshrink.vocabulary.words import to_bytes
+from embshrink.vocabulary.words import Numerals, Words, to_bytes
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Folder, Stream
@@ -77,7 +77,7 @@ def read(folder: Folder, options: ReadOptions, progress: Progress | None = None)
     if isinstance(found, FloretTable):
         raise no_words(folder.path)
     shared = len(found.matrix) < len(found.words)
-    return found.words, found.matrix[found.rows] if shared else found.matrix, found.warnings
+    return Words(found.words), found.matrix[found.rows] if shared else found.matrix, found.warnings
 
 
 def load_table(
@@ -136,7 +136,8 @@ def _vocab(
             warnings.append(f"dropped {plural(len(matrix) - len(used), 'row')} that no word has")
         matrix = matrix[used]
     owners = [words[first] for first in firsts]
-    kept, settled = settle(owners, matrix, places[used], options, path, warnings)
+    found, settled = settle(Words(owners), matrix, places[used], options, path, warnings)
+    kept = found.raw
     if len(kept) < len(owners):  # drop rows that are not finite, and all their words
         finite = set(kept)
         here = np.array([word in finite for word in owners])
@@ -178,9 +179,8 @@ def _floret_table(
     if minn < 2:
         warnings.append(f"minn is {minn}: spaCy also hashes the begin and end markers alone as n-grams, floret and "
                         "embshrink do not, so the vectors of words differ from spaCy's")
-    names = [b"%d" % row for row in range(len(matrix))]
-    names, settled = settle(names, matrix, places, options, path, warnings)
-    return FloretTable(hashing, np.array(names).astype(np.int64), settled, warnings)
+    names, settled = settle(Numerals(len(matrix)).in_memory(), matrix, places, options, path, warnings)
+    return FloretTable(hashing, np.array(names.raw).astype(np.int64), settled, warnings)
 
 
 # ---------------------------------------------------------------- the files

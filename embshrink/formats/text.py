@@ -36,6 +36,8 @@ from embshrink.numerics.arrays import MAX_DIM
 from embshrink.numerics.parallel import map_blocks, one_blas_thread
 from embshrink.storage.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix
+from embshrink.vocabulary.buffer import bounds_of
+from embshrink.vocabulary.words import Words
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Stream
@@ -69,7 +71,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
     Returns
     -------
-    words : list of bytes
+    words : Words
     matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
         Every number is ``numpy.float32(float(text))``, bit for bit.
     warnings : list of str
@@ -87,8 +89,8 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
 def read_rows(
     pieces: Pieces, layout: Layout, options: ReadOptions, stream: Stream, warnings: list[str],
-    progress: Progress | None = None, check: Callable[[list[bytes]], None] | None = None,
-) -> tuple[list[bytes], Matrix]:
+    progress: Progress | None = None, check: Callable[[Words], None] | None = None,
+) -> tuple[Words, Matrix]:
     """Read the rows of a text file, from the first one on; return words and matrix.
 
     Parameters
@@ -101,7 +103,7 @@ def read_rows(
     warnings : list of str
         New warnings are appended.
     check : callable, optional
-        Called with the list of all words, before repeated ones are dropped.
+        Called with all words, before repeated ones are dropped.
     """
     reader = _Reader(layout, options, stream, warnings)
     used = layout.start
@@ -363,6 +365,26 @@ class _Lines:
         return bytes(self.pieces.buffer[self.starts[row] : self.word_ends[row]])
 
 
+class _Noted:
+    """Counts faults, and keeps the first ones for a warning."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Count one fault."""
+        self._count += 1
+        if len(self._first) < SHOWN:
+            self._first.append(text)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __str__(self) -> str:
+        return "; ".join(self._first) + ("; ..." if self._count > SHOWN else "")
+
+
 class _Reader:
     """Reads pieces of the file, and counts lines, malformed rows and doubtful rows."""
 
@@ -377,22 +399,24 @@ class _Reader:
         self._line = 1 if layout.promised is None else 2  # number of the next line
         self._rows = 0  # rows so far, including malformed ones
         self._blank: tuple[int, int] | None = None  # line and byte of the first blank line, if no row followed
-        self._skipped: list[str] = []
-        self._long: list[str] = []
+        self._skipped = _Noted()
+        self._long = _Noted()
         self._trailing = 0
         self._final_newline = True
         self.full = False
 
     @property
-    def words(self) -> list[bytes]:
+    def words(self) -> Words:
         """The words of the rows kept so far."""
         return self._table.words
 
     def take(self, pieces: Pieces, used: int) -> int:
         """Read the complete lines of ``buffer[used:]``; return where the first incomplete line begins."""
         end = self._last_line_end(pieces, used)
-        if end > used:
-            self._keep(*self._parse(pieces, used, end))
+        while used < end and not self.full:
+            cuts, bounds = self._some_lines(pieces, used, end)
+            self._keep(*self._parse(pieces, cuts, bounds))
+            used = cuts[-1]
         return end
 
     def _last_line_end(self, pieces: Pieces, used: int) -> int:
@@ -407,21 +431,37 @@ class _Reader:
             self._final_newline = False
         return max(end, used)
 
-    def _parse(self, pieces: Pieces, used: int, end: int) -> tuple[FloatArray, _Lines]:
-        """Parse the lines from `used` to `end`, up to the limit of the options, with a kernel on all cores."""
-        from embshrink.kernels.text import count_lines, parse_rows
+    def _some_lines(self, pieces: Pieces, used: int, end: int) -> tuple[list[int], IntArray]:
+        """Return the next lines, in parts: the bounds of the parts in bytes, and in lines.
+
+        They are no more than a piece holds if they have numbers, so that short lines take no more memory.
+        """
+        from embshrink.kernels.text import count_lines
 
         cuts = [used]
         while cuts[-1] < end:
             cuts.append(pieces.buffer.find(b"\n", min(cuts[-1] + PART, end - 1)) + 1)
         counts = map_blocks(lambda part, _: count_lines(pieces.data, cuts[part], cuts[part + 1]), len(cuts) - 1, 1)
         bounds = np.cumsum([0, *counts])
+        most = PIECE // (2 * self._dim + 1) + 1
+        if bounds[-1] > most:
+            parts = max(1, int(np.searchsorted(bounds, most, side="right")) - 1)
+            cuts, bounds = cuts[: parts + 1], bounds[: parts + 1]
+            if bounds[-1] > most:  # one part, of very short lines
+                newlines = np.flatnonzero(pieces.data[cuts[0] : cuts[1]] == 10)
+                cuts, bounds = [cuts[0], cuts[0] + int(newlines[most - 1]) + 1], np.array([0, most])
+        return cuts, bounds
+
+    def _parse(self, pieces: Pieces, cuts: list[int], bounds: IntArray) -> tuple[FloatArray, _Lines]:
+        """Parse lines, up to the limit of the options, with a kernel on all cores."""
+        from embshrink.kernels.text import parse_rows
+
         count = int(bounds[-1])
         if self._options.limit is not None:
             count = min(count, self._options.limit - self._rows)
             self.full = self._rows + count == self._options.limit
 
-        matrix = self._table.room(count, self._coming(pieces, end - used, count))
+        matrix = self._table.room(count, self._coming(pieces.base + cuts[-1], cuts[-1] - cuts[0], count))
         starts, word_ends, ends = (np.empty(count, dtype=np.int64) for _ in range(3))
         lines = _Lines(pieces, self._line, starts, word_ends, ends, np.empty(count, dtype=np.uint8))
 
@@ -433,12 +473,12 @@ class _Reader:
         map_blocks(parse, len(cuts) - 1, 1)
         return matrix, lines
 
-    def _coming(self, pieces: Pieces, size: int, count: int) -> int:
-        """Estimate how many rows follow this piece, from the number of bytes that remain."""
+    def _coming(self, end: int, size: int, count: int) -> int:
+        """Estimate how many rows follow the byte `end`, from the number of bytes that remain."""
         if self._content_size is None or self.full:
             return 0
-        rest = self._content_size - (pieces.base + pieces.stop)
-        return max(0, rest * count // size) * 51 // 50
+        rest = self._content_size - end
+        return max(0, min(rest * count // size * 51 // 50, rest // (2 * self._dim)))
 
     def _keep(self, matrix: FloatArray, lines: _Lines) -> None:
         """Add the rows that the kernel parsed to the table, after parsing odd ones again."""
@@ -458,9 +498,9 @@ class _Reader:
                               hint=RIGHT_FILE)
         for row in np.flatnonzero((status & ODD == 0) & (status & LONG != 0)).tolist():
             self._note_long(row, lines)
-        joined = np.empty(int(lengths.sum()) + int(np.count_nonzero(keep)), dtype=np.uint8)
-        copy_words(lines.pieces.data, starts[keep], lines.word_ends[keep], 10, joined)
-        words = joined.tobytes().split(b"\n")[:-1]  # a word of a text file has no newline
+        joined = np.empty(int(lengths.sum()), dtype=np.uint8)
+        copy_words(lines.pieces.data, starts[keep], lines.word_ends[keep], joined)
+        words = Words.of_text(joined, bounds_of(lengths[keep]))
         self._table.add(matrix, keep, words, np.arange(self._line, self._line + len(lines)))
         self._line += len(lines)
 
@@ -474,11 +514,11 @@ class _Reader:
         keep[blank] = False
         filled = np.flatnonzero(keep)
         last = filled[-1] if len(filled) else -1
-        for row in blank.tolist():
-            if row < last:
-                self._blank_inside(lines.where(row))
-            elif self._blank is None:
-                self._blank = (lines.first + row, lines.pieces.base + int(lines.starts[row]))
+        for row in blank[blank < last].tolist():
+            self._blank_inside(lines.where(row))
+        after = blank[blank > last]
+        if len(after) and self._blank is None:
+            self._blank = (lines.first + int(after[0]), lines.pieces.base + int(lines.starts[after[0]]))
         rest: list[int] = odd[keep[odd]].tolist()
         return rest
 
@@ -514,15 +554,15 @@ class _Reader:
             raise SourceError("the row may have one number too many", path=self._path, where=where,
                               expected=f"a word and {self._dim} numbers", found=f"the word {show(word)}",
                               hint="Correct the row; without --strict (strict=True) the word may contain a space.")
-        self._long.append(f"{where}: {show(word)}")
+        self._long.add(f"{where}: {show(word)}")
 
     def _fault(self, where: str, bad: _BadRow) -> None:
         """Skip a malformed row, or refuse the file, as the options say."""
         if len(self._skipped) >= self._options.skip_bad_rows:
             raise bad.error(self._path, where)
-        self._skipped.append(f"{where}: {bad.problem}")
+        self._skipped.add(f"{where}: {bad.problem}")
 
-    def finish(self, at_end: bool) -> tuple[list[bytes], Matrix]:
+    def finish(self, at_end: bool) -> tuple[Words, Matrix]:
         """Check the number of rows, append warnings; return words and matrix."""
         warnings, options = self._warnings, self._options
         if not self.full:
@@ -540,9 +580,8 @@ class _Reader:
             (self._long, f"{plural(len(self._long), 'row')} may have one number too many, because the word contains "
                          "a space and ends in a number"),
         ):
-            if noted:
-                more = "; ..." if len(noted) > SHOWN else ""
-                warnings.append(f"{text} ({'; '.join(noted[:SHOWN])}{more})")
+            if len(noted):
+                warnings.append(f"{text} ({noted})")
         return self._table.finish(warnings)
 
     def _check_counts(self, promised: int | None) -> None:
@@ -560,7 +599,7 @@ class _Reader:
 
 def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write GloVe's text format, without a header. See `embshrink.formats.write_vectors`."""
-    spaces = Counter(word.count(b" ") for word in outgoing.words.raw[:HEAD_ROWS])
+    spaces = Counter(word.count(b" ") for word in outgoing.words.in_memory().part(0, HEAD_ROWS).raw)
     if min(count for count, times in spaces.items() if times == max(spaces.values())):
         raise TargetError("most of the first words contain spaces, and a file without a header cannot store them",
                           hint="Choose the format word2vec-text, which has a header.")
@@ -574,11 +613,11 @@ def write_with_header(file: OutputFile, outgoing: Outgoing) -> None:
 
 
 def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
-    row, raw = 0, outgoing.words.raw
+    row, words = 0, outgoing.words.in_memory()
     for block in outgoing.blocks:
         numbers = block.astype("S20")  # the shortest decimal that gives the same float32
         lines = []
-        for word, fields in zip(raw[row : row + len(block)], numbers.tolist()):
+        for word, fields in zip(words.part(row, row + len(block)).raw, numbers.tolist()):
             if b"\n" in word:
                 raise TargetError(f"the word {show(word)} contains a newline, which a text file cannot store",
                                   hint=WRITE_BINARY)

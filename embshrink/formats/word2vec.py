@@ -25,9 +25,11 @@ from embshrink.formats.io.table_builder import (
     plural,
     show,
 )
-from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
-from embshrink.storage.arrays import FloatArray, IntArray
+from embshrink.numerics.arrays import MAX_DIM
+from embshrink.storage.arrays import FloatArray
 from embshrink.storage.disk_rows import Matrix
+from embshrink.vocabulary.buffer import bounds_of
+from embshrink.vocabulary.words import Words
 
 if TYPE_CHECKING:
     from embshrink.formats.io.stream import Stream
@@ -165,23 +167,15 @@ class _Reader:
         block = block[:count]
         if sys.byteorder == "big":
             block.byteswap(inplace=True)
-        words = joined[:written].tobytes().split(b" ")[:-1]  # a word of this format has no space
+        joined = joined[:written]
+        ends = np.flatnonzero(joined == 32)  # a word of this format has no space
+        words = Words.of_text(joined[joined != 32], bounds_of(np.diff(ends, prepend=-1) - 1))
         if not self._rows:
             self._check_byte_order(block[:1000], pieces.base + used)
-        self._keep(block, words, starts[:count] + pieces.base)
+        self._table.add_settled(block, words, starts[:count] + pieces.base)
         self._rows += count
         self.full = self._rows == self._options.limit
         return int(end)
-
-    def _keep(self, block: FloatArray, words: list[bytes], places: IntArray) -> None:
-        """Add rows to the table, without those that are not finite if the options drop them."""
-        keep = np.ones(len(block), dtype=bool)
-        if first_nonfinite(block) >= 0:
-            rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
-            self._table.settle_nonfinite(block, keep, rows, [f"byte {places[row]}" for row in rows],
-                                         [words[row] for row in rows])
-            words = [word for word, kept in zip(words, keep) if kept]
-        self._table.add(block, keep, words, places)
 
     def _coming(self, pieces: Pieces) -> int:
         """Return how many rows may follow this piece, from the number of bytes that remain."""
@@ -197,7 +191,7 @@ class _Reader:
                               expected="little-endian float32", found="plausible numbers only in big-endian order",
                               hint="Write the file again in little-endian order, or as text.")
 
-    def finish(self, pieces: Pieces, used: int) -> tuple[list[bytes], Matrix]:
+    def finish(self, pieces: Pieces, used: int) -> tuple[Words, Matrix]:
         """Check that the rows end where the file does; return words and matrix."""
         byte, rest = pieces.base + used, bytes(pieces.buffer[used : pieces.stop])
         if not self.full:
@@ -211,8 +205,9 @@ class _Reader:
         if extra < 0:
             self._check_missing(byte, rest)
         elif extra > 0:
-            added = self._table.words[len(self._table.words) - extra :]
-            if rest.strip(b"\n") or not at_end or not all(map(_is_sane, added)):
+            words = self._table.words
+            added = words.part(max(0, len(words) - extra), len(words))
+            if rest.strip(b"\n") or not at_end or not all(map(_is_sane, added.raw)):
                 raise self._error("the data after the last row of the header are not rows", byte, _WRONG_HEADER,
                                   expected=f"the end of the file after {plural(self.promised, 'row')}",
                                   found=f"{plural(extra, 'possible row')}, then other bytes")
@@ -302,11 +297,11 @@ def _walk(head: bytes, start: int, dtype: np.dtype[np.floating], dim: int) -> tu
 def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write the binary format, with a newline after each row. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
-    row, width, raw = 0, 4 * outgoing.dim, outgoing.words.raw
+    row, width, words = 0, 4 * outgoing.dim, outgoing.words.in_memory()
     for block in outgoing.blocks:
         numbers = block.astype("<f4", copy=False).tobytes()
         rows = []
-        for i, word in enumerate(raw[row : row + len(block)]):
+        for i, word in enumerate(words.part(row, row + len(block)).raw):
             if b" " in word or word.startswith(b"\n"):
                 raise TargetError(f"the word {show(word)} contains a space or begins with a newline, which the "
                                   "word2vec binary format cannot store", hint=WRITE_TEXT)

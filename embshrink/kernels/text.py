@@ -289,12 +289,10 @@ def parse_rows(data: ByteArray, start: int, carriage: bool, out: FloatArray, sta
 
 
 @kernel
-def copy_words(data: ByteArray, starts: IntArray, ends: IntArray, separator: int, out: ByteArray) -> None:
-    """Write the words ``data[starts[i]:ends[i]]`` to `out`, each followed by a separator."""
+def copy_words(data: ByteArray, starts: IntArray, ends: IntArray, out: ByteArray) -> None:
+    """Write the words ``data[starts[i]:ends[i]]`` to `out`, one after the other."""
     position = 0
     for row in range(starts.shape[0]):
         for i in range(starts[row], ends[row]):
             out[position] = data[i]
             position += 1
-        out[position] = separator
-        position += 1

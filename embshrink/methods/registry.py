@@ -19,6 +19,7 @@ if typing.TYPE_CHECKING:
 
 Steps: typing.TypeAlias = "str | Step | Iterable[str | Step]"
 
+LARGEST = 2**63  # numbers are smaller than this
 METHODS = {
     "prune": "embshrink.methods.prune:Prune",
     "dedupe": "embshrink.methods.dedupe:Dedupe",
@@ -174,7 +175,7 @@ class Parameter:
         """
         if value is None and self.default is None:
             return None
-        if self.type is float and type(value) is int:
+        if self.type is float and type(value) is int and abs(value) < LARGEST:
             value = float(value)
         if type(value) is not self.type or (self.choices and value not in self.choices):
             raise ValueError(value)
@@ -183,8 +184,9 @@ class Parameter:
         return value
 
     def _in_range(self, value: float) -> bool:
-        """Whether a number is in the allowed range; NaN never is."""
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        """Whether a number is in the allowed range; NaN and infinity never are."""
+        return ((self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+                and abs(value) < LARGEST)
 
 
 def parameters(cls: type[Step]) -> list[Parameter]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.storage.atomic import atomic_write
+from embshrink.storage.inputs import open_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -380,10 +381,10 @@ class Section:
 def _read_file(path: str, mmap: bool) -> bytes | _mmap.mmap:
     """Return the content of a file, mapped or in memory; an empty file cannot be mapped."""
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             if mmap and os.fstat(file.fileno()).st_size:
                 return _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_READ)
-            return file.read()
+            return file.readall()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise FormatError(f"cannot read the file: {reason or error}",

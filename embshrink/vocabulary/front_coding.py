@@ -37,6 +37,7 @@ from embshrink.storage.arrays import ByteArray, IntArray, StoredArray
 from embshrink.vocabulary import context_model
 from embshrink.vocabulary.sections import ErrorMaker
 from embshrink.vocabulary.word_lanes import FIRST, FULL, MOST, REST, SHARED, TWO_KEYS, DamagedBlock, decode_words
+from embshrink.vocabulary.words import Words
 
 WORDS_PER_BLOCK = 32
 WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # words encoded at a time: their symbols take ten times their bytes
@@ -64,16 +65,20 @@ class Encoded(NamedTuple):
     lengths: IntArray
 
 
-def encode_sorted(raw: list[bytes]) -> Encoded:
-    """Encode sorted words: count all symbols, build the model, and code the symbols with it."""
-    starts = range(0, max(len(raw), 1), WORDS_AT_ONCE)
-    counted = [np.unique(_symbols(raw[start : start + WORDS_AT_ONCE])[0], return_counts=True) for start in starts]
-    distinct, which = np.unique(np.concatenate([codes for codes, _ in counted]), return_inverse=True)
-    uses = np.bincount(which, np.concatenate([uses for _, uses in counted]), len(distinct)).astype(np.int64)
+def encode_sorted(words: Words, ids: IntArray) -> Encoded:
+    """Encode words, of which `ids` is the sorted order: count all symbols, build the model, and code the symbols."""
+    starts = range(0, max(len(ids), 1), WORDS_AT_ONCE)
+    counted: list[tuple[IntArray, IntArray]] = []
+    for start in starts:
+        codes = _symbols(words.take(ids[start : start + WORDS_AT_ONCE]))[0]
+        counted.append(np.unique(codes, return_counts=True))
+        if sum(len(codes) for codes, _ in counted[1:]) > len(counted[0][0]):
+            counted = [_added_up(counted)]
+    distinct, uses = _added_up(counted)
     model, cells, stored = context_model.build(distinct, uses)
     blocks, lengths = [], []
     for start in starts:
-        codes, counts = _symbols(raw[start : start + WORDS_AT_ONCE])
+        codes, counts = _symbols(words.take(ids[start : start + WORDS_AT_ONCE]))
         own = cells[np.searchsorted(distinct, codes)]
         data, sizes = rans.encode(model.freqs[own], model.starts[own], counts)
         blocks.append(data)
@@ -81,17 +86,23 @@ def encode_sorted(raw: list[bytes]) -> Encoded:
     return Encoded(stored, np.concatenate(blocks), np.concatenate(lengths))
 
 
-def _symbols(raw: list[bytes]) -> tuple[IntArray, IntArray]:
+def _added_up(counted: list[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntArray]:
+    """Return the distinct codes of several lists, ascending, and the sum of the counts of each."""
+    codes, places = np.unique(np.concatenate([codes for codes, _ in counted]), return_inverse=True)
+    uses = np.bincount(places, np.concatenate([uses for _, uses in counted]), len(codes))
+    return codes, uses.astype(np.int64)
+
+
+def _symbols(words: Words) -> tuple[IntArray, IntArray]:
     """Return the symbols of sorted words with their contexts, and the number of symbols in each block.
 
     The first word is a head. Each symbol is ``context << 9 | symbol``.
     """
     from embshrink.kernels.words import list_symbols, share
 
-    n = len(raw)
-    data = np.frombuffer(b"".join(raw), np.uint8)
-    lengths = np.fromiter(map(len, raw), np.int64, n)
-    starts, shared = np.cumsum(lengths) - lengths, np.empty(n, np.int64)
+    n, data = len(words), words.text
+    lengths = np.diff(words.bounds)
+    starts, shared = words.bounds[:-1], np.empty(n, np.int64)
     share(data, starts, lengths, WORDS_PER_BLOCK, shared)
     heads = np.arange(0, n, WORDS_PER_BLOCK)
     per_word = shared // FULL + 2 + lengths - shared  # symbols of the shared bytes, the other bytes, the end

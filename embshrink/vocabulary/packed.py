@@ -16,11 +16,12 @@ import numpy as np
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
+from embshrink.vocabulary.buffer import sorted_ids, split
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
 from embshrink.vocabulary.id_order import IdOrder
 from embshrink.vocabulary.listed_ids import ListedIds, encode_list
 from embshrink.vocabulary.sections import ErrorMaker, fitting
-from embshrink.vocabulary.words import Vocabulary, Word, to_bytes
+from embshrink.vocabulary.words import Vocabulary, Word, Words, to_bytes
 
 LONGEST = 65_535  # bytes of a word
 GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
@@ -52,14 +53,14 @@ def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict
         None if a word is longer than 65,535 bytes, or the words take more than 256 times their stored bytes: readers
         refuse that.
     """
-    raw = words.raw
-    n = len(raw)
-    ids = np.array(sorted(range(n), key=raw.__getitem__), np.int64)  # id of each place
-    sizes = np.array([n, sum(map(len, raw)), max(map(len, raw), default=0)], np.uint64)
+    own = words.in_memory()
+    n = len(own)
+    ids = sorted_ids(own.text, own.bounds)  # id of each place
+    sizes = np.array([n, len(own.text), int(np.diff(own.bounds).max(initial=0))], np.uint64)
     order: IntArray = np.arange(n)
     if sizes[2] > LONGEST:
         return order, None
-    model, blocks, lengths = encode_sorted([raw[i] for i in ids.tolist()])
+    model, blocks, lengths = encode_sorted(own, ids)
     if sizes[1] > GROWTH * len(blocks):
         return order, None
     sections: dict[str, AnyArray] = {
@@ -175,23 +176,28 @@ class PackedWords(Vocabulary):
     @property
     def raw(self) -> list[bytes]:
         """All words as bytes, in order of id."""
-        words = list(self._sorted())
+        return self.in_memory().raw
+
+    def in_memory(self) -> Words:
+        """Return all words as `Words`."""
         places = np.empty(self._n, np.int64)
         places[self._order.all()] = np.arange(self._n)
-        return [words[place] for place in places.tolist()]
+        return Words(self._sorted()).take(places)
 
-    def equals(self, raw: list[bytes]) -> bool:
-        """Whether `raw` are all words, as bytes in order of id."""
-        if len(raw) != self._n:
+    def equals(self, words: Words) -> bool:
+        """Whether `words` are the same words with the same ids."""
+        if len(words) != self._n:
             return False
-        return all(raw[index] == word for index, word in zip(memoryview(self._order.all()), self._sorted()))
+        raw_at = words.raw_at
+        return all(raw_at(index) == word for index, word in zip(memoryview(self._order.all()), self._sorted()))
 
     def _sorted(self) -> Iterator[bytes]:
         """Return an iterator over all words, sorted."""
         unpacked = self._unpacked
         if unpacked is not None:
             return unpacked.sorted()
-        return _split(*self._decoded())
+        text, ends = self._decoded()
+        return split(text, np.append(0, ends))
 
     def _decoded(self) -> tuple[bytes, IntArray]:
         """Return the bytes of all words, sorted, and the end of each word, (n,) int64."""
@@ -235,14 +241,6 @@ def _id_order(n: int, arrays: Mapping[str, StoredArray], error: ErrorMaker) -> I
     return OctaveIds(n, arrays, error)
 
 
-def _split(text: bytes, ends: AnyArray) -> Iterator[bytes]:
-    """Yield concatenated words."""
-    start = 0
-    for end in memoryview(np.ascontiguousarray(ends)):
-        yield text[start:end]
-        start = end
-
-
 class _Unpacked:
     """Sorted words in memory: concatenated bytes, the end of each word, and the maps of places to ids and back."""
 
@@ -275,4 +273,4 @@ class _Unpacked:
 
     def sorted(self) -> Iterator[bytes]:
         """Yield all words, sorted."""
-        return _split(self._text, np.asarray(self._ends)[1:])
+        return split(self._text, np.asarray(self._ends))

@@ -16,10 +16,12 @@ import numpy as np
 
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
-from embshrink.storage.arrays import AnyArray, IntArray, Layout, StoredArray
+from embshrink.storage.arrays import AnyArray, ByteArray, IntArray, Layout, StoredArray
 from embshrink.storage.spans import PER_START, span_of
+from embshrink.vocabulary import buffer
 
 WORDS_PER_BUCKET = 4
+MANY = 1 << 20  # words from which on a dict of them takes too much memory
 
 Word: TypeAlias = str | bytes  # as a caller may pass it
 
@@ -92,9 +94,14 @@ class Vocabulary(Sequence[str]):
         prefix = to_bytes(text)
         return [index for index, word in enumerate(self.raw) if word.startswith(prefix)]
 
-    def equals(self, raw: list[bytes]) -> bool:
-        """Whether these are all words, given as bytes in order of id."""
-        return self.raw == raw
+    def in_memory(self) -> Words:
+        """Return all words as `Words`."""
+        return Words(self.raw)
+
+    def equals(self, words: Words) -> bool:
+        """Whether these are the same words with the same ids."""
+        own = self.in_memory()
+        return np.array_equal(own.bounds, words.bounds) and np.array_equal(own.text, words.text)
 
     @property
     def exact_ids(self) -> int | None:
@@ -137,12 +144,19 @@ def warn_if_moved(words: Vocabulary, first: int | None) -> None:
 
 
 class Words(Vocabulary):
-    """Distinct words in memory, by id.
+    """Words in memory, by id: one array of bytes, and the bounds of each word.
 
     Parameters
     ----------
     words : iterable of str or bytes
         The words in order of id; they must be distinct.
+
+    Attributes
+    ----------
+    text : numpy.ndarray, shape (total,), uint8
+        The words, concatenated.
+    bounds : numpy.ndarray, shape (n + 1,), int64
+        Word i is ``text[bounds[i]:bounds[i + 1]]``.
 
     Examples
     --------
@@ -151,38 +165,68 @@ class Words(Vocabulary):
     (1, -1, 'café')
     """
 
+    text: ByteArray
+    bounds: IntArray
+
     def __init__(self, words: Iterable[Word]) -> None:
-        self._raw = [word if type(word) is bytes else to_bytes(word) for word in words]
-        self._ids: dict[bytes, int] | None = None  # built at the first lookup
+        raw = [word if type(word) is bytes else to_bytes(word) for word in words]
+        lengths = np.fromiter(map(len, raw), np.int64, len(raw))
+        self._keep(np.frombuffer(b"".join(raw), np.uint8), buffer.bounds_of(lengths))
+
+    @classmethod
+    def of_text(cls, text: ByteArray, bounds: IntArray) -> Words:
+        """Return the words of an array of bytes, which is not copied."""
+        words = object.__new__(cls)
+        words._keep(text, bounds)
+        return words
+
+    def _keep(self, text: ByteArray, bounds: IntArray) -> None:
+        self.text, self.bounds = text, bounds
+        # Python reads single numbers and short pieces fastest from a memoryview.
+        self._text, self._bounds = memoryview(np.ascontiguousarray(text)), memoryview(np.ascontiguousarray(bounds))
+        self._index: dict[bytes, int] | PlainWords | None = None  # built at the first lookup
+
+    def __getstate__(self) -> tuple[ByteArray, IntArray]:
+        return self.text, self.bounds
+
+    def __setstate__(self, state: tuple[ByteArray, IntArray]) -> None:
+        self._keep(*state)
 
     def __len__(self) -> int:
-        return len(self._raw)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [to_text(word) for word in self._raw[index]]
-        return to_text(self._raw[index])
+        return len(self._bounds) - 1
 
     @property
     def raw(self) -> list[bytes]:
-        """All words as bytes, in order of id; the list must not be changed."""
-        return self._raw
+        """All words as bytes, in order of id, as a new list."""
+        return list(buffer.split(self.text, self.bounds))
 
     def raw_at(self, index: int) -> bytes:
         """Return the bytes of the word with id `index`, 0 to n - 1."""
-        return self._raw[index]
+        return self._text[self._bounds[index] : self._bounds[index + 1]].tobytes()
+
+    def part(self, start: int, stop: int) -> Words:
+        """Return the words `start` to `stop` - 1, or to the last one."""
+        bounds = self.bounds[start : stop + 1]
+        return Words.of_text(self.text[bounds[0] : bounds[-1]], bounds - bounds[0])
+
+    def take(self, ids: Sequence[int] | IntArray) -> Words:
+        """Return the words with these ids, in this order."""
+        return Words.of_text(*buffer.gather(self.text, self.bounds, np.asarray(ids, np.int64)))
+
+    def in_memory(self) -> Words:
+        """Return these words."""
+        return self
 
     def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
-        if self._ids is None:
-            self._ids = {word: index for index, word in enumerate(self._raw)}
-        return self._ids.get(to_bytes(word), -1)
+        if self._index is None:
+            if len(self) < MANY:
+                self._index = {word: index for index, word in enumerate(buffer.split(self.text, self.bounds))}
+            else:
+                self._index = PlainWords(encode_plain(self))
+        if isinstance(self._index, PlainWords):
+            return self._index.find(word)
+        return self._index.get(to_bytes(word), -1)
 
 
 class Numerals(Vocabulary):
@@ -247,16 +291,14 @@ def encode_plain(words: Vocabulary) -> dict[str, AnyArray]:
     Buckets are used instead of open addressing: they have the same size and no clusters, one sort builds them, and a
     reader can check every entry.
     """
-    raw = words.raw
-    n = len(raw)
-    lengths = np.fromiter(map(len, raw), dtype=np.int64, count=n)
-    ends = np.cumsum(lengths)
-    count = _bucket_count(n)
-    hashes = np.fromiter(map(zlib.crc32, raw), dtype=np.uint32, count=n) & np.uint32(count - 1)
+    own = words.in_memory()
+    lengths = np.diff(own.bounds)
+    count = _bucket_count(len(own))
+    hashes = buffer.crc32_of(own.text, own.bounds) & np.uint32(count - 1)
     return {
-        "bytes": np.frombuffer(b"".join(raw), dtype=np.uint8),
+        "bytes": own.text,
         "lengths": lengths.astype(narrowest_uint(int(lengths.max(initial=0)))),
-        "starts": (ends - lengths)[::PER_START].astype(np.uint64),
+        "starts": own.bounds[:-1][::PER_START].astype(np.uint64),
         "buckets": np.concatenate([[0], np.cumsum(np.bincount(hashes, minlength=count))]).astype(np.uint32),
         "ids": np.argsort(hashes, kind="stable").astype(np.uint32),
     }
@@ -336,11 +378,15 @@ class PlainWords(Vocabulary):
     @property
     def raw(self) -> list[bytes]:
         """All words as bytes, in order of id."""
-        data = np.asarray(self._bytes).tobytes()
-        ends = np.cumsum(np.asarray(self._lengths), dtype=np.int64).tolist()
-        if ends and ends[-1] != len(data):
-            raise self._error("words.lengths do not add up to words.bytes", expected=len(data), found=ends[-1])
-        return [data[start:end] for start, end in zip([0, *ends], ends)]
+        return self.in_memory().raw
+
+    def in_memory(self) -> Words:
+        """Return all words as `Words`."""
+        text, bounds = np.asarray(self._bytes).view(np.uint8), buffer.bounds_of(np.asarray(self._lengths))
+        if len(self) and bounds[-1] != len(text):
+            raise self._error("words.lengths do not add up to words.bytes", expected=len(text),
+                              found=int(bounds[-1]))
+        return Words.of_text(text, bounds)
 
     def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
@@ -366,8 +412,8 @@ class PlainWords(Vocabulary):
         FormatError
             At the first fault.
         """
-        words = Words(self.raw)
-        if len(set(words.raw)) != len(words):
+        words = self.in_memory()
+        if len(buffer.repeats(words.text, words.bounds)[0]):
             raise self._error("a word occurs twice")
         expected = encode_plain(words)
         for name, found in (("starts", self._starts), ("buckets", self._buckets), ("ids", self._ids)):

@@ -122,7 +122,7 @@ class FastTextModel:
             warnings.append(note_ngrams(self.bucket if self.pruned is None else len(self.pruned[0])))
         if self.cut:
             warnings.append("the file ends in the output matrix; word vectors do not depend on it")
-        return finish_words(self.words.raw, self.places,
+        return finish_words(self.words, self.places,
                             lambda count: self.word_vectors(count, overwrite=True, progress=progress), options, path,
                             warnings)
 

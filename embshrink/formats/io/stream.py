@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from embshrink.errors import SourceError
 from embshrink.formats.base import Provenance, ReadOptions
 from embshrink.formats.io.raw import BinaryFile, Content, RawFile
 from embshrink.formats.io.unpack import Unpacked, open_zip, packing
+from embshrink.storage.inputs import open_input, standard_input
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,9 +73,7 @@ def open_source(
         return Stream(source, _name_of(source), options, owned=False)
     path = os.fspath(source)
     if path == "-":
-        if sys.stdin is None:
-            raise SourceError("standard input is closed", path="<stdin>", hint="Pipe a file into the command.")
-        return Stream(cast("BinaryFile", sys.stdin.buffer), "<stdin>", options, owned=False)
+        return Stream(cast("BinaryFile", standard_input()), "<stdin>", options, owned=False)
     if os.path.isdir(path):
         if folders:
             return Folder(path, options)
@@ -85,7 +83,7 @@ def open_source(
 
 def _open_path(path: str, options: ReadOptions) -> Stream:
     try:
-        file = open(path, "rb", buffering=0)
+        file = open_input(path, pipes=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = isinstance(error, OSError) and error.strerror or error
         raise SourceError(f"cannot open the file: {reason}", path=path,

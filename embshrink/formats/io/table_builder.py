@@ -17,7 +17,8 @@ from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
 from embshrink.numerics.parallel import BLOCK_ROWS
 from embshrink.storage.arrays import BoolArray, FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix, Rows
-from embshrink.vocabulary.words import to_text
+from embshrink.vocabulary import buffer
+from embshrink.vocabulary.words import Words, to_text
 
 if TYPE_CHECKING:
     from embshrink.storage.disk_rows import Spool
@@ -74,15 +75,15 @@ def note_ngrams(count: int) -> str:
 
 
 def finish_words(
-    words: list[bytes], places: IntArray, vectors: Callable[[int], Matrix], options: ReadOptions, path: str,
+    words: Words, places: IntArray, vectors: Callable[[int], Matrix], options: ReadOptions, path: str,
     warnings: list[str],
 ) -> ReadTable:
     """Return the words of a model that is in memory, and their vectors, as the options say.
 
     Parameters
     ----------
-    words : list of bytes
-        n words.
+    words : Words
+        n words, which may be repeated.
     places : numpy.ndarray, shape (n,), int64
         Byte offset of each word.
     vectors : callable
@@ -99,20 +100,20 @@ def finish_words(
         If the options refuse the number of words, a number that is not finite, or a repeated word.
     """
     check_count(len(words), options, path)
-    words = words[: options.limit]
+    words = words.part(0, len(words) if options.limit is None else options.limit)
     kept, matrix = settle(words, vectors(len(words)), places[: options.limit], options, path, warnings)
     return kept, matrix, warnings
 
 
 def settle(
-    words: list[bytes], matrix: Matrix, places: IntArray, options: ReadOptions, path: str, warnings: list[str]
-) -> tuple[list[bytes], Matrix]:
+    words: Words, matrix: Matrix, places: IntArray, options: ReadOptions, path: str, warnings: list[str]
+) -> tuple[Words, Matrix]:
     """Apply the options for repeated words and for numbers that are not finite to a whole table.
 
     Parameters
     ----------
-    words : list of bytes
-        n words.
+    words : Words
+        n words, which may be repeated.
     matrix : numpy.ndarray or Rows, shape (n, d), float32
         An array must own its memory, and is overwritten.
     places : numpy.ndarray, shape (n,), int64
@@ -125,7 +126,7 @@ def settle(
 
     Returns
     -------
-    words : list of bytes
+    words : Words
     matrix : numpy.ndarray, shape (m, d), float32
 
     Raises
@@ -138,36 +139,17 @@ def settle(
         _copy_settled(matrix, table, words, places)
         return table.finish(warnings)
     table.adopt(matrix)
-    keep = np.ones(len(words), dtype=bool)
-    if first_nonfinite(matrix) >= 0:
-        rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-        table.settle_nonfinite(matrix, keep, rows, [f"byte {places[row]}" for row in rows],
-                               [words[row] for row in rows])
-        words = [word for word, kept in zip(words, keep) if kept]
-    table.add(matrix, keep, words, places)
+    table.add_settled(matrix, words, places)
     return table.finish(warnings)
 
 
-def _may_repeat(words: list[bytes]) -> bool:
-    """Whether two words have the same hash; needs a tenth of the memory of a set of the words."""
-    hashes = np.fromiter(map(hash, words), np.int64, len(words))
-    hashes.sort()
-    return bool((hashes[1:] == hashes[:-1]).any())
-
-
-def _copy_settled(matrix: Rows[np.float32], table: TableBuilder, words: list[bytes], places: IntArray) -> None:
+def _copy_settled(matrix: Rows[np.float32], table: TableBuilder, words: Words, places: IntArray) -> None:
     """Copy rows on disk into a table, with the checks that `settle` makes on rows in memory."""
     for start in range(0, len(matrix), BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, len(matrix)))
-        block = table.room(rows.stop - start, len(matrix) - rows.stop)
-        block[:] = matrix[rows]
-        some, where, keep = words[rows], places[rows], np.ones(len(block), bool)
-        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
-        if len(bad):
-            table.settle_nonfinite(block, keep, bad, [f"byte {where[row]}" for row in bad],
-                                   [some[row] for row in bad])
-            some = [word for word, kept in zip(some, keep) if kept]
-        table.add(block, keep, some, where)
+        stop = min(start + BLOCK_ROWS, len(matrix))
+        block = table.room(stop - start, len(matrix) - stop)
+        block[:] = matrix[start:stop]
+        table.add_settled(block, words.part(start, stop), places[start:stop])
 
 
 class TableBuilder:
@@ -183,16 +165,16 @@ class TableBuilder:
         For messages.
     unit : str
         Unit of a row's place in messages: "line" or "byte".
-
-    Attributes
-    ----------
-    words : list of bytes
-        The words of the rows kept so far.
     """
 
     def __init__(self, dim: int, options: ReadOptions, path: str, unit: str) -> None:
-        self.words: list[bytes] = []
         self._dim = dim
+        self._text = bytearray()  # the words of the rows kept so far
+        self._lengths: list[IntArray] = []
+        self._hashes: list[IntArray] = []
+        self._used = 0  # rows kept so far
+        self._distinct = 0  # the first of them, among which no word is repeated
+        self._repeated = _Repeated()
         self._options = options
         self._path = path
         self._unit = unit
@@ -203,8 +185,13 @@ class TableBuilder:
         self._zeroed = 0
 
     def room(self, count: int, coming: int) -> FloatArray:
-        """Return space for `count` more rows, shape (count, d); about `coming` more are expected after them."""
-        used = len(self.words)
+        """Return space for `count` more rows, shape (count, d); about `coming` more are expected after them.
+
+        Rows of repeated words are dropped here once there may be more of them than other rows.
+        """
+        if self._used - self._distinct > max(self._distinct, SPARE // (4 * self._dim)):
+            self._drop_repeated()
+        used = self._used
         spool = self._options.spool
         if self._spooled is None and spool is not None and not spool.fits(4 * self._dim * (used + count + coming)):
             self._spooled = _on_disk(spool, self._matrix[:used])
@@ -262,15 +249,15 @@ class TableBuilder:
             block[row][~np.isfinite(block[row])] = 0
         self._zeroed += len(rows)
 
-    def add(self, block: FloatArray, keep: BoolArray, words: list[bytes], places: IntArray) -> None:
+    def add(self, block: FloatArray, keep: BoolArray, words: Words, places: IntArray) -> None:
         """Add the rows of `block` that `keep` marks; `block` is space from `room`, or the adopted matrix.
 
         Parameters
         ----------
         block : numpy.ndarray, shape (k, d), float32
         keep : numpy.ndarray, shape (k,), bool
-        words : list of bytes
-            The words of the marked rows.
+        words : Words
+            The words of the marked rows; they may be repeated.
         places : numpy.ndarray, shape (k,), int64
             Line number or byte offset of each row.
         """
@@ -278,13 +265,34 @@ class TableBuilder:
             block[: len(words)] = block[keep]
         if self._options.duplicates == "error":
             self._places.append(places[keep])
+        used, self._used = self._used, self._used + len(words)
         if self._spooled is not None:
-            used = len(self.words)
-            self._spooled.grow(used + len(words))
-            self._spooled[used : used + len(words)] = block[: len(words)]
-        self.words += words
+            self._spooled.grow(self._used)
+            self._spooled[used : self._used] = block[: len(words)]
+        self._text += words.text.data
+        self._lengths.append(np.diff(words.bounds))
+        self._hashes.append(buffer.hashes_of(words.text, words.bounds))
 
-    def finish(self, warnings: list[str]) -> tuple[list[bytes], Matrix]:
+    def add_settled(self, block: FloatArray, words: Words, places: IntArray) -> None:
+        """Add the rows of `block`, without those that are not finite if the options drop them.
+
+        The parameters are those of `add`, with a word for each row of `block`.
+        """
+        keep = np.ones(len(block), dtype=bool)
+        if first_nonfinite(block) >= 0:
+            rows = np.flatnonzero(~np.isfinite(block).all(axis=1))
+            self.settle_nonfinite(block, keep, rows, [f"{self._unit} {places[row]}" for row in rows],
+                                  words.take(rows).raw)
+            words = words.take(np.flatnonzero(keep))
+        self.add(block, keep, words, places)
+
+    @property
+    def words(self) -> Words:
+        """The words of the rows kept so far; they may be repeated."""
+        lengths = np.concatenate([np.zeros(0, np.int64), *self._lengths])
+        return Words.of_text(np.frombuffer(bytes(self._text), np.uint8), buffer.bounds_of(lengths))
+
+    def finish(self, warnings: list[str]) -> tuple[Words, Matrix]:
         """Return the words and the matrix, cut to size; append warnings with counts to `warnings`.
 
         Raises
@@ -292,61 +300,82 @@ class TableBuilder:
         SourceError
             If no row is left, or a word is repeated and the options refuse that.
         """
-        used = len(self.words)
         if self._dropped:
             warnings.append(f"dropped {plural(self._dropped, 'row')} with a NaN or an infinity")
         if self._zeroed:
             warnings.append(f"replaced NaN and infinity with 0 in {plural(self._zeroed, 'row')}")
-        if not used:
+        if not self._used:
             raise SourceError("no rows are left", path=self._path, expected="at least one word with its vector",
                               found="none", hint=RIGHT_FILE)
-        matrix: Matrix = self._matrix if self._spooled is None else self._spooled
-        if _may_repeat(self.words):
-            self._drop_repeated(matrix, warnings)
+        self._drop_repeated()
+        warnings += self._repeated.warnings()
         if self._spooled is None:
-            self._matrix.resize((len(self.words), self._dim), refcheck=False)
+            self._matrix.resize((self._used, self._dim), refcheck=False)
         else:
-            self._spooled.grow(len(self.words))
-        zero = sum(self._count_zero(matrix[i : i + BLOCK_ROWS]) for i in range(0, len(self.words), BLOCK_ROWS))
+            self._spooled.grow(self._used)
+        matrix = self._rows
+        zero = sum(self._count_zero(matrix[i : i + BLOCK_ROWS]) for i in range(0, self._used, BLOCK_ROWS))
         if zero:
             warnings.append(f"kept {plural(zero, 'zero vector')}, whose cosine similarity to any vector is 0")
         return self.words, matrix
+
+    @property
+    def _rows(self) -> Matrix:
+        return self._matrix if self._spooled is None else self._spooled
 
     @staticmethod
     def _count_zero(block: FloatArray) -> int:
         candidates = np.flatnonzero(block[:, 0] == 0)
         return int(np.count_nonzero(~block[candidates].any(axis=1)))
 
-    def _drop_repeated(self, matrix: Matrix, warnings: list[str]) -> None:
+    def _drop_repeated(self) -> None:
         """Keep the first row of each word, or refuse the file."""
-        words = self.words
-        seen: dict[bytes, int] = {}
-        repeated: list[tuple[int, int]] = []
-        for row, word in enumerate(words):
-            first = seen.setdefault(word, row)
-            if first != row:
-                repeated.append((row, first))
-        if not repeated:
+        words, hashes = self.words, np.concatenate(self._hashes)
+        rows, firsts = buffer.repeats(words.text, words.bounds, hashes)
+        self._lengths, self._hashes, self._distinct = [np.diff(words.bounds)], [hashes], self._used
+        if not len(rows):
             return
         if self._options.duplicates == "error":
-            row, first = repeated[0]
+            row, first = rows[0], firsts[0]
             places = np.concatenate(self._places)
-            raise SourceError(f"the word {show(words[row])} is repeated", path=self._path,
+            raise SourceError(f"the word {show(words.raw_at(row))} is repeated", path=self._path,
                               where=f"{self._unit} {places[row]}", expected="distinct words",
                               found=f"its first occurrence at {self._unit} {places[first]}",
                               hint="Use --duplicates first (duplicates='first') to keep the first row of each word.")
-        rows, firsts = np.array(repeated).T
-        same = sum(np.array_equal(matrix[row], matrix[first]) for row, first in repeated)
-        names = list(dict.fromkeys(show(words[row]) for row in rows[:1000]))
-        warnings.append(
-            f"dropped {plural(len(rows), 'row')} of repeated words, the first row of each word is kept "
-            f"({same} with the same vector, {len(rows) - same} with a different one): "
-            + ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        )
-        keep = np.ones(len(words), dtype=bool)
+        self._repeated.count(self._rows, rows, firsts, words)
+        keep = np.ones(self._used, dtype=bool)
         keep[rows] = False
-        _close_gaps(matrix, keep)
-        self.words = list(seen)
+        _close_gaps(self._rows, keep)
+        kept = words.take(np.flatnonzero(keep))
+        self._text = bytearray(kept.text.data)
+        self._lengths, self._hashes = [np.diff(kept.bounds)], [hashes[keep]]
+        self._used = self._distinct = len(kept)
+
+
+class _Repeated:
+    """Counts rows of repeated words that are dropped, and keeps the first of the words."""
+
+    def __init__(self) -> None:
+        self._count = self._same = 0
+        self._names: dict[str, None] = {}
+
+    def count(self, matrix: Matrix, rows: IntArray, firsts: IntArray, words: Words) -> None:
+        """Count `rows` of a matrix, whose words occurred first in the rows `firsts`."""
+        self._count += len(rows)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            some = slice(start, start + BLOCK_ROWS)
+            self._same += int(np.count_nonzero((matrix[rows[some]] == matrix[firsts[some]]).all(axis=1)))
+        if len(self._names) <= SHOWN:
+            self._names.update(dict.fromkeys(show(words.raw_at(row)) for row in rows[:1000].tolist()))
+
+    def warnings(self) -> list[str]:
+        """Return the warning, or none if no row was dropped."""
+        if not self._count:
+            return []
+        names = list(self._names)
+        return [f"dropped {plural(self._count, 'row')} of repeated words, the first row of each word is kept "
+                f"({self._same} with the same vector, {self._count - self._same} with a different one): "
+                + ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")]
 
 
 def _on_disk(spool: Spool, matrix: FloatArray) -> Rows[np.float32]:
