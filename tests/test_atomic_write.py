@@ -1,23 +1,32 @@
 """A write is whole or it is not there: whatever fails, and whenever the process dies."""
 
+import contextlib
 import errno
+import functools
 import glob
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import embshrink
 from embshrink import WordVectors, compress, load
-from embshrink.errors import EmbshrinkError, TargetError
-from embshrink.storage.atomic import atomic_write, check_target
+from embshrink.cli import demo
+from embshrink.compression import source
+from embshrink.errors import EmbshrinkError, SameFileError, TargetError
+from embshrink.storage import renames
+from embshrink.storage.atomic import atomic_folder, atomic_write, check_target
 from embshrink.storage.container import Container, write_container
+from embshrink.storage.paths import check_distinct
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, links and fifos")
 HEADER = {"x": 1}
@@ -270,10 +279,22 @@ def test_odd_names(tmp_path, monkeypatch):
     assert temporaries(tmp_path) == []
 
 
-def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path):
-    day_old = {".a.ems.123.0123abcd.tmp": True, ".a.ems.9.ffffffff.tmp": True}
-    kept = [".a.ems.old.tmp", ".a.ems.tmp", ".b.ems.123.0123abcd.tmp", "a.ems.123.0123abcd.tmp",
-            ".a.ems.b.123.0123abcd.tmp", ".a.ems.123.0123abc.tmp", ".a.ems.123.0123abcg.tmp"]
+def test_only_dead_writers_old_temporaries_are_removed(tmp_path):
+    """All that writers to this folder left a day ago: files and folders; nothing that has a similar name."""
+    day_old = [".a.ems.123.0123abcd.tmp", ".a.ems.9.ffffffff.tmp", ".b.ems.123.0123abcd.tmp",
+               ".a\nb.123.0123abcd.tmp"]
+    kept = [".a.ems.old.tmp", ".a.ems.tmp", "a.ems.123.0123abcd.tmp", ".a.ems.x123.0123abcd.tmp", "..1.0123abcd.tmp",
+            ".a.ems.123.0123abc.tmp", ".a.ems.123.0123abcg.tmp", ".gone.123.0123abcd.old", ".a.ems.123.0123abcd.tmp2"]
+    for name, kind in ((".vocab.5.00000001.tmp", "old"), (".vocab.5.00000002.tmp", "new"), (".nested.5.00000003.tmp",
+                                                                                           "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vectors").write_bytes(b"x")
+        if kind == "old":
+            os.utime(tmp_path / name / "vectors", (time.time() - 25 * 3600,) * 2)
+        if name.startswith(".nested"):
+            (tmp_path / name / "folder").mkdir()  # no writer makes this
+            os.utime(tmp_path / name / "folder", (time.time() - 25 * 3600,) * 2)
+        os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
     for name in [*day_old, *kept]:
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
@@ -281,7 +302,217 @@ def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path
     (tmp_path / young).write_bytes(b"x")
     os.utime(tmp_path / young, (time.time() - 23 * 3600,) * 2)
     write(tmp_path / "a.ems")
-    assert sorted(os.listdir(tmp_path)) == sorted([*kept, young, "a.ems"])
+    assert sorted(os.listdir(tmp_path)) == sorted([
+        *kept, young, "a.ems", ".vocab.5.00000002.tmp", ".nested.5.00000003.tmp"])
+
+
+# ---------------------------------------------------------------- names that are taken, and paths that are one file
+
+
+def missing(*arguments):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def without(monkeypatch, *calls):
+    """Take away what a file system may not have: renames with flags, hard links."""
+    if "flags" in calls:
+        monkeypatch.setattr(renames, "renameat2", missing)
+    if "link" in calls:
+        monkeypatch.setattr(os, "link", missing)
+
+
+WAYS = [(), ("flags",), ("flags", "link")]
+
+
+@pytest.mark.parametrize("ways", WAYS, ids=["rename", "link", "exclusive"])
+def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, ways):
+    without(monkeypatch, *ways)
+    path = tmp_path / "a.ems"
+    with pytest.raises(TargetError, match=r"a\.ems: the target exists\. .* use --force"), atomic_write(path) as file:
+        file.write(b"mine")
+        path.write_bytes(OLD)
+    assert path.read_bytes() == OLD and os.listdir(tmp_path) == ["a.ems"]
+    folder = tmp_path / "folder"
+    with pytest.raises(TargetError, match="folder: the target exists"), atomic_folder(folder, ["a"]) as create:
+        with create("a") as file:
+            file.write(b"mine")
+        folder.mkdir()
+    assert os.listdir(folder) == []
+    write(tmp_path / "b.ems", force=False)
+    assert is_new(tmp_path / "b.ems")
+    with atomic_folder(tmp_path / "new", ["a"]) as create, create("a") as file:
+        file.write(b"mine")
+    assert sorted(os.listdir(tmp_path)) == ["a.ems", "b.ems", "folder", "new"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(("ways", "call"), [((), (renames, "renameat2")), (("flags",), (os, "link")),
+                                            (("flags", "link"), (os, "replace"))])
+def test_a_name_that_cannot_be_given(tmp_path, monkeypatch, ways, call, code):
+    """Whatever way is taken: an error is one of writing, and nothing is left, not even an empty file."""
+    without(monkeypatch, *ways)
+
+    def fail(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(*call, fail)
+    with pytest.raises(TargetError, match=f"cannot write: {os.strerror(code)}"):
+        write(tmp_path / "a.ems", force=False)
+    assert os.listdir(tmp_path) == []
+
+
+@posix
+@pytest.mark.parametrize("ways", WAYS, ids=["rename", "link", "exclusive"])
+def test_of_processes_that_write_one_new_target_one_succeeds(tmp_path, monkeypatch, ways):
+    without(monkeypatch, *ways)
+    for number in range(7):
+        counts = race(4, tmp_path / f"{number}.ems")
+        assert counts == {"wrote": 1, "exists": 3}
+
+
+def race(processes, path):
+    """Let processes write `path` at the same time, each other bytes; return what became of them."""
+    go, went = os.pipe()
+    children = []
+    for value in range(processes):
+        child = forked(lambda value=value: outcome(path, value, go))
+        children.append(child)
+    os.close(go)
+    os.write(went, b"x" * processes)
+    os.close(went)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if path.exists():
+        with Container(path, verify="full") as opened:
+            assert codes[opened.header["by"]] == 0
+            assert np.unique(opened.sections["a"]).tolist() == [opened.header["by"]]
+    assert temporaries(path.parent) == []
+    return {"wrote": codes.count(0), "exists": codes.count(1)}
+
+
+def outcome(path, value, go):
+    array = np.full(200_000, value, np.uint8)
+    try:
+        write_container(path, {"by": value}, {"a": array}, check=lambda _: os.read(go, 1))
+    except TargetError as error:
+        return 1 if "the target exists" in str(error) else 2
+    return 0
+
+
+def forked(action):
+    """Start a child process that ends with the code that `action` returns, and return its id."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, which the child does not use
+        child = os.fork()
+    if child:
+        return child
+    code = 99
+    try:
+        code = action()
+    finally:
+        os._exit(code)
+
+
+def test_paths_that_are_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(name).write_bytes(OLD)
+    os.makedirs("folder/sub")
+    os.symlink("a", "link")
+    os.symlink("folder", "there")
+    os.symlink("new", "dangling")
+    os.link("a", "hard")
+    same = [("a", "./a"), ("a", tmp_path / "a"), ("a", "link"), ("link", "hard"), ("a", "hard"), ("new", "./new"),
+            ("folder/new", "there/new"), ("folder/sub/../new", "there/new"), ("dangling", "new"),
+            ("nowhere/x", "./nowhere/x"), ("folder", "there")]
+    for one, other in same:
+        with pytest.raises(SameFileError, match="first is the same file as second. Choose another path"):
+            check_distinct({"first": one}, {"second": other})
+        with pytest.raises(SameFileError):
+            check_distinct({"first": one, "second": other}, {})
+        check_distinct({}, {"first": one, "second": other})
+    for one, other in (("a", "b"), ("new", "newer"), ("folder/new", "new"), ("a", None), ("a", {"a": 1})):
+        check_distinct({"first": one}, {"second": other})
+        check_distinct({"first": one, "second": other}, {})
+    with open("a", "rb") as file, redirected(file.fileno()):
+        with pytest.raises(SameFileError):
+            check_distinct({"first": "link"}, {"second": "-"})
+        check_distinct({"first": "b"}, {"second": "-"})
+        check_distinct({"first": "-"}, {"second": "a"})  # a file of this name
+
+
+@contextlib.contextmanager
+def redirected(descriptor):
+    """Make a descriptor standard input for a while."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_no_call_writes_over_what_it_reads(tmp_path, monkeypatch):
+    """Every call with several paths refuses two that are one file, before any work and even with force."""
+    monkeypatch.chdir(tmp_path)
+    vectors = WordVectors(map(str, range(40)), np.random.default_rng(0).standard_normal((40, 4)))
+    embshrink.write_vectors(vectors.words, [vectors.matrix], "v.txt", "text")
+    compress(vectors, "v.ems", "cast")
+    Path("counts").write_text("1 2\n")
+    for name in ("v.txt", "v.ems", "counts"):
+        os.symlink(name, f"{name}.link")
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
+    monkeypatch.setattr(source, "_read_table", None)  # no work is done
+    calls = []
+    for call in (embshrink.prune, embshrink.quantize, lambda *paths, **rest: compress(*paths, "cast", **rest)):
+        calls += [functools.partial(call, "v.txt", "v.txt.link"), functools.partial(call, "v.ems", "./v.ems"),
+                  functools.partial(call, "v.txt", "v.ems", remap="v.ems.link"),
+                  functools.partial(call, "v.txt", "new.ems", remap="./new.ems"),
+                  functools.partial(call, "v.txt", "new.ems", remap="v.txt.link"),
+                  functools.partial(call, "v.txt", "new.ems", remap="counts.link", counts="counts"),
+                  functools.partial(call, "v.txt", "counts.link", counts="counts")]
+    emb = load("v.ems")
+    calls += [functools.partial(embshrink.export, "v.ems", "v.ems.link", "text"),
+              functools.partial(embshrink.export, "v.txt", "./v.txt", "text"),
+              functools.partial(embshrink.export, emb, "v.ems.link", "text"),
+              functools.partial(emb.save_word2vec_format, "v.ems")]
+    for call in calls:
+        with pytest.raises(SameFileError):
+            call(force=True)
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_the_demo_replaces_nothing_unless_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "real_vectors", None)  # no work is done
+    (tmp_path / "pq-half-the-bits.ems").write_bytes(OLD)
+    with pytest.raises(TargetError, match=r"pq-half-the-bits\.ems: the target exists"):
+        demo.demo(tmp_path)
+    assert os.listdir(tmp_path) == ["pq-half-the-bits.ems"]
+
+
+def test_a_list_of_shared_words_appears_with_its_file(tmp_path):
+    """The list is on disk before the file gets its name; if only the list cannot get its own, the error says so."""
+    vectors = WordVectors(map(str, range(40)), np.random.default_rng(0).standard_normal((40, 4)))
+    target, remap = tmp_path / "a.ems", tmp_path / "remap.json"
+
+    def take(stage, done, total=None):
+        if stage == "verifying":
+            remap.write_bytes(OLD)
+
+    with pytest.raises(TargetError, match=r"remap\.json: the target exists. Only this list is missing: the \.ems"):
+        compress(vectors, target, "prune:keep=9", remap=remap, progress=take)
+    assert remap.read_bytes() == OLD and sorted(os.listdir(tmp_path)) == ["a.ems", "remap.json"]
+    remap.unlink()
+
+    def fail(stage, done, total=None):
+        if stage == "verifying":
+            assert json.loads(next(tmp_path.glob(".remap.json.*")).read_bytes())
+            raise KeyboardInterrupt
+
+    target.write_bytes(OLD)
+    with pytest.raises(KeyboardInterrupt):
+        compress(vectors, target, "prune:keep=9", remap=remap, progress=fail, force=True)
+    assert target.read_bytes() == OLD and os.listdir(tmp_path) == ["a.ems"]
 
 
 # ---------------------------------------------------------------- other processes

@@ -251,6 +251,12 @@ USAGE = """
     quantize crime.vec --vocabulary nope
     quantize crime.vec new.ems --remap new.ems
     quantize crime.vec new.ems --remap crime.vec --force
+    quantize crime.vec ./crime.vec --force
+    quantize crime.vec new.ems --remap empty --counts empty --force
+    quantize crime.vec empty --keep-words ./empty --force
+    prune crime.vec new.ems --remap ./new.ems
+    compress crime.vec new.ems --remap crime.vec --force
+    export crime.ems ./crime.ems --to text --force
     quantize crime.vec ''
     quantize crime.vec -
     quantize crime.ems

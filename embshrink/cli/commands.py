@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import sys
 import warnings
@@ -46,7 +45,7 @@ from embshrink.cli.options import (
     threads_option,
     writing_options,
 )
-from embshrink.errors import EmbshrinkError, StepError
+from embshrink.errors import EmbshrinkError, SameFileError, StepError
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
@@ -82,7 +81,7 @@ class _Group(Group):
             _print_json_error({"error": "UsageError", "message": error.format_message()})
             raise
         except EmbshrinkError as error:
-            _fail(str(error), error.as_dict(), USAGE if isinstance(error, StepError) else FAILED)
+            _fail(str(error), error.as_dict(), USAGE if isinstance(error, (SameFileError, StepError)) else FAILED)
         except (MemoryError, OSError, ModuleNotFoundError) as error:
             _fail_outside(error)
         except KeyboardInterrupt:
@@ -298,16 +297,17 @@ def _check_aims(values: Mapping[str, Any], steps: Sequence[str]) -> None:
 
 
 def _check_together(source: str, target: str, values: Mapping[str, Any]) -> None:
-    """Refuse options that contradict each other, and wrong steps for n-grams."""
+    """Refuse options that contradict each other, paths that are one file, and wrong steps for n-grams."""
     from embshrink.methods import registry
+    from embshrink.storage.paths import check_distinct
 
     registry.as_steps(values["ngrams"])
     if values["ngrams"] and values["no_ngrams"]:
         raise click.UsageError("--ngrams and --no-ngrams exclude each other. Give one of them.")
     if source == values["keep_words"] == "-":
         raise click.UsageError("SOURCE and --keep-words cannot both be standard input.")
-    if values["remap"] is not None and os.path.realpath(values["remap"]) in map(os.path.realpath, (source, target)):
-        raise click.UsageError("--remap names the same file as SOURCE or TARGET. Name another file.")
+    check_distinct({"the target": target, "remap (--remap)": values["remap"]}, {
+        "the source": source, "counts (--counts)": values["counts"], "--keep-words": values["keep_words"]})
 
 
 def _write(
@@ -642,8 +642,6 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
     from embshrink import reader
     from embshrink.cli.console import Progress, printable
 
-    if os.path.exists(target) and os.path.samefile(file, target):
-        raise click.UsageError("TARGET is the same file as FILE. Choose another TARGET.")
     with reader.load(file) as emb, Progress(quiet) as progress:
         format = reader.export(emb, target, format, force=force, progress=progress)
         count = len(emb)
@@ -719,9 +717,10 @@ def warmup(as_json: bool) -> None:
 ))
 @option("--folder", type=OutputPath(file_okay=False), metavar="FOLDER",
         help="Folder to keep the files in. Without it, they are deleted.")
+@force_option
 @threads_option
 @json_option
-def demo(folder: str | None, as_json: bool) -> None:
+def demo(folder: str | None, force: bool, as_json: bool) -> None:
     """Compress real vectors in six ways and compare the results.
 
     The vectors are GloVe 6B 50d (400,000 words) if the extra embshrink[demo] is installed, else a small fastText
@@ -731,7 +730,7 @@ def demo(folder: str | None, as_json: bool) -> None:
     from embshrink.cli.console import Progress, print_demo
 
     with Progress(as_json) as progress:
-        result = job.demo(folder, progress=progress)
+        result = job.demo(folder, force=force, progress=progress)
     if as_json:
         click.echo(json.dumps(result.as_dict()))
     else:
