@@ -2,7 +2,7 @@
 
 Only click is imported at the top, so that ``--help`` is fast; a command imports all other modules that it
 needs. Data and ``--json`` go to standard output, progress and messages
-to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption.
+to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption, 143 termination.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from embshrink.cli.options import (
     threads_option,
     writing_options,
 )
+from embshrink.cli.signals import outcome, terminable
 from embshrink.errors import EmbshrinkError, SameFileError, StepError
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
     from embshrink.reader import Embeddings, Neighbour
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE = 1, 2
 PACKAGES = {"sklearn": "scikit-learn"}  # packages whose pip name differs from the import name
 
 
@@ -73,7 +74,7 @@ class _Group(Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
+            with terminable(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 warnings.simplefilter("default", UserWarning)
                 return super().invoke(context)
@@ -84,9 +85,10 @@ class _Group(Group):
             _fail(str(error), error.as_dict(), USAGE if isinstance(error, (SameFileError, StepError)) else FAILED)
         except (MemoryError, OSError, ModuleNotFoundError) as error:
             _fail_outside(error)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            context.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            said, code = outcome(error)
+            click.echo(said, err=True)
+            context.exit(code)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -134,7 +136,8 @@ SECTIONS = {  # at the end of the main help
              "aim cannot be met.",
         "2": "The command line is wrong: an unknown option, method, step, parameter or format, a value that is not "
              "allowed, options that exclude each other, or an input file that does not exist.",
-        "130": "The command was interrupted.",
+        "130": "The command was interrupted (Ctrl-C, SIGINT).",
+        "143": "The command was terminated (SIGTERM); 129 after SIGHUP.",
     },
     "Shell completion": {
         "bash": 'in ~/.bashrc: eval "$(_EMBSHRINK_COMPLETE=bash_source embshrink)"',
