@@ -4,17 +4,15 @@ import contextlib
 import errno
 import functools
 import glob
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 import time
-import warnings
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 
@@ -45,108 +43,6 @@ def is_new(path):
 
 def temporaries(folder):
     return [name for name in os.listdir(folder) if name.endswith(".tmp")]
-
-
-# ---------------------------------------------------------------- the N-th call fails
-
-
-class Faults:
-    """Fails the N-th of the calls a writer makes, counted over all kinds or over one."""
-
-    def __init__(self, monkeypatch, nth, code, kinds):
-        self.calls, self.nth, self.code, self.kinds = [], nth, code, kinds
-        for name in ("open", "fsync", "replace", "unlink", "close"):
-            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
-        faults = self
-
-        class Raw(io.FileIO):
-            def write(self, data):
-                faults.meet("write")
-                return super().write(data)
-
-            def close(self):
-                if not self.closed:
-                    super().close()
-                    faults.meet("close")
-
-        monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: io.BufferedWriter(Raw(descriptor, mode)))
-
-    def meet(self, kind):
-        if kind in self.kinds:
-            self.calls.append(kind)
-            if len(self.calls) == self.nth:
-                raise OSError(self.code, os.strerror(self.code))
-
-    def wrap(self, kind, function):
-        def call(*args, **kwargs):
-            if kind == "close":  # what fails to close is closed all the same
-                function(*args, **kwargs)
-                self.meet(kind)
-                return None
-            self.meet(kind)
-            return function(*args, **kwargs)
-
-        return call
-
-
-KINDS = ["open", "write", "fsync", "close", "replace", "unlink"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize("kinds", [*([kind] for kind in KINDS), KINDS], ids="+".join)
-def test_the_nth_call_fails(tmp_path, code, overwrite, kinds):
-    """For N = 1, 2, ... until nothing fails any more: old bytes, or new and whole; an error unless it is new."""
-    path = tmp_path / "a.ems"
-    failures = 0
-    for nth in range(1, 60):
-        path.unlink(missing_ok=True)
-        if overwrite:
-            path.write_bytes(OLD)
-        descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-        with pytest.MonkeyPatch.context() as patch:
-            faults = Faults(patch, nth, code, kinds)
-            error = None
-            try:
-                write(path)
-            except TargetError as caught:
-                error = caught
-        assert temporaries(tmp_path) == []
-        if error is None:
-            assert is_new(path)
-        else:
-            failures += 1
-            assert str(error).startswith(f"{path}: cannot write: {os.strerror(code)}. Nothing was changed")
-            assert path.read_bytes() == OLD if overwrite else not path.exists()
-        if descriptors:
-            assert len(os.listdir("/proc/self/fd")) <= descriptors
-        if len(faults.calls) < nth:
-            assert error is None
-            break
-    else:
-        pytest.fail("never succeeded")
-    # Only what comes after the file is in place may fail unseen: syncing the folder, and unlinking nothing.
-    unseen = {"open": 1, "fsync": 1, "close": 1}
-    expected = nth - 1 - sum(unseen.get(kind, 0) for kind in kinds)
-    assert failures == expected
-    assert failures > 0 or kinds == ["unlink"]
-
-
-@pytest.mark.parametrize("kind", ["write", "fsync", "close", "replace"])
-def test_a_second_failure_while_cleaning_up_does_not_hide_the_first(tmp_path, kind, monkeypatch):
-    """If the temporary cannot be removed either it stays, and the error still says what went wrong first."""
-    path = tmp_path / "a.ems"
-    path.write_bytes(OLD)
-    Faults(monkeypatch, 1, errno.ENOSPC, [kind])
-
-    def no_unlink(name):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(os, "unlink", no_unlink)
-    with pytest.raises(TargetError, match="No space left on device"):
-        write(path)
-    assert path.read_bytes() == OLD
-    assert len(temporaries(tmp_path)) == 1
 
 
 def test_errors_that_are_not_of_writing_pass_through(tmp_path):
@@ -365,51 +261,7 @@ def test_a_name_that_cannot_be_given(tmp_path, monkeypatch, ways, call, code):
 @pytest.mark.parametrize("ways", WAYS, ids=["rename", "link", "exclusive"])
 def test_of_processes_that_write_one_new_target_one_succeeds(tmp_path, monkeypatch, ways):
     without(monkeypatch, *ways)
-    for number in range(7):
-        counts = race(4, tmp_path / f"{number}.ems")
-        assert counts == {"wrote": 1, "exists": 3}
-
-
-def race(processes, path):
-    """Let processes write `path` at the same time, each other bytes; return what became of them."""
-    go, went = os.pipe()
-    children = []
-    for value in range(processes):
-        child = forked(lambda value=value: outcome(path, value, go))
-        children.append(child)
-    os.close(go)
-    os.write(went, b"x" * processes)
-    os.close(went)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    if path.exists():
-        with Container(path, verify="full") as opened:
-            assert codes[opened.header["by"]] == 0
-            assert np.unique(opened.sections["a"]).tolist() == [opened.header["by"]]
-    assert temporaries(path.parent) == []
-    return {"wrote": codes.count(0), "exists": codes.count(1)}
-
-
-def outcome(path, value, go):
-    array = np.full(200_000, value, np.uint8)
-    try:
-        write_container(path, {"by": value}, {"a": array}, check=lambda _: os.read(go, 1))
-    except TargetError as error:
-        return 1 if "the target exists" in str(error) else 2
-    return 0
-
-
-def forked(action):
-    """Start a child process that ends with the code that `action` returns, and return its id."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # BLAS has threads, which the child does not use
-        child = os.fork()
-    if child:
-        return child
-    code = 99
-    try:
-        code = action()
-    finally:
-        os._exit(code)
+    assert faults.races(tmp_path, 4, 7) == 7
 
 
 def test_paths_that_are_one_file(tmp_path, monkeypatch):
@@ -531,116 +383,6 @@ path = sys.argv[1]
 def child(code, *args, env, **kwargs):
     return subprocess.Popen([sys.executable, "-c", CHILD + textwrap.dedent(code), *map(str, args)], env=env,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
-
-
-@posix
-def test_a_file_size_limit(tmp_path, subprocess_env):
-    """A real short write: the kernel lets so many bytes through, and no more."""
-    total = write(tmp_path / "whole.ems")
-    limits = [0, 1, 31, 32, 33, 700, 8191, 8192, 8193, 100_000, total // 2, total - 25, total - 1, total]
-    code = f"""
-        done = []
-        for limit in {limits}:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            try:
-                write_container(path, {HEADER}, {{"a": np.arange(300_000, dtype=np.uint32),
-                                                  "b": np.ones(5, np.float32)}}, force=True)
-                done.append(limit)
-            except EmbshrinkError as error:
-                print(type(error).__name__, str(error))
-        print(done)
-    """
-    (tmp_path / "a.ems").write_bytes(OLD)
-    process = child(code, tmp_path / "a.ems", env=subprocess_env)
-    out, err = process.communicate(timeout=60)
-    assert err == b""
-    *errors, done = out.decode().splitlines()
-    assert done == f"[{total}]"
-    message = ("cannot write: File too large. Nothing was changed: check free space and permissions, or choose "
-               "another target.")
-    assert errors == [f"TargetError {tmp_path / 'a.ems'}: {message}"] * (len(limits) - 1)
-    assert is_new(tmp_path / "a.ems")
-    assert temporaries(tmp_path) == []
-
-
-@posix
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_writer_that_is_killed(tmp_path, subprocess_env, number):
-    """Stopped at each step of the writing in turn: the target is old or whole, and the next write works."""
-    code = f"""
-        steps, stop = [], int(sys.argv[2])
-        def step(name):
-            steps.append(name)
-            if len(steps) == stop:
-                print(name, flush=True)
-                for _ in range(600):  # short ones: a signal just before a sleep does not cut it short
-                    time.sleep(0.1)
-        def stopping(name, function):
-            def call(*args, **kwargs):
-                step("before " + name)
-                result = function(*args, **kwargs)
-                step("after " + name)
-                return result
-            return call
-        for name in ("open", "fsync", "replace"):
-            setattr(os, name, stopping(name, getattr(os, name)))
-        arrays = {{"a": np.arange(300_000, dtype=np.uint32), "b": np.ones(5, np.float32)}}
-        write_container(path, {HEADER}, arrays, force=True, check=lambda path: step("check"))
-        print("done", flush=True)
-    """
-    path = tmp_path / "a.ems"
-    reached, states = [], []
-    for stop in range(1, 40):
-        path.write_bytes(OLD)
-        process = child(code, path, stop, env=subprocess_env)
-        reached.append(process.stdout.readline().decode().strip())
-        if reached[-1] == "done":
-            process.communicate(timeout=60)
-            break
-        process.send_signal(number)
-        process.communicate(timeout=60)
-        assert process.returncode in (-number, 1, 130)
-        states.append("old" if path.read_bytes() == OLD else "new" if is_new(path) else "broken")
-        left = temporaries(tmp_path)
-        if number == signal.SIGINT:
-            # The one moment without a handler yet is right after the temporary was made.
-            assert left == [] or reached[-1] == "after open"
-        assert len(left) <= 1
-        for name in left:
-            os.unlink(tmp_path / name)
-    middle = reached.index("after replace")
-    assert reached == ["before open", "after open", "before fsync", "after fsync", "check", "before replace",
-                       "after replace", "before open", "after open", "before fsync", "after fsync", "done"]
-    assert states == ["old"] * middle + ["new"] * (len(states) - middle)
-    assert is_new(path)
-
-
-@posix
-def test_kill_at_random_times(tmp_path, subprocess_env):
-    """One child writes again and again, and is killed somewhere: never anything but one of the whole files."""
-    code = """
-        print("ready", flush=True)
-        while True:
-            for value in (1, 2):
-                arrays = {"a": np.full(2_000_000, value, np.uint8)}
-                write_container(path, {}, arrays, force=True)
-    """
-    path = tmp_path / "a.ems"
-    rng = np.random.default_rng(0)
-    for _ in range(4):
-        process = child(code, path, env=subprocess_env)
-        process.stdout.readline()
-        time.sleep(0.05 + rng.random() * 0.1)
-        process.kill()
-        process.communicate(timeout=60)
-        if path.exists():
-            with Container(path, verify="full") as opened:
-                assert opened.sections["a"][0] in (1, 2)
-                assert len(np.unique(opened.sections["a"])) == 1
-        for name in temporaries(tmp_path):
-            os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
-    write(path)
-    assert os.listdir(tmp_path) == ["a.ems"]
 
 
 def test_four_processes_write_the_same_target(tmp_path, subprocess_env):

@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 import zlib
+from typing import TYPE_CHECKING
 
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -23,6 +24,10 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
     UserWideCacheLocator,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FunctionType
 
 CHECKSUM = 4  # bytes of a CRC-32 at the end of each file
 _warned = threading.Event()
@@ -36,7 +41,7 @@ class _UserWideLocator(UserWideCacheLocator):
     """The user's cache folder, if the user has a home: numba would make a folder named ~ in the working directory."""
 
     @classmethod
-    def from_function(cls, py_func, py_file):
+    def from_function(cls, py_func: Callable[..., object], py_file: str) -> _UserWideLocator | None:
         known = os.path.isabs(cls(py_func, py_file).get_cache_path())
         return super().from_function(py_func, py_file) if known else None
 
@@ -44,32 +49,33 @@ class _UserWideLocator(UserWideCacheLocator):
 class _Files(IndexDataCacheFile):
     """The index and the data files of one kernel, with checksums."""
 
-    def save(self, key, data):
+    def save(self, key: object, data: object) -> None:
         super().save(key, (key, data))
 
-    def load(self, key):
+    def load(self, key: object) -> object:
         found = super().load(key)
         return found[1] if found is not None and found[0] == key else None
 
     @contextlib.contextmanager
-    def _open_for_write(self, filepath):
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
         content = io.BytesIO()
         yield content
         data = content.getvalue()
         with super()._open_for_write(filepath) as file:
             file.write(data + zlib.crc32(data).to_bytes(CHECKSUM, "little"))  # unpickling ignores what follows
 
-    def _load_index(self):
+    def _load_index(self) -> dict[object, str]:
         if os.path.lexists(self._index_path):
             _check(self._index_path)
         return super()._load_index()
 
-    def _load_data(self, name):
+    def _load_data(self, name: str) -> object:
         _check(self._data_path(name))
         return super()._load_data(name)
 
 
-def _check(path):
+def _check(path: str) -> None:
+    """Raise `_Damaged` if a file does not end in the checksum of the rest."""
     with open(path, "rb") as file:
         data = file.read()
     if zlib.crc32(data[:-CHECKSUM]) != int.from_bytes(data[-CHECKSUM:], "little"):
@@ -96,12 +102,12 @@ class KernelCache(FunctionCache):
 
     _impl_class = _Impl
 
-    def __init__(self, py_func):
+    def __init__(self, py_func: Callable[..., object]) -> None:
         super().__init__(py_func)
         name = f"{self._impl.filename_base}-crc32"  # not that of the files that numba itself would write
         self._cache_file = _Files(self._cache_path, name, self._impl.locator.get_source_stamp())
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: object, target_context: object) -> object:
         """Return a kernel, or None if there is none, or none that can be used."""
         try:
             return super().load_overload(sig, target_context)
@@ -109,7 +115,7 @@ class KernelCache(FunctionCache):
             _warn(self._cache_path, error)
             return None
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: object, data: object) -> None:
         """Store a kernel if that is possible; an index that cannot be read is replaced."""
         try:
             try:
@@ -132,15 +138,15 @@ class NoCache(NullCache):
         The folder of the kernels' source.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: object, data: object) -> None:
         """Warn that the kernel is not stored."""
         _warn(self._folder, None)
 
 
-def cache_of(function):
+def cache_of(function: FunctionType) -> KernelCache | NoCache:
     """Return the cache of a kernel, or what stands for it where no folder is writable."""
     try:
         return KernelCache(function)
@@ -148,7 +154,7 @@ def cache_of(function):
         return NoCache(os.path.dirname(function.__code__.co_filename))
 
 
-def _warn(folder, error):
+def _warn(folder: str, error: Exception | None) -> None:
     """Warn once in a process; an error of the system means that the cache cannot be used."""
     if _warned.is_set():
         return

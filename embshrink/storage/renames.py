@@ -108,15 +108,17 @@ def _tried(call: Callable[..., object], source: str, target: str, *rest: int) ->
 
 def _take_and_replace(source: str, target: str) -> None:
     """Take a free name by an empty file or folder, and replace that; free the name again if this fails."""
-    if os.path.isdir(source):
+    folder = os.path.isdir(source)
+    descriptor = None
+    if folder:
         os.mkdir(target)
-        free: Callable[[str], object] = os.rmdir
     else:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        free = os.unlink
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
+        if descriptor is not None:
+            os.close(descriptor)
         os.replace(source, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            free(target)
+            (os.rmdir if folder else os.unlink)(target)
         raise
