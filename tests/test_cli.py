@@ -609,6 +609,14 @@ def test_a_signal_ends_a_command_and_leaves_nothing(tmp_path, subprocess_env, nu
     assert [path.name for path in tmp_path.iterdir()] == ["v.bin"]
 
 
+def test_an_interruption_before_a_command_has_begun_is_130(run, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "parse_args", stop)
+    assert run("formats", code=130).stderr == "interrupted\n"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_handlers_of_signals_are_only_borrowed(run, source):
     def mine(number, frame):

@@ -72,6 +72,16 @@ class _Group(Group):
 
     command_class = _Command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except KeyboardInterrupt as error:  # click would exit with 1
+            said, code = outcome(error)
+            click.echo(said, err=True)
+            raise click.exceptions.Exit(code) from error
+
     def invoke(self, context: click.Context) -> Any:
         try:
             with terminable(), warnings.catch_warnings():
