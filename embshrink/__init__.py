@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from embshrink.errors import EmbshrinkError as EmbshrinkError
     from embshrink.errors import ExtraError as ExtraError
     from embshrink.errors import FormatError as FormatError
+    from embshrink.errors import SameFileError as SameFileError
     from embshrink.errors import ShapeError as ShapeError
     from embshrink.errors import SourceError as SourceError
     from embshrink.errors import StepError as StepError
@@ -72,6 +73,7 @@ _PUBLIC = {
     "StepError": "embshrink.errors",
     "ShapeError": "embshrink.errors",
     "TargetError": "embshrink.errors",
+    "SameFileError": "embshrink.errors",
     "ExtraError": "embshrink.errors",
 }
 __all__ = [*_PUBLIC, "__version__"]

@@ -8,6 +8,7 @@
     +-- StepError     unknown method, bad parameter, wrong order of steps, or an aim that is not met
     +-- ShapeError    a method cannot work on a matrix of this shape or with these values
     +-- TargetError   the output could not be written
+    |   +-- SameFileError   two paths of a call are one file
     +-- ExtraError    a package that is not installed is needed (also an ImportError)
 
 A message says what happened, where, what was expected and found, and what to do.
@@ -130,6 +131,10 @@ class ShapeError(EmbshrinkError):
 
 class TargetError(EmbshrinkError):
     """The output could not be written; an existing file at the target is unchanged."""
+
+
+class SameFileError(TargetError):
+    """An output is the same file as another output or as an input, so that one of the two would be lost."""
 
 
 class ExtraError(EmbshrinkError, ImportError):

@@ -461,14 +461,17 @@ def export(
     Raises
     ------
     TargetError
-        If the format cannot hold a word, the target exists and `force` is False, or writing fails.
+        If the format cannot hold a word, the target exists and `force` is False, or writing fails. `SameFileError`
+        if the target is the source.
     FormatError, SourceError
         If the source cannot be read.
     EmbshrinkError
         If `format` is not the name of a format that can be written.
     """
     from embshrink import formats
+    from embshrink.storage.paths import check_distinct
 
+    check_distinct({"the target": target}, {"the source": source})
     with _opened(source) as emb:
         return formats.export(emb, target, format, force=force, progress=progress)
 
@@ -963,10 +966,13 @@ class Embeddings(VectorTable):
         Raises
         ------
         TargetError
-            If the format cannot hold a word, the file exists and `force` is False, or writing fails.
+            If the format cannot hold a word, the file exists and `force` is False, or writing fails. `SameFileError`
+            if it is the open file.
         """
         from embshrink.formats import write_vectors
+        from embshrink.storage.paths import check_distinct
 
+        check_distinct({"the target": path}, {"the source": self.path})
         write_vectors(self.words, (block for _, block in self.blocks()), path,
                       "word2vec" if binary else "word2vec-text", force=force)
 

@@ -14,7 +14,7 @@ from embshrink.compression import rate_control as aims
 from embshrink.compression.job import Job
 from embshrink.compression.pareto import pareto_front
 from embshrink.compression.source import open_table
-from embshrink.errors import StepError, TargetError
+from embshrink.errors import SameFileError, StepError
 from embshrink.formats import write_vectors
 from embshrink.methods.ecq.codec import ECQ
 
@@ -212,8 +212,8 @@ def test_the_source_is_never_the_target(table, tmp_path, monkeypatch):
     before = (tmp_path / "v.bin").read_bytes()
     os.symlink("v.bin", "link.bin")
     for target in ("v.bin", "./v.bin", "link.bin"):
-        with pytest.raises(TargetError, match="the target is the source itself"):
+        with pytest.raises(SameFileError, match="the target is the same file as the source"):
             compress("v.bin", target, "cast", force=True)
-    with pytest.raises(TargetError, match="the target is the source itself"):
+    with pytest.raises(SameFileError, match=r"remap \(--remap\) is the same file as the source"):
         compress("v.bin", "v.ems", "prune:keep=9", remap="v.bin", force=True)
     assert (tmp_path / "v.bin").read_bytes() == before

@@ -1,23 +1,30 @@
 """A write is whole or it is not there: whatever fails, and whenever the process dies."""
 
+import contextlib
 import errno
+import functools
 import glob
-import io
+import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 
+import embshrink
 from embshrink import WordVectors, compress, load
-from embshrink.errors import EmbshrinkError, TargetError
-from embshrink.storage.atomic import atomic_write, check_target
+from embshrink.cli import demo
+from embshrink.compression import source
+from embshrink.errors import EmbshrinkError, SameFileError, TargetError
+from embshrink.storage import renames
+from embshrink.storage.atomic import atomic_folder, atomic_write, check_target
 from embshrink.storage.container import Container, write_container
+from embshrink.storage.paths import check_distinct
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals, links and fifos")
 HEADER = {"x": 1}
@@ -36,108 +43,6 @@ def is_new(path):
 
 def temporaries(folder):
     return [name for name in os.listdir(folder) if name.endswith(".tmp")]
-
-
-# ---------------------------------------------------------------- the N-th call fails
-
-
-class Faults:
-    """Fails the N-th of the calls a writer makes, counted over all kinds or over one."""
-
-    def __init__(self, monkeypatch, nth, code, kinds):
-        self.calls, self.nth, self.code, self.kinds = [], nth, code, kinds
-        for name in ("open", "fsync", "replace", "unlink", "close"):
-            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
-        faults = self
-
-        class Raw(io.FileIO):
-            def write(self, data):
-                faults.meet("write")
-                return super().write(data)
-
-            def close(self):
-                if not self.closed:
-                    super().close()
-                    faults.meet("close")
-
-        monkeypatch.setattr(os, "fdopen", lambda descriptor, mode: io.BufferedWriter(Raw(descriptor, mode)))
-
-    def meet(self, kind):
-        if kind in self.kinds:
-            self.calls.append(kind)
-            if len(self.calls) == self.nth:
-                raise OSError(self.code, os.strerror(self.code))
-
-    def wrap(self, kind, function):
-        def call(*args, **kwargs):
-            if kind == "close":  # what fails to close is closed all the same
-                function(*args, **kwargs)
-                self.meet(kind)
-                return None
-            self.meet(kind)
-            return function(*args, **kwargs)
-
-        return call
-
-
-KINDS = ["open", "write", "fsync", "close", "replace", "unlink"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize("kinds", [*([kind] for kind in KINDS), KINDS], ids="+".join)
-def test_the_nth_call_fails(tmp_path, code, overwrite, kinds):
-    """For N = 1, 2, ... until nothing fails any more: old bytes, or new and whole; an error unless it is new."""
-    path = tmp_path / "a.ems"
-    failures = 0
-    for nth in range(1, 60):
-        path.unlink(missing_ok=True)
-        if overwrite:
-            path.write_bytes(OLD)
-        descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-        with pytest.MonkeyPatch.context() as patch:
-            faults = Faults(patch, nth, code, kinds)
-            error = None
-            try:
-                write(path)
-            except TargetError as caught:
-                error = caught
-        assert temporaries(tmp_path) == []
-        if error is None:
-            assert is_new(path)
-        else:
-            failures += 1
-            assert str(error).startswith(f"{path}: cannot write: {os.strerror(code)}. Nothing was changed")
-            assert path.read_bytes() == OLD if overwrite else not path.exists()
-        if descriptors:
-            assert len(os.listdir("/proc/self/fd")) <= descriptors
-        if len(faults.calls) < nth:
-            assert error is None
-            break
-    else:
-        pytest.fail("never succeeded")
-    # Only what comes after the file is in place may fail unseen: syncing the folder, and unlinking nothing.
-    unseen = {"open": 1, "fsync": 1, "close": 1}
-    expected = nth - 1 - sum(unseen.get(kind, 0) for kind in kinds)
-    assert failures == expected
-    assert failures > 0 or kinds == ["unlink"]
-
-
-@pytest.mark.parametrize("kind", ["write", "fsync", "close", "replace"])
-def test_a_second_failure_while_cleaning_up_does_not_hide_the_first(tmp_path, kind, monkeypatch):
-    """If the temporary cannot be removed either it stays, and the error still says what went wrong first."""
-    path = tmp_path / "a.ems"
-    path.write_bytes(OLD)
-    Faults(monkeypatch, 1, errno.ENOSPC, [kind])
-
-    def no_unlink(name):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(os, "unlink", no_unlink)
-    with pytest.raises(TargetError, match="No space left on device"):
-        write(path)
-    assert path.read_bytes() == OLD
-    assert len(temporaries(tmp_path)) == 1
 
 
 def test_errors_that_are_not_of_writing_pass_through(tmp_path):
@@ -270,10 +175,22 @@ def test_odd_names(tmp_path, monkeypatch):
     assert temporaries(tmp_path) == []
 
 
-def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path):
-    day_old = {".a.ems.123.0123abcd.tmp": True, ".a.ems.9.ffffffff.tmp": True}
-    kept = [".a.ems.old.tmp", ".a.ems.tmp", ".b.ems.123.0123abcd.tmp", "a.ems.123.0123abcd.tmp",
-            ".a.ems.b.123.0123abcd.tmp", ".a.ems.123.0123abc.tmp", ".a.ems.123.0123abcg.tmp"]
+def test_only_dead_writers_old_temporaries_are_removed(tmp_path):
+    """All that writers to this folder left a day ago: files and folders; nothing that has a similar name."""
+    day_old = [".a.ems.123.0123abcd.tmp", ".a.ems.9.ffffffff.tmp", ".b.ems.123.0123abcd.tmp",
+               ".a\nb.123.0123abcd.tmp"]
+    kept = [".a.ems.old.tmp", ".a.ems.tmp", "a.ems.123.0123abcd.tmp", ".a.ems.x123.0123abcd.tmp", "..1.0123abcd.tmp",
+            ".a.ems.123.0123abc.tmp", ".a.ems.123.0123abcg.tmp", ".gone.123.0123abcd.old", ".a.ems.123.0123abcd.tmp2"]
+    for name, kind in ((".vocab.5.00000001.tmp", "old"), (".vocab.5.00000002.tmp", "new"), (".nested.5.00000003.tmp",
+                                                                                           "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vectors").write_bytes(b"x")
+        if kind == "old":
+            os.utime(tmp_path / name / "vectors", (time.time() - 25 * 3600,) * 2)
+        if name.startswith(".nested"):
+            (tmp_path / name / "folder").mkdir()  # no writer makes this
+            os.utime(tmp_path / name / "folder", (time.time() - 25 * 3600,) * 2)
+        os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
     for name in [*day_old, *kept]:
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
@@ -281,7 +198,173 @@ def test_only_a_dead_writers_old_temporaries_of_this_target_are_removed(tmp_path
     (tmp_path / young).write_bytes(b"x")
     os.utime(tmp_path / young, (time.time() - 23 * 3600,) * 2)
     write(tmp_path / "a.ems")
-    assert sorted(os.listdir(tmp_path)) == sorted([*kept, young, "a.ems"])
+    assert sorted(os.listdir(tmp_path)) == sorted([
+        *kept, young, "a.ems", ".vocab.5.00000002.tmp", ".nested.5.00000003.tmp"])
+
+
+# ---------------------------------------------------------------- names that are taken, and paths that are one file
+
+
+def missing(*arguments):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def without(monkeypatch, *calls):
+    """Take away what a file system may not have: renames with flags, hard links."""
+    if "flags" in calls:
+        monkeypatch.setattr(renames, "renameat2", missing)
+    if "link" in calls:
+        monkeypatch.setattr(os, "link", missing)
+
+
+WAYS = [(), ("flags",), ("flags", "link")]
+
+
+@pytest.mark.parametrize("ways", WAYS, ids=["rename", "link", "exclusive"])
+def test_a_target_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, ways):
+    without(monkeypatch, *ways)
+    path = tmp_path / "a.ems"
+    with pytest.raises(TargetError, match=r"a\.ems: the target exists\. .* use --force"), atomic_write(path) as file:
+        file.write(b"mine")
+        path.write_bytes(OLD)
+    assert path.read_bytes() == OLD and os.listdir(tmp_path) == ["a.ems"]
+    folder = tmp_path / "folder"
+    with pytest.raises(TargetError, match="folder: the target exists"), atomic_folder(folder, ["a"]) as create:
+        with create("a") as file:
+            file.write(b"mine")
+        folder.mkdir()
+    assert os.listdir(folder) == []
+    write(tmp_path / "b.ems", force=False)
+    assert is_new(tmp_path / "b.ems")
+    with atomic_folder(tmp_path / "new", ["a"]) as create, create("a") as file:
+        file.write(b"mine")
+    assert sorted(os.listdir(tmp_path)) == ["a.ems", "b.ems", "folder", "new"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(("ways", "call"), [((), (renames, "renameat2")), (("flags",), (os, "link")),
+                                            (("flags", "link"), (os, "replace"))])
+def test_a_name_that_cannot_be_given(tmp_path, monkeypatch, ways, call, code):
+    """Whatever way is taken: an error is one of writing, and nothing is left, not even an empty file."""
+    without(monkeypatch, *ways)
+
+    def fail(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(*call, fail)
+    with pytest.raises(TargetError, match=f"cannot write: {os.strerror(code)}"):
+        write(tmp_path / "a.ems", force=False)
+    assert os.listdir(tmp_path) == []
+
+
+@posix
+@pytest.mark.parametrize("ways", WAYS, ids=["rename", "link", "exclusive"])
+def test_of_processes_that_write_one_new_target_one_succeeds(tmp_path, monkeypatch, ways):
+    without(monkeypatch, *ways)
+    assert faults.races(tmp_path, 4, 7) == 7
+
+
+def test_paths_that_are_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(name).write_bytes(OLD)
+    os.makedirs("folder/sub")
+    os.symlink("a", "link")
+    os.symlink("folder", "there")
+    os.symlink("new", "dangling")
+    os.link("a", "hard")
+    same = [("a", "./a"), ("a", tmp_path / "a"), ("a", "link"), ("link", "hard"), ("a", "hard"), ("new", "./new"),
+            ("folder/new", "there/new"), ("folder/sub/../new", "there/new"), ("dangling", "new"),
+            ("nowhere/x", "./nowhere/x"), ("folder", "there")]
+    for one, other in same:
+        with pytest.raises(SameFileError, match="first is the same file as second. Choose another path"):
+            check_distinct({"first": one}, {"second": other})
+        with pytest.raises(SameFileError):
+            check_distinct({"first": one, "second": other}, {})
+        check_distinct({}, {"first": one, "second": other})
+    for one, other in (("a", "b"), ("new", "newer"), ("folder/new", "new"), ("a", None), ("a", {"a": 1})):
+        check_distinct({"first": one}, {"second": other})
+        check_distinct({"first": one, "second": other}, {})
+    with open("a", "rb") as file, redirected(file.fileno()):
+        with pytest.raises(SameFileError):
+            check_distinct({"first": "link"}, {"second": "-"})
+        check_distinct({"first": "b"}, {"second": "-"})
+        check_distinct({"first": "-"}, {"second": "a"})  # a file of this name
+
+
+@contextlib.contextmanager
+def redirected(descriptor):
+    """Make a descriptor standard input for a while."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_no_call_writes_over_what_it_reads(tmp_path, monkeypatch):
+    """Every call with several paths refuses two that are one file, before any work and even with force."""
+    monkeypatch.chdir(tmp_path)
+    vectors = WordVectors(map(str, range(40)), np.random.default_rng(0).standard_normal((40, 4)))
+    embshrink.write_vectors(vectors.words, [vectors.matrix], "v.txt", "text")
+    compress(vectors, "v.ems", "cast")
+    Path("counts").write_text("1 2\n")
+    for name in ("v.txt", "v.ems", "counts"):
+        os.symlink(name, f"{name}.link")
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
+    monkeypatch.setattr(source, "_read_table", None)  # no work is done
+    calls = []
+    for call in (embshrink.prune, embshrink.quantize, lambda *paths, **rest: compress(*paths, "cast", **rest)):
+        calls += [functools.partial(call, "v.txt", "v.txt.link"), functools.partial(call, "v.ems", "./v.ems"),
+                  functools.partial(call, "v.txt", "v.ems", remap="v.ems.link"),
+                  functools.partial(call, "v.txt", "new.ems", remap="./new.ems"),
+                  functools.partial(call, "v.txt", "new.ems", remap="v.txt.link"),
+                  functools.partial(call, "v.txt", "new.ems", remap="counts.link", counts="counts"),
+                  functools.partial(call, "v.txt", "counts.link", counts="counts")]
+    emb = load("v.ems")
+    calls += [functools.partial(embshrink.export, "v.ems", "v.ems.link", "text"),
+              functools.partial(embshrink.export, "v.txt", "./v.txt", "text"),
+              functools.partial(embshrink.export, emb, "v.ems.link", "text"),
+              functools.partial(emb.save_word2vec_format, "v.ems")]
+    for call in calls:
+        with pytest.raises(SameFileError):
+            call(force=True)
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
+
+
+def test_the_demo_replaces_nothing_unless_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "real_vectors", None)  # no work is done
+    (tmp_path / "pq-half-the-bits.ems").write_bytes(OLD)
+    with pytest.raises(TargetError, match=r"pq-half-the-bits\.ems: the target exists"):
+        demo.demo(tmp_path)
+    assert os.listdir(tmp_path) == ["pq-half-the-bits.ems"]
+
+
+def test_a_list_of_shared_words_appears_with_its_file(tmp_path):
+    """The list is on disk before the file gets its name; if only the list cannot get its own, the error says so."""
+    vectors = WordVectors(map(str, range(40)), np.random.default_rng(0).standard_normal((40, 4)))
+    target, remap = tmp_path / "a.ems", tmp_path / "remap.json"
+
+    def take(stage, done, total=None):
+        if stage == "verifying":
+            remap.write_bytes(OLD)
+
+    with pytest.raises(TargetError, match=r"remap\.json: the target exists. Only this list is missing: the \.ems"):
+        compress(vectors, target, "prune:keep=9", remap=remap, progress=take)
+    assert remap.read_bytes() == OLD and sorted(os.listdir(tmp_path)) == ["a.ems", "remap.json"]
+    remap.unlink()
+
+    def fail(stage, done, total=None):
+        if stage == "verifying":
+            assert json.loads(next(tmp_path.glob(".remap.json.*")).read_bytes())
+            raise KeyboardInterrupt
+
+    target.write_bytes(OLD)
+    with pytest.raises(KeyboardInterrupt):
+        compress(vectors, target, "prune:keep=9", remap=remap, progress=fail, force=True)
+    assert target.read_bytes() == OLD and os.listdir(tmp_path) == ["a.ems"]
 
 
 # ---------------------------------------------------------------- other processes
@@ -300,116 +383,6 @@ path = sys.argv[1]
 def child(code, *args, env, **kwargs):
     return subprocess.Popen([sys.executable, "-c", CHILD + textwrap.dedent(code), *map(str, args)], env=env,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
-
-
-@posix
-def test_a_file_size_limit(tmp_path, subprocess_env):
-    """A real short write: the kernel lets so many bytes through, and no more."""
-    total = write(tmp_path / "whole.ems")
-    limits = [0, 1, 31, 32, 33, 700, 8191, 8192, 8193, 100_000, total // 2, total - 25, total - 1, total]
-    code = f"""
-        done = []
-        for limit in {limits}:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            try:
-                write_container(path, {HEADER}, {{"a": np.arange(300_000, dtype=np.uint32),
-                                                  "b": np.ones(5, np.float32)}}, force=True)
-                done.append(limit)
-            except EmbshrinkError as error:
-                print(type(error).__name__, str(error))
-        print(done)
-    """
-    (tmp_path / "a.ems").write_bytes(OLD)
-    process = child(code, tmp_path / "a.ems", env=subprocess_env)
-    out, err = process.communicate(timeout=60)
-    assert err == b""
-    *errors, done = out.decode().splitlines()
-    assert done == f"[{total}]"
-    message = ("cannot write: File too large. Nothing was changed: check free space and permissions, or choose "
-               "another target.")
-    assert errors == [f"TargetError {tmp_path / 'a.ems'}: {message}"] * (len(limits) - 1)
-    assert is_new(tmp_path / "a.ems")
-    assert temporaries(tmp_path) == []
-
-
-@posix
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_writer_that_is_killed(tmp_path, subprocess_env, number):
-    """Stopped at each step of the writing in turn: the target is old or whole, and the next write works."""
-    code = f"""
-        steps, stop = [], int(sys.argv[2])
-        def step(name):
-            steps.append(name)
-            if len(steps) == stop:
-                print(name, flush=True)
-                for _ in range(600):  # short ones: a signal just before a sleep does not cut it short
-                    time.sleep(0.1)
-        def stopping(name, function):
-            def call(*args, **kwargs):
-                step("before " + name)
-                result = function(*args, **kwargs)
-                step("after " + name)
-                return result
-            return call
-        for name in ("open", "fsync", "replace"):
-            setattr(os, name, stopping(name, getattr(os, name)))
-        arrays = {{"a": np.arange(300_000, dtype=np.uint32), "b": np.ones(5, np.float32)}}
-        write_container(path, {HEADER}, arrays, force=True, check=lambda path: step("check"))
-        print("done", flush=True)
-    """
-    path = tmp_path / "a.ems"
-    reached, states = [], []
-    for stop in range(1, 40):
-        path.write_bytes(OLD)
-        process = child(code, path, stop, env=subprocess_env)
-        reached.append(process.stdout.readline().decode().strip())
-        if reached[-1] == "done":
-            process.communicate(timeout=60)
-            break
-        process.send_signal(number)
-        process.communicate(timeout=60)
-        assert process.returncode in (-number, 1, 130)
-        states.append("old" if path.read_bytes() == OLD else "new" if is_new(path) else "broken")
-        left = temporaries(tmp_path)
-        if number == signal.SIGINT:
-            # The one moment without a handler yet is right after the temporary was made.
-            assert left == [] or reached[-1] == "after open"
-        assert len(left) <= 1
-        for name in left:
-            os.unlink(tmp_path / name)
-    middle = reached.index("after replace")
-    assert reached == ["before open", "after open", "before fsync", "after fsync", "check", "before replace",
-                       "after replace", "before open", "after open", "before fsync", "after fsync", "done"]
-    assert states == ["old"] * middle + ["new"] * (len(states) - middle)
-    assert is_new(path)
-
-
-@posix
-def test_kill_at_random_times(tmp_path, subprocess_env):
-    """One child writes again and again, and is killed somewhere: never anything but one of the whole files."""
-    code = """
-        print("ready", flush=True)
-        while True:
-            for value in (1, 2):
-                arrays = {"a": np.full(2_000_000, value, np.uint8)}
-                write_container(path, {}, arrays, force=True)
-    """
-    path = tmp_path / "a.ems"
-    rng = np.random.default_rng(0)
-    for _ in range(4):
-        process = child(code, path, env=subprocess_env)
-        process.stdout.readline()
-        time.sleep(0.05 + rng.random() * 0.1)
-        process.kill()
-        process.communicate(timeout=60)
-        if path.exists():
-            with Container(path, verify="full") as opened:
-                assert opened.sections["a"][0] in (1, 2)
-                assert len(np.unique(opened.sections["a"])) == 1
-        for name in temporaries(tmp_path):
-            os.utime(tmp_path / name, (time.time() - 25 * 3600,) * 2)
-    write(path)
-    assert os.listdir(tmp_path) == ["a.ems"]
 
 
 def test_four_processes_write_the_same_target(tmp_path, subprocess_env):

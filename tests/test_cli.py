@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ import embshrink
 from embshrink import load
 from embshrink.cli.commands import cli
 from embshrink.cli.help import GROUPS
+from embshrink.cli.signals import Terminated, terminable
 
 
 @pytest.fixture
@@ -251,6 +253,12 @@ USAGE = """
     quantize crime.vec --vocabulary nope
     quantize crime.vec new.ems --remap new.ems
     quantize crime.vec new.ems --remap crime.vec --force
+    quantize crime.vec ./crime.vec --force
+    quantize crime.vec new.ems --remap empty --counts empty --force
+    quantize crime.vec empty --keep-words ./empty --force
+    prune crime.vec new.ems --remap ./new.ems
+    compress crime.vec new.ems --remap crime.vec --force
+    export crime.ems ./crime.ems --to text --force
     quantize crime.vec ''
     quantize crime.vec -
     quantize crime.ems
@@ -575,21 +583,53 @@ def test_help_imports_click_only(subprocess_env):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_interrupt_is_130_and_leaves_nothing(tmp_path, subprocess_env):
+@pytest.mark.parametrize(("number", "code", "said"), [
+    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "terminated"),
+])
+def test_a_signal_ends_a_command_and_leaves_nothing(tmp_path, subprocess_env, number, code, said):
     rng = np.random.default_rng(0)
     embshrink.write_vectors([f"w{i}" for i in range(60_000)], [rng.standard_normal((60_000, 50)).astype(np.float32)],
                             tmp_path / "v.bin", "word2vec")
     process = subprocess.Popen(
         [sys.executable, "-m", "embshrink", "compress", "v.bin", "v.ems", "rq:codebooks=48,sample=60000"],
         cwd=tmp_path, env=subprocess_env, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored, if we run in the background
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # ignored, if we run in the background
+    time.sleep(2.5)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    assert stderr.strip().endswith("interrupted")
+    assert process.returncode == code, stderr
+    assert stderr.strip().endswith(said)
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["v.bin"]
+
+
+def test_an_interruption_before_a_command_has_begun_is_130(run, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "parse_args", stop)
+    assert run("formats", code=130).stderr == "interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_handlers_of_signals_are_only_borrowed(run, source):
+    def mine(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN), signal.signal(signal.SIGHUP, mine)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)  # is ignored, as under nohup
+            assert signal.getsignal(signal.SIGHUP) is mine
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(Terminated), terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        with ThreadPoolExecutor(1) as pool:  # where handlers cannot be set
+            assert pool.submit(run, "formats").result().exit_code == 0
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, before[1])
 
 
 @pytest.mark.parametrize("line", ["compress SOURCE ecq", "compress SOURCE pq:subspaces=2", "quantize SOURCE 20kB",

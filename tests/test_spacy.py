@@ -316,6 +316,8 @@ def test_targets_that_cannot_be_folders(tmp_path):
 @pytest.mark.parametrize("failing", ["rename", "mkdir", "fsync"])
 def test_a_failure_leaves_the_old_folder(failing, tmp_path, monkeypatch):
     write(tmp_path / "vocab")
+    if failing == "rename":  # the way where two folders cannot be exchanged
+        monkeypatch.setattr(atomic, "exchange", lambda first, second: False)
     real, calls = getattr(os, failing), []
 
     def fail(*arguments):
@@ -329,6 +331,46 @@ def test_a_failure_leaves_the_old_folder(failing, tmp_path, monkeypatch):
         write(tmp_path / "vocab", 5, force=True)
     monkeypatch.undo()
     assert os.listdir(tmp_path) == ["vocab"] and len(read_vectors(tmp_path / "vocab")) == 3
+
+
+def test_an_old_folder_that_cannot_be_put_back_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "vocab")
+    real, calls = os.rename, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise OSError(5, "Input/output error")
+        return real(*arguments)
+
+    monkeypatch.setattr(atomic, "exchange", lambda first, second: False)
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(TargetError, match=r"Input/output error\. The folder that was there is now .*\.old: rename"):
+        write(tmp_path / "vocab", 5, force=True)
+    monkeypatch.undo()
+    [left] = os.listdir(tmp_path)
+    assert left.endswith(".old") and len(read_vectors(tmp_path / left)) == 3
+    # The only copy stays, however old it is.
+    os.utime(tmp_path / left, (0, 0))
+    write(tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == [left, "other"]
+    for name in os.listdir(tmp_path / left):
+        os.utime(tmp_path / left / name, (0, 0))
+    os.utime(tmp_path / left, (0, 0))
+    write(tmp_path / "vocab")
+    assert sorted(os.listdir(tmp_path)) == [left, "other", "vocab"]
+    write(tmp_path / "third")
+    assert sorted(os.listdir(tmp_path)) == ["other", "third", "vocab"]
+
+
+def test_a_folder_is_replaced_in_one_step_where_that_can_be(tmp_path, monkeypatch):
+    write(tmp_path / "vocab")
+    monkeypatch.setattr(os, "rename", None)
+    try:
+        write(tmp_path / "vocab", 5, force=True)
+    except TypeError:
+        pytest.skip("NOT RUN: this system or file system cannot exchange two folders")
+    assert os.listdir(tmp_path) == ["vocab"] and len(read_vectors(tmp_path / "vocab")) == 5
 
 
 def test_an_error_of_the_writers_leaves_nothing(tmp_path):

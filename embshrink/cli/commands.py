@@ -2,13 +2,12 @@
 
 Only click is imported at the top, so that ``--help`` is fast; a command imports all other modules that it
 needs. Data and ``--json`` go to standard output, progress and messages
-to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption.
+to standard error. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interruption, 143 termination.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,13 +46,14 @@ from embshrink.cli.options import (
     writing_options,
 )
 from embshrink.cli.output import data, print_json, say, tell
-from embshrink.errors import EmbshrinkError, StepError, printable
+from embshrink.cli.signals import outcome, terminable
+from embshrink.errors import EmbshrinkError, SameFileError, StepError, printable
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
     from embshrink.reader import Embeddings, Neighbour
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE = 1, 2
 PACKAGES = {"sklearn": "scikit-learn"}  # packages whose pip name differs from the import name
 
 
@@ -80,10 +80,14 @@ class _Group(Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _escaped(error) from None
+        except KeyboardInterrupt as error:  # click would exit with 1
+            said, code = outcome(error)
+            tell(said)
+            raise click.exceptions.Exit(code) from error
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
+            with terminable(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 warnings.simplefilter("default", UserWarning)
                 return super().invoke(context)
@@ -91,12 +95,13 @@ class _Group(Group):
             _print_json_error({"error": "UsageError", "message": error.format_message()})
             raise _escaped(error) from None
         except EmbshrinkError as error:
-            _fail(str(error), error.as_dict(), USAGE if isinstance(error, StepError) else FAILED)
+            _fail(str(error), error.as_dict(), USAGE if isinstance(error, (SameFileError, StepError)) else FAILED)
         except (MemoryError, OSError, ModuleNotFoundError) as error:
             _fail_outside(error)
-        except KeyboardInterrupt:
-            tell("interrupted")
-            context.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            said, code = outcome(error)
+            tell(said)
+            context.exit(code)
 
 
 def _escaped(error: click.UsageError) -> click.UsageError:
@@ -146,7 +151,8 @@ SECTIONS = {  # at the end of the main help
              "aim cannot be met.",
         "2": "The command line is wrong: an unknown option, method, step, parameter or format, a value that is not "
              "allowed, options that exclude each other, or an input file that does not exist.",
-        "130": "The command was interrupted.",
+        "130": "The command was interrupted (Ctrl-C, SIGINT).",
+        "143": "The command was terminated (SIGTERM); 129 after SIGHUP.",
     },
     "Shell completion": {
         "bash": 'in ~/.bashrc: eval "$(_EMBSHRINK_COMPLETE=bash_source embshrink)"',
@@ -309,16 +315,17 @@ def _check_aims(values: Mapping[str, Any], steps: Sequence[str]) -> None:
 
 
 def _check_together(source: str, target: str, values: Mapping[str, Any]) -> None:
-    """Refuse options that contradict each other, and wrong steps for n-grams."""
+    """Refuse options that contradict each other, paths that are one file, and wrong steps for n-grams."""
     from embshrink.methods import registry
+    from embshrink.storage.paths import check_distinct
 
     registry.as_steps(values["ngrams"])
     if values["ngrams"] and values["no_ngrams"]:
         raise click.UsageError("--ngrams and --no-ngrams exclude each other. Give one of them.")
     if source == values["keep_words"] == "-":
         raise click.UsageError("SOURCE and --keep-words cannot both be standard input.")
-    if values["remap"] is not None and os.path.realpath(values["remap"]) in map(os.path.realpath, (source, target)):
-        raise click.UsageError("--remap names the same file as SOURCE or TARGET. Name another file.")
+    check_distinct({"the target": target, "remap (--remap)": values["remap"]}, {
+        "the source": source, "counts (--counts)": values["counts"], "--keep-words": values["keep_words"]})
 
 
 def _write(
@@ -653,8 +660,6 @@ def export_(file: str, target: str, format: str | None, force: bool, quiet: bool
     from embshrink import reader
     from embshrink.cli.console import Progress
 
-    if os.path.exists(target) and os.path.samefile(file, target):
-        raise click.UsageError("TARGET is the same file as FILE. Choose another TARGET.")
     with reader.load(file) as emb, Progress(quiet) as progress:
         format = reader.export(emb, target, format, force=force, progress=progress)
         count = len(emb)
@@ -730,9 +735,10 @@ def warmup(as_json: bool) -> None:
 ))
 @option("--folder", type=OutputPath(file_okay=False), metavar="FOLDER",
         help="Folder to keep the files in. Without it, they are deleted.")
+@force_option
 @threads_option
 @json_option
-def demo(folder: str | None, as_json: bool) -> None:
+def demo(folder: str | None, force: bool, as_json: bool) -> None:
     """Compress real vectors in six ways and compare the results.
 
     The vectors are GloVe 6B 50d (400,000 words) if the extra embshrink[demo] is installed, else a small fastText
@@ -742,7 +748,7 @@ def demo(folder: str | None, as_json: bool) -> None:
     from embshrink.cli.console import Progress, print_demo
 
     with Progress(as_json) as progress:
-        result = job.demo(folder, progress=progress)
+        result = job.demo(folder, force=force, progress=progress)
     if as_json:
         print_json(result.as_dict())
     else:

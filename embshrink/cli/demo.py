@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embshrink.numerics.progress import Progress, no_progress
+from embshrink.storage.atomic import check_target
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Loss
@@ -107,13 +108,17 @@ class DemoResult:
         return asdict(self)
 
 
-def demo(folder: str | os.PathLike[str] | None = None, *, progress: Progress = no_progress) -> DemoResult:
+def demo(
+    folder: str | os.PathLike[str] | None = None, *, force: bool = False, progress: Progress = no_progress
+) -> DemoResult:
     """Write real vectors as a word2vec file, compress it six ways, and score each result.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
         Keep the files in this folder; by default they are removed.
+    force : bool, default False
+        Replace existing files in the folder.
     progress : callable
         ``progress(stage, done, total)``.
 
@@ -128,36 +133,40 @@ def demo(folder: str | os.PathLike[str] | None = None, *, progress: Progress = n
     OSError
         If the folder cannot be created.
     TargetError
-        If the files cannot be written.
+        If the files cannot be written, or one of them exists and `force` is False.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return _run(temporary, None, progress)
+            return _run(temporary, None, force, progress)
     os.makedirs(folder, exist_ok=True)
     folder = os.fspath(folder)
-    return _run(folder, folder, progress)
+    return _run(folder, folder, force, progress)
 
 
-def _run(folder: str, kept: str | None, progress: Progress) -> DemoResult:
+def _run(folder: str, kept: str | None, force: bool, progress: Progress) -> DemoResult:
     from embshrink.compression.run import compress
     from embshrink.formats import write_vectors
     from embshrink.reader import evaluate, load
 
-    name, vectors = real_vectors()
     source = os.path.join(folder, "vectors.bin")
+    targets = {recipe: os.path.join(folder, "-".join(recipe.replace("+", "").replace(",", "").split()) + ".ems")
+               for recipe in RECIPES}
+    for path in (source, *targets.values()):
+        check_target(path, force)
+    name, vectors = real_vectors()
     progress("writing vectors.bin", 0, 1)
-    write_vectors(vectors.words, [vectors.matrix], source, "word2vec", force=True)
+    write_vectors(vectors.words, [vectors.matrix], source, "word2vec", force=force)
     progress("writing vectors.bin", 1, 1)
     before = evaluate(vectors)
     rows = [DemoRow("word2vec binary", [], os.path.getsize(source), 1.0, 32.0 * vectors.dim, 0.0, 1.0,
                     *_scores(before))]
     for recipe, steps in RECIPES.items():
-        target = os.path.join(folder, "-".join(recipe.replace("+", "").replace(",", "").split()) + ".ems")
+        target = targets[recipe]
 
         def report_progress(stage: str, done: int, total: int | None, recipe: str = recipe) -> None:
             progress(f"{recipe}: {stage}", done, total)
 
-        report = compress(source, target, steps, force=True, progress=report_progress)
+        report = compress(source, target, steps, force=force, progress=report_progress)
         loss: Loss = report.loss or {}
         report_progress("scoring", 0, 1)
         with load(target) as emb:

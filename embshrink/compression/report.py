@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
+from embshrink.errors import TargetError
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics.arrays import cosines_of, unit_rows
 from embshrink.numerics.progress import Progress, no_progress
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from embshrink.embeddings.protocols import LookupTable
     from embshrink.evaluation.neighbour_sample import NeighbourSample
     from embshrink.storage.arrays import IntArray
+
+T = TypeVar("T")
+Moved: TypeAlias = "tuple[str, str | None, float | None]"  # a word, the word whose vector it shares, and their cosine
 
 PARTS = 100  # units of progress for each stage of measuring
 EQUAL = 1 - 1e-6  # cosine of vectors that differ by no more than rounding
@@ -203,8 +207,9 @@ def measure_loss(
 
 
 def write_remap(
-    path: str | os.PathLike[str], table: SourceTable, full_map: RowMap, *, force: bool = False
-) -> None:
+    path: str | os.PathLike[str], table: SourceTable, full_map: RowMap, before: Callable[[], T], *,
+    force: bool = False,
+) -> T:
     """Write a list of the words without their own vector, the word whose vector each one shares, and their cosine.
 
     Parameters
@@ -216,28 +221,54 @@ def write_remap(
         The source.
     full_map : RowMap
         Map of all words of the table to rows, with owners.
+    before : callable
+        Writes the file that the list belongs to. It is called when the list is on disk, and before the list gets its
+        name: if it raises, there is no list, and if the list cannot be written, it is not called.
     force : bool, default False
         Replace an existing file.
+
+    Returns
+    -------
+    object
+        The result of `before`.
     """
-    entries = _moved_words(table, full_map)
-    with atomic_write(path, force=force) as file:
-        if os.fspath(path).endswith(".json"):
-            listed = [dict(zip(("word", "kept", "similarity"), entry)) for entry in entries]
-            file.write(json.dumps(listed, indent=0).encode("ascii"))
-            return
-        file.write(b"word\tkept\tsimilarity\n")
-        for word, kept, cosine in entries:
-            line = f"{_tsv(word)}\t{_tsv(kept or '')}\t{'' if cosine is None else format(cosine, '.6f')}\n"
-            file.write(line.encode("utf-8", "surrogateescape"))
+    results: list[T] = []
+    parts = _json_list if os.fspath(path).endswith(".json") else _tsv_list
+    try:
+        with atomic_write(path, force=force, check=lambda _: results.append(before())) as file:
+            for part in parts(_moved_words(table, full_map)):
+                file.write(part)
+    except TargetError as error:
+        if not results:
+            raise
+        raise TargetError(error.problem, path=path, hint="Only this list is missing: the .ems file was written."
+                          ) from error
+    return results[0]
 
 
-def _moved_words(table: SourceTable, full_map: RowMap) -> list[tuple[str, str | None, float | None]]:
-    """Return each word without its own vector, the word whose vector it shares (None: dropped), and their cosine."""
+def _json_list(entries: Iterable[Moved]) -> Iterator[bytes]:
+    """Yield the parts of a list of objects."""
+    separator = "[\n"
+    for entry in entries:
+        yield (separator + json.dumps(dict(zip(("word", "kept", "similarity"), entry)), indent=0)).encode("ascii")
+        separator = ",\n"
+    yield b"[]" if separator == "[\n" else b"\n]"
+
+
+def _tsv_list(entries: Iterable[Moved]) -> Iterator[bytes]:
+    """Yield lines, with a header line first."""
+    yield b"word\tkept\tsimilarity\n"
+    for word, kept, cosine in entries:
+        line = f"{_tsv(word)}\t{_tsv(kept or '')}\t{'' if cosine is None else format(cosine, '.6f')}\n"
+        yield line.encode("utf-8", "surrogateescape")
+
+
+def _moved_words(table: SourceTable, full_map: RowMap) -> Iterator[Moved]:
+    """Yield each word without its own vector, the word whose vector it shares (None: dropped), and their cosine."""
     if full_map.owners is None:
         raise TypeError("a remap lists words, and centroids belong to no word")
     moved = np.flatnonzero(full_map.rows != np.arange(len(full_map.rows)))
     moved = moved[(full_map.rows[moved] < 0) | (full_map.owners[np.maximum(full_map.rows[moved], 0)] != moved)]
-    entries: list[tuple[str, str | None, float | None]] = []
     for start in range(0, len(moved), 65_536):
         ids = moved[start : start + 65_536]
         rows = full_map.rows[ids]
@@ -245,10 +276,9 @@ def _moved_words(table: SourceTable, full_map: RowMap) -> list[tuple[str, str | 
         cosines = cosines_of(*(unit_rows(table.embeddings.decode_ids(some)) for some in (ids, owners)))
         for index, owner, cosine, row in zip(ids.tolist(), owners.tolist(), cosines.tolist(), rows.tolist()):
             if row < 0:
-                entries.append((table.words[index], None, None))
+                yield table.words[index], None, None
             else:
-                entries.append((table.words[index], table.words[owner], round(cosine, 6)))
-    return entries
+                yield table.words[index], table.words[owner], round(cosine, 6)
 
 
 def _tsv(text: str) -> str:

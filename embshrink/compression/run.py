@@ -33,6 +33,7 @@ from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.atomic import check_target
 from embshrink.storage.container import write_container
 from embshrink.storage.disk_rows import Spool, peak_memory
+from embshrink.storage.paths import check_distinct
 from embshrink.vocabulary.id_order import APPROXIMATE, EXACT
 from embshrink.vocabulary.words import Words, to_bytes
 
@@ -296,7 +297,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     ShapeError
         If a step cannot work on the vectors.
     TargetError
-        If a target exists and `force` is False, or writing fails.
+        If a target exists and `force` is False, or writing fails. `SameFileError` if a target is the source, the
+        file of counts or the other target.
     EmbshrinkError
         If `max_memory` is too small, or a step cannot work within it.
     TypeError
@@ -322,7 +324,11 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         ngrams = registry.as_steps(ngrams)
     aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
     _check_settings(seed, vocabulary, order, keep_order, counts, keep_words, max_memory)
-    _check_paths(source, target, remap, force)
+    check_distinct({"the target": target, "remap (--remap)": remap},
+                   {"the source": source, "counts (--counts)": counts})
+    for path in (target, remap):
+        if path is not None:
+            check_target(path, force)
     if max_memory is not None:
         spool = Spool(max_memory, os.path.dirname(os.path.realpath(target)))
         options = dataclasses.replace(options or ReadOptions(), spool=spool)
@@ -352,19 +358,6 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         warnings.append(f"the process used up to {report.peak_memory:,} bytes of memory, more than max_memory "
                         f"(--max-memory) of {max_memory:,}; the output is complete and correct")
     return report
-
-
-def _check_paths(
-    source: Source, target: str | os.PathLike[str], remap: str | os.PathLike[str] | None, force: bool
-) -> None:
-    """Raise TargetError if an output cannot be written, or would overwrite the source, even with `force`."""
-    for path in (target, remap):
-        if path is not None:
-            check_target(path, force)
-            if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and os.path.exists(path) and (
-                    os.path.samefile(source, path)):
-                raise TargetError("the target is the source itself", path=os.fspath(path),
-                                  hint="Choose another path: the source is needed to measure what was lost.")
 
 
 def _check_settings(
@@ -478,9 +471,8 @@ def _write(
     table = job.table
     job.progress("writing", 0, 1)
     check = functools.partial(_verify, stored=made.stored, words=made.words, progress=job.progress)
-    total = write_container(target, made.header.as_dict(), made.sections, force=force, check=check)
-    if remap is not None:
-        write_remap(remap, table, made.full_map, force=force)
+    write = functools.partial(write_container, target, made.header.as_dict(), made.sections, force=force, check=check)
+    total = write() if remap is None else write_remap(remap, table, made.full_map, write, force=force)
     header, words = made.header, len(made.ids)
     steps = header.subwords.steps if not words and header.subwords is not None else header.steps
     return Report(target=os.fspath(target), steps=steps, words=words, rows=header.rows, dim=header.dim,

@@ -31,6 +31,7 @@ from embshrink.formats.base import (
     format_of,
     list_formats,
 )
+from embshrink.storage.paths import check_distinct
 from embshrink.vocabulary.words import OrderWarning, Words
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ def export(
     ------
     TargetError
         If the format cannot store a word or the n-grams, the target exists and `force` is false, or writing fails.
+        `SameFileError` if the target is the open file.
     EmbshrinkError
         If the format is unknown or cannot be written.
     """
@@ -199,6 +201,7 @@ def export(
                 progress("writing", start, len(embeddings))
             yield block
 
+    check_distinct({"the target": target_path}, {"the source": embeddings.path})
     format = format or format_of(target_path)
     without_words = sorted(name for name, one in FORMATS.items() if one.holds_ngrams_alone)
     if not len(embeddings) and format not in without_words:

@@ -158,6 +158,10 @@ class ExportedTable(LookupTable, Protocol):
     subwords: Subwords | None
 
     @property
+    def path(self) -> str | None:
+        """Path of the open file; None for a table in memory."""
+
+    @property
     def n_rows(self) -> int:
         """Number of stored rows."""
 

@@ -49,8 +49,8 @@ def kernel(function: Callable[..., R] | None = None, *, fastmath: bool | set[str
 
     Notes
     -----
-    A read-only installation without a home folder has no place for a cache; numba raises RuntimeError then. The
-    function is compiled again in each process in that case, which is slower but gives the same results.
+    A cache that is damaged or cannot be written is replaced or not used, with one warning (see `cache`). The function
+    is compiled again then, which is slower but gives the same results.
     """
     if function is None:
         return lambda function: _compiled(function, fastmath)
@@ -78,13 +78,14 @@ def _listen() -> None:
 
 def _compiled(function: Callable[..., R], fastmath: bool | set[str]) -> Callable[..., R]:
     import numba
+    from numba.core import config
+
+    from embshrink.kernels.cache import cache_of
 
     _listen()
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": fastmath}
-    try:
-        compiled: Callable[..., R] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        compiled = numba.njit(**options)(function)
+    compiled = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=fastmath)(function)
+    if not config.DISABLE_JIT:  # with it, the function itself comes back
+        compiled._cache = cache_of(function)
     return compiled
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
+import re
+import stat
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from embshrink.errors import EmbshrinkError, TargetError
+from embshrink.storage.renames import exchange, rename_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     StrPath = str | os.PathLike[str]
 
 STALE_SECONDS = 24 * 3600
+_TEMPORARY = re.compile(r"\.(?P<target>.+)\.[0-9]+\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL)  # see _names_for
 EXISTS = "Choose another target, or use --force (force=True) to replace it."  # the hint
 
 
@@ -42,9 +45,14 @@ class _CheckedFile:
             raise _target_error(error, self._target) from error
 
 
-def _target_error(error: OSError, target: StrPath) -> TargetError:
-    return TargetError(f"cannot write: {error.strerror or error}", path=target,
-                       hint="Nothing was changed: check free space and permissions, or choose another target.")
+def _target_error(error: OSError, target: StrPath, old: str | None = None) -> TargetError:
+    """Return the error of a target that could not be written; `old` is where its folder may have been left."""
+    if isinstance(error, FileExistsError):
+        return TargetError("the target exists", path=target, hint=EXISTS)
+    hint = "Nothing was changed: check free space and permissions, or choose another target."
+    if old is not None and os.path.isdir(old):
+        hint = f"The folder that was there is now {old}: rename it back, and try again."
+    return TargetError(f"cannot write: {error.strerror or error}", path=target, hint=hint)
 
 
 def check_target(path: StrPath, force: bool = False) -> None:
@@ -102,32 +110,24 @@ def atomic_write(path: StrPath, *, force: bool = False,
     """
     check_target(path, force)
     target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    _remove_stale(folder, name)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    _remove_stale(os.path.dirname(target))
+    temporary, _ = _names_for(target)
+    file = None
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError as error:
-        raise _target_error(error, path) from error
-    file = os.fdopen(descriptor, "wb")
-    try:
+        file = _create(temporary, path)
         yield _CheckedFile(file, path)
-        try:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        except OSError as error:
-            raise _target_error(error, path) from error
+        _finish(file, path)
         if check is not None:
             _check(check, temporary, path)
         try:
-            os.replace(temporary, target)
+            (os.replace if force else rename_new)(temporary, target)
         except OSError as error:
             raise _target_error(error, path) from error
-        _sync_folder(folder)
+        _sync_folder(os.path.dirname(target))
     except BaseException:
-        with contextlib.suppress(OSError):
-            file.close()  # writes the buffer, and so fails again if the disk is full
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()  # writes the buffer, and so fails again if the disk is full
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
@@ -141,6 +141,32 @@ def _check(check: Callable[[str], object], temporary: str, path: StrPath) -> Non
         if error.path == temporary:
             error.path = None
         raise error.located(path) from error.__cause__
+
+
+def _names_for(target: str) -> tuple[str, str]:
+    """Return new names beside a target: for what is being written, and for what it replaces."""
+    folder, name = os.path.split(target)
+    stem = os.path.join(folder, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
+    return f"{stem}.tmp", f"{stem}.old"
+
+
+def _create(name: str, target: StrPath) -> BinaryIO:
+    """Create a file and open it for writing."""
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise _target_error(error, target) from error
+    return os.fdopen(descriptor, "wb")
+
+
+def _finish(file: BinaryIO, target: StrPath) -> None:
+    """Write a file to disk, and close it."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+    except OSError as error:
+        raise _target_error(error, target) from error
 
 
 @contextlib.contextmanager
@@ -170,44 +196,41 @@ def atomic_folder(path: StrPath, names: Collection[str], *, force: bool = False,
 
     Notes
     -----
-    No system call replaces a folder: for a moment, between two renames, the target does not exist.
+    Where the system cannot exchange two folders (Linux can, on most file systems), the old folder is renamed before
+    the new one takes its name. If the process is killed in between, the target does not exist, and the old folder is
+    beside it as ``.NAME.PID.HEX.old``.
     """
     _check_folder_target(path, names, force)
     target = os.path.realpath(path)
-    parent, name = os.path.split(target)
-    stem = os.path.join(parent, f".{name}.{os.getpid()}.{os.urandom(4).hex()}")
-    temporary, old = f"{stem}.tmp", f"{stem}.old"
+    _remove_stale(os.path.dirname(target))
+    temporary, old = _names_for(target)
 
     @contextlib.contextmanager
     def create(name: str) -> Iterator[Output]:
-        try:
-            file = open(os.path.join(temporary, name), "wb")
-        except OSError as error:
-            raise _target_error(error, path) from error
+        file = _create(os.path.join(temporary, name), path)
         try:
             yield _CheckedFile(file, path)
-            try:
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise _target_error(error, path) from error
+            _finish(file, path)
         finally:
             with contextlib.suppress(OSError):
                 file.close()
 
     try:
-        os.mkdir(temporary)
-    except OSError as error:
-        raise _target_error(error, path) from error
-    try:
+        try:
+            os.mkdir(temporary)
+        except OSError as error:
+            raise _target_error(error, path) from error
         yield create
         _sync_folder(temporary)
-        _replace_folder(temporary, target, old, path)
-    except BaseException:
-        _remove_folder(temporary, names)
-        raise
-    _sync_folder(parent)
-    _remove_folder(old, names)
+        try:
+            _place_folder(temporary, target, old, force)
+        except OSError as error:
+            raise _target_error(error, path, old) from error
+        _sync_folder(os.path.dirname(target))
+    finally:
+        _remove_folder(temporary, names)  # after an exchange, what was there before
+        if os.path.lexists(target):
+            _remove_folder(old, names)
 
 
 def _check_folder_target(path: StrPath, names: Collection[str], force: bool) -> None:
@@ -227,22 +250,30 @@ def _check_folder_target(path: StrPath, names: Collection[str], force: bool) -> 
         raise TargetError("the target's folder does not exist", path=path, hint="Create it first.")
 
 
-def _replace_folder(temporary: str, target: str, old: str, path: StrPath) -> None:
-    """Rename an existing `target` to `old`, and `temporary` to `target`; undo the first rename on failure."""
+def _place_folder(temporary: str, target: str, old: str, force: bool) -> None:
+    """Give a folder its name. What had the name before is at `temporary` or `old` then."""
     try:
-        if os.path.isdir(target):
-            os.rename(target, old)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if os.path.isdir(old):
-                os.rename(old, target)
+        rename_new(temporary, target)
+    except FileExistsError:
+        if not force:
             raise
-    except OSError as error:
-        raise _target_error(error, path) from error
+        if not exchange(temporary, target):
+            _replace_in_two_steps(temporary, target, old)
 
 
-def _remove_folder(folder: str, names: Collection[str]) -> None:
+def _replace_in_two_steps(temporary: str, target: str, old: str) -> None:
+    """Rename `target` to `old`, and `temporary` to `target`; undo the first on a failure of the second."""
+    try:
+        os.rename(target, old)
+        os.rename(temporary, target)
+    except BaseException:
+        if not os.path.lexists(target):
+            with contextlib.suppress(OSError):  # then the error says where the old folder is
+                os.rename(old, target)
+        raise
+
+
+def _remove_folder(folder: str, names: Iterable[str]) -> None:
     """Remove the files `names` of a folder, and then the folder if it is empty."""
     for name in names:
         with contextlib.suppress(OSError):
@@ -263,10 +294,26 @@ def _sync_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def _remove_stale(folder: str, name: str) -> None:
-    """Remove temporary files of the same target that are a day old or more: their writer was killed."""
-    pattern = f".{glob.escape(name)}.[0-9]*.{'[0-9a-f]' * 8}.tmp"  # exact: a user's files may have similar names
-    for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
-        with contextlib.suppress(OSError):
-            if time.time() - os.stat(path).st_mtime > STALE_SECONDS:
-                os.unlink(path)
+def _remove_stale(folder: str) -> None:
+    """Remove temporary files and folders that are a day old or more: their writers were killed.
+
+    A folder that was renamed to make room for a new one stays while its target does not exist: it is the only copy.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)  # exact: a user's files may have similar names
+            if found and (found["kind"] == "tmp" or os.path.lexists(os.path.join(folder, found["target"]))):
+                with contextlib.suppress(OSError):
+                    _remove_if_stale(entry.path)
+
+
+def _remove_if_stale(path: str) -> None:
+    status = os.lstat(path)
+    inside = os.listdir(path) if stat.S_ISDIR(status.st_mode) else []
+    times = [status.st_mtime, *(os.lstat(os.path.join(path, name)).st_mtime for name in inside)]
+    if time.time() - max(times) <= STALE_SECONDS:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        _remove_folder(path, inside)
+    elif stat.S_ISREG(status.st_mode):
+        os.unlink(path)
