@@ -100,9 +100,12 @@ class AimMissed(StepError):
     ----------
     least : float
         For `bits` and `size`: the fewest bits per word, or bytes, of the method.
+    instead : Made or None
+        For a quality: the result of the smallest `cast` that meets the aim, or None if there is none.
     """
 
     least: float = math.inf
+    instead: Made | None = None
 
 
 def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Made:
@@ -373,25 +376,30 @@ class _Search:
         """Return the error for a quality that the codec does not reach, given the closest value it reached."""
         less = self.aim.kind == "max_error"
         measured, name = MEASURED[QUALITIES[self.aim.kind][0]], registry.name_of(self.codec)
-        hint = self._remedy()
+        instead = self._met_by_cast()
+        hint = None if instead is None else (
+            f"Use {registry.format(instead.stored.codec)}, which reaches {self._loss(self.job, instead)[1]:.4g}")
         if nearest is not None:
             change = f"set {self.aim.kind} to {_rounded(nearest, up=less)} or {'more' if less else 'less'}"
             before = " and ".join(registry.name_of(step) for step in self.before)
             hint = f"{hint}, or {change}." if hint else (
                 f"{change.capitalize()}{f', or keep more in {before}' if before else ''}.")
-        return AimMissed(f"{self.aim} cannot be met by {name}",
-                         expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
-                         found=None if nearest is None else f"{nearest:.4g} as the closest", hint=hint)
+        missed = AimMissed(f"{self.aim} cannot be met by {name}",
+                           expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
+                           found=None if nearest is None else f"{nearest:.4g} as the closest", hint=hint)
+        missed.instead = instead
+        return missed
 
-    def _remedy(self) -> str | None:
-        """Return advice to use a cast that meets the aim, which is tried; None if the steps before lose too much."""
+    def _met_by_cast(self) -> Made | None:
+        """Return the result of the smallest other cast that meets the aim; None if the steps before lose too much."""
         for cast in (Cast("float16"), Cast("float32")):
             if cast == self.codec:
                 continue
             with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
-                loss, value = self._loss(self.job, self.job.run(self._with(cast)))
+                made = self.job.run(self._with(cast))
+                loss, value = self._loss(self.job, made)
                 if loss <= self._allowed and value is not None:
-                    return f"Use {registry.format(cast)}, which reaches {value:.4g}"
+                    return made
         return None
 
     def _smaller(self) -> Job:
