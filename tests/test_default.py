@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_vectors
 
-from embshrink import StepError, WordVectors, compress, info, quantize, write_vectors
+from embshrink import StepError, WordVectors, compress, info, plan, quantize, write_vectors
 from embshrink.compression import default
 
 
@@ -111,6 +111,15 @@ def test_keys_that_share_rows_do_not_raise_the_overlap(aim, tmp_path):
     assert shared.rows == 400 and shared.words == 10_000
     assert shared.overlap_at_10 == pytest.approx(alone.overlap_at_10, abs=0.02)
     assert (aim or {"min_overlap": 0.8})["min_overlap"] <= shared.overlap_at_10 < 0.93
+
+
+def test_plan_estimates_the_size_of_the_default(vectors, tmp_path):
+    planned, report = plan(vectors), compress(vectors, tmp_path / "a.ems")
+    assert planned.bytes == pytest.approx(report.target_bytes, rel=0.1)
+    assert "estimate" in planned.remarks[0] and planned.as_dict()["remarks"] == planned.remarks
+    assert "fewer than 100" in plan(make_vectors(50, 12)).remarks[0]
+    assert "not known" in plan(make_vectors(150, 12)).remarks[0]
+    assert plan(vectors, "ecq").remarks == [] and plan(vectors, []).bits_per_word == 32 * 12
 
 
 def test_the_least_rows_are_those_of_the_text():

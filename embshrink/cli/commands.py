@@ -377,7 +377,7 @@ def _lines(path: str | None) -> list[bytes]:
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@STEPS(about="Steps, as for embshrink compress. By default ecq, the default method of quantize.")
+@STEPS(about="Steps, as for embshrink compress. Without a STEP, the size of the default of quantize is estimated.")
 @option("--pareto", is_flag=True, help="Try all bits methods on a sample of the words, and mark the best ones.")
 @reading_options
 @seed_option
@@ -386,8 +386,8 @@ def _lines(path: str | None) -> list[bytes]:
 def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
     """Predict the size of the output file; write nothing.
 
-    The size is listed by section. With --pareto, plan prints the size and the loss of each bits method at several
-    settings.
+    The size is listed by section. Without a STEP, it is an estimate, for which ecq is fitted to a sample of the rows.
+    With --pareto, plan prints the size and the loss of each bits method at several settings.
     """
     if pareto and steps:
         raise click.UsageError("STEP and --pareto exclude each other. Give one of them.")
@@ -398,7 +398,7 @@ def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: 
         if pareto:
             found = run.pareto(source, seed=seed, options=reading(values), progress=progress)
         else:
-            planned = run.plan(source, list(steps) or "ecq", seed=seed, options=reading(values), progress=progress)
+            planned = run.plan(source, list(steps) or None, seed=seed, options=reading(values), progress=progress)
     if pareto and as_json:
         click.echo(json.dumps([vars(one) for one in found]))
     elif pareto:

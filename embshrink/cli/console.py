@@ -379,7 +379,8 @@ def print_plan(planned: PlannedFile) -> None:
     if planned.source_bytes:
         how = compared(planned.source_bytes / planned.bytes)
         target += f", {how} {'as' if 'same' in how else 'than'} the source ({megabytes(planned.source_bytes)})"
-    _fields([("steps", printable(" ".join(planned.steps))), ("target", target),
+    _fields([("steps", printable(" ".join(planned.steps))),
+             *(("default", remark) for remark in planned.remarks), ("target", target),
              ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
     click.echo()
     _print_sections(planned.sections, planned.bytes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import NamedTuple
 
-from embshrink.compression.job import Job, Made
-from embshrink.compression.rate_control import Aim, AimMissed, meet
+from embshrink.compression.job import Job, Made, PlannedFile
+from embshrink.compression.rate_control import Aim, AimMissed, estimate_bits, meet
 from embshrink.methods import registry
 from embshrink.methods.base import Step
 from embshrink.methods.cast import Cast
@@ -49,6 +51,24 @@ def run_default(job: Job, *, measure: bool) -> Outcome:
     reason = why_two_bits(job, measure)
     found = _smallest(job) if reason is None else Outcome([DEFAULT], job.run([DEFAULT]), [f"{TWO_BITS}, {reason}"])
     return found if job.table.stored is None else _or_codes(job, found)
+
+
+def plan_default(job: Job) -> PlannedFile:
+    """Return the size of the file that `run_default` would make: an estimate, as its bits follow from neighbours.
+
+    Parameters
+    ----------
+    job : Job
+    """
+    reason = why_two_bits(job, True)
+    if reason is not None:
+        return dataclasses.replace(job.plan([DEFAULT]), remarks=[f"{TWO_BITS}, {reason}"])
+    bits = estimate_bits(AIM, DEFAULT, job)
+    if bits is None:
+        unknown = f"the bits that keep {KEPT} are not known before the run"
+        return dataclasses.replace(job.plan([DEFAULT]), remarks=[f"{TWO_BITS}; {unknown}"])
+    return dataclasses.replace(job.plan([DEFAULT.with_bits(math.ceil(bits), job.table.matrix.shape[1])]), remarks=[
+        f"an estimate, from a sample of rows, of the smallest file that keeps {KEPT}: {AIM}"])
 
 
 def why_two_bits(job: Job, measure: bool) -> str | None:

@@ -120,6 +120,8 @@ class PlannedFile:
         Bits per word of the vectors, including all tables that decoding needs.
     source_bytes : int or None
         Size of the source in bytes; None for vectors in memory.
+    remarks : list of str
+        Without steps: how the size was found.
     """
 
     steps: list[str]
@@ -127,11 +129,12 @@ class PlannedFile:
     sections: dict[str, int]
     bits_per_word: float
     source_bytes: int | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Return all attributes but `source_bytes` as a dict that can be written as JSON."""
         return {"steps": self.steps, "bytes": self.bytes, "sections": self.sections,
-                "bits_per_word": self.bits_per_word}
+                "bits_per_word": self.bits_per_word, "remarks": self.remarks}
 
 
 @dataclass

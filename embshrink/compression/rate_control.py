@@ -150,6 +150,33 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
     return search.or_rq(made) if made.bits_per_word < FEW_BITS * made.stored.dim else made
 
 
+def estimate_bits(aim: Aim, codec: SteppedCodec, job: Job) -> float | None:
+    """Return about how many bits per row a codec takes for a quality, tables included, by fitting a sample of rows.
+
+    Parameters
+    ----------
+    aim : Aim
+        A quality of the whole table, such as an overlap among all of its words.
+    codec : SteppedCodec
+    job : Job
+
+    Returns
+    -------
+    float or None
+        None if this codec or table must be tried from outside, or no step meets the aim.
+    """
+    goal = _Search(aim, [], codec, job).goal(codec)
+    if goal is None:
+        return None
+    try:
+        made = job.sample(SAMPLE).run([codec.with_step(1.0)], goal=goal)
+    except StepError:
+        return None
+    codes, state = (sum(part.nbytes for name, part in made.sections.items() if name.startswith(kind))
+                    for kind in ("codes.", "state."))
+    return 8 * (codes / made.header.rows + state / len(job.table.matrix))
+
+
 class _Point(NamedTuple):
     """A quantization step that was tried, and its loss: both as logarithms, which are nearly linear in each other."""
 
@@ -410,7 +437,7 @@ class _Search:
 
     def reach_by_step(self, codec: SteppedCodec) -> Made:
         """Find the largest step that meets a quality: on a sample, then on the whole table."""
-        goal, step, smaller = self._goal(codec), None, self._smaller()
+        goal, step, smaller = self.goal(codec), None, self._smaller()
         if goal is not None:
             made = self._run_for(goal, codec)
             if made is not None and CLOSE * self._allowed <= self._loss(self.job, made)[0] <= self._allowed:
@@ -423,7 +450,7 @@ class _Search:
             raise self._out_of_reach(found.nearest)
         return found.made
 
-    def _goal(self, codec: SteppedCodec) -> QualityGoal | None:
+    def goal(self, codec: SteppedCodec) -> QualityGoal | None:
         """Return what `codec` can find its step for by itself, in one run; None if it must be tried from outside."""
         table = self.job.table
         plain = not self.before and table.stored is None and table.row_map.is_identity

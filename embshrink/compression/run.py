@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 import numpy as np
 
 from embshrink.compression.counts import looks_alphabetical, read_counts, weights_of
-from embshrink.compression.default import DEFAULT, Outcome, run_default
+from embshrink.compression.default import DEFAULT, Outcome, plan_default, run_default
 from embshrink.compression.job import Job, Made, PlannedFile
 from embshrink.compression.ngrams import unseen_cosine
 from embshrink.compression.rate_control import Aim, meet
@@ -420,17 +420,19 @@ def _check_settings(
 
 
 def plan(
-    source: Source, steps: Steps = "ecq", *, seed: int = 0, options: ReadOptions | None = None,
+    source: Source, steps: Steps | None = None, *, seed: int = 0, options: ReadOptions | None = None,
     progress: Progress = no_progress,
 ) -> PlannedFile:
     """Compute the size of a file without running steps.
+
+    Without `steps`, the size is an estimate: the default is fitted to a sample of the rows.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
         As for `compress`. It is read.
-    steps : str, step, or list of these, default "ecq"
-        As for `compress`.
+    steps : str, step, or list of these, optional
+        As for `compress`. An empty list plans a lossless file.
     seed : int, default 0
         As for `compress`.
     options : embshrink.ReadOptions, optional
@@ -457,7 +459,8 @@ def plan(
     >>> embshrink.plan(vectors, "cast").bits_per_word
     32.0
     """
-    planned = Job(open_table(source, options, progress=progress), seed, progress=progress).plan(steps)
+    job = Job(open_table(source, options, progress=progress), seed, progress=progress)
+    planned = plan_default(job) if steps is None else job.plan(steps)
     if options is not None and options.limit is not None:  # bytes of rows that were not read are no measure
         planned.source_bytes = None
     return planned
