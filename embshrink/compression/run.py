@@ -316,8 +316,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
 
     Without steps and aims, `ecq` takes 2 bits per dimension instead where overlap is not measured or tells little:
     with ``measure=False``, with fewer than 100 vectors, and with n-grams alone. If no `ecq` file keeps 8 of 10
-    neighbours, numbers are stored as float16, or as float32. Codes of the source are kept if they take no more bytes.
-    `Report.remarks` says which of these was done.
+    neighbours, numbers are stored as float16, or as float32. Codes of the source are kept if `ecq` would save less
+    than a tenth of the file. `Report.remarks` says which of these was done.
 
     The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the
     share of the ten nearest neighbours that stay the same.

@@ -116,7 +116,7 @@ def _differences(
         return np.stack([rows.sum(axis=0), np.einsum("i,ij->j", weights[start:stop], rows)])
 
     totals = sum(map_blocks(add, n, size), np.zeros((2, baseline.vector_size)))
-    mean, weighted_mean = totals[0] / n, totals[1] / weights.sum()
+    mean, weighted_mean = totals[0] / n, totals[1] / (weights.sum() or 1)
 
     def compare(start: int, stop: int) -> _Differences:
         x = baseline.decode_ids(base_ids[start:stop]).astype(np.float64)
