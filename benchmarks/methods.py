@@ -52,7 +52,8 @@ SETTINGS = [
     ["prune:keep=100000,norms=true", "rq:codebooks=10"],
 ]
 
-SHOWN = [["cast"], ["pq"], ["ecq:bits=150"], ["ecq"]]
+DEFAULT = ["default"]  # no steps
+SHOWN = [["cast"], ["pq"], DEFAULT, ["ecq"]]
 
 
 def decode_nanoseconds(emb, rows=20_000):
@@ -64,7 +65,7 @@ def decode_nanoseconds(emb, rows=20_000):
 
 def measure(steps, source, folder):
     target = os.path.join(folder, "v.ems")
-    report = embshrink.compress(source, target, steps, force=True)
+    report = embshrink.compress(source, target, None if steps == DEFAULT else steps, force=True)
     with embshrink.load(target) as emb:
         scores = {score.name: score.spearman for score in embshrink.evaluate(emb).similarity}
         nanoseconds = decode_nanoseconds(emb)

@@ -244,14 +244,14 @@ def whole_files(table, text, binary, folder):
                         "times_smaller_than_binary": binary_bytes / size, **more, **found}
 
     target = os.path.join(folder, "whole.ems")
-    for name, steps, aim in (("embshrink, default", "ecq", {}),
+    for name, steps, aim in (("embshrink, default", None, {}), ("embshrink, --method ecq", "ecq", {}),
                              ("embshrink, --size 6.1MB", "ecq", {"size": 6_100_000}),
                              ("embshrink, --method pq", "pq:subspaces=25", {})):
-        report = embshrink.compress(text, target, [steps], force=True, measure=False, **aim)
+        report = embshrink.compress(text, target, steps, force=True, measure=steps is None, **aim)
         with embshrink.load(target) as emb:
             add(name, [target], table.compare(emb), steps=report.steps, bits_per_word=report.bits_per_word,
                 parts=report.parts)
-            if steps.startswith("pq"):
+            if name.endswith("pq"):
                 path = os.path.join(folder, "whole.fifu")
                 export(emb, path, force=True)
     add("finalfusion .fifu, pq 25x8", [path], table.compare(embshrink.read_vectors(path)))

@@ -16,6 +16,7 @@ import numpy as np
 
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import FileInfo, VectorTable
+from embshrink.evaluation import QUERIES
 from embshrink.numerics.arrays import cosines_of, row_norms, unit_rows
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.vocabulary.words import to_text
@@ -114,7 +115,7 @@ def evaluate(
     pairs: WordPairs | Path | Iterable[WordPairs | Path] | None = None,
     analogies: Analogies | Path | Literal[True] | None = None,
     restrict_vocab: int | None = 300_000, case_insensitive: bool = True, dummy4unknown: bool = False,
-    k: int = 10, queries: int = 1600, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
+    k: int = 10, queries: int = QUERIES, sample: int | None = None, seed: int = 0, progress: Progress = no_progress,
 ) -> Evaluation:
     """Score word vectors on word similarity and analogies, and measure what they lost against a baseline.
 

@@ -14,6 +14,7 @@ import embshrink
 from embshrink import ShapeError, StepError, TargetError, WordVectors, compress, load
 from embshrink.compression.job import Job
 from embshrink.compression.source import open_table
+from embshrink.evaluation.loss import reconstruction
 from embshrink.formats import write_vectors
 from embshrink.methods import registry
 from embshrink.methods.scalar import Scalar
@@ -228,7 +229,8 @@ def test_a_file_that_reads_back_wrong_is_not_put_in_place(vectors, tmp_path, mon
 def test_measured_loss_is_of_common_words(tmp_path):
     vectors = make_vectors(50, 5)
     report = compress(vectors, tmp_path / "v.ems", ["cast:dtype=float32"])
-    assert report.loss == {"relative_error": 0, "mean_cosine": pytest.approx(1), "cosine_p1": pytest.approx(1),
+    assert report.loss == {"relative_error": 0, "weighted_error": 0, "mean_cosine": pytest.approx(1),
+                           "cosine_p1": pytest.approx(1),
                            "overlap_at_10": 1, "overlap_se": 0}
 
 
@@ -262,6 +264,31 @@ def test_a_pipe_is_read_once(name, gensim_data, tmp_path):
     "scalar", Scalar(), ["scalar"], (Scalar(),), iter(["scalar"]), {"scalar"}, map(str, ["scalar"])])
 def test_steps_may_be_given_in_any_way(steps, vectors, tmp_path):
     assert compress(vectors, tmp_path / "v.ems", steps, measure=False).steps == ["scalar"]
+
+
+def test_prune_keeps_lengths_by_default(vectors, tmp_path):
+    """The command and the call write norms=true into the step; the step alone does not have it."""
+    kept = embshrink.prune(vectors, tmp_path / "a.ems", keep=50)
+    plain = embshrink.prune(vectors, tmp_path / "b.ems", keep=50, norms=False)
+    assert (kept.steps[0], plain.steps[0]) == ("prune:keep=50,norms=true", "prune:keep=50")
+    assert kept.relative_error < plain.relative_error
+    with embshrink.load(kept.target) as emb:
+        lengths = np.linalg.norm(emb.vectors_for(vectors.words), axis=1)
+    np.testing.assert_allclose(lengths, np.linalg.norm(vectors.matrix, axis=1), rtol=1e-3)
+    everything = embshrink.prune(vectors, tmp_path / "c.ems", keep=10**6)
+    assert everything.parts["row map"] == 0 and "norms" not in everything.steps[0]
+
+
+def test_the_weighted_error_counts_words_by_their_frequency(tmp_path):
+    """By hand: the mean is (4, 0) with weights 1, 1, 2 and rows 0, 4, 6; only the last row changes, by 1."""
+    source, made = (embshrink.as_embeddings(WordVectors(["b", "c", "a"], [[0, 0], [4, 0], last]))
+                    for last in ([6, 0], [6, 1]))
+    found = reconstruction(made, source, weights=np.array([1, 1, 2.0]))
+    assert found.weighted_error == pytest.approx(2 / (16 + 0 + 2 * 4))
+    assert found.relative_error == pytest.approx(1 / ((10 / 3) ** 2 + (2 / 3) ** 2 + (8 / 3) ** 2))
+    words = sorted(f"{chr(97 + index % 26)}{index}" for index in range(200))
+    alphabetical = compress(WordVectors(words, make_vectors(200, 5).matrix), tmp_path / "a.ems", "scalar")
+    assert alphabetical.weighted_error is None and alphabetical.relative_error > 0
 
 
 def test_the_calls_behind_prune_and_quantize(vectors, tmp_path):

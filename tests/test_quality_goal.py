@@ -38,7 +38,7 @@ def test_the_report_of_an_aim_is_that_of_the_file(vectors, tmp_path):
     source = as_embeddings(vectors)
     with as_embeddings(tmp_path / "v.ems") as emb:
         own = reconstruction(emb, source)
-        overlap = neighbour_overlap(emb, source, queries=queries_of(6000))
+        overlap = neighbour_overlap(emb, source, queries=queries_of(6000, 24))
     assert report.relative_error == pytest.approx(own.relative_error, rel=1e-9)
     assert report.overlap_at_10 == overlap.overlap
     assert report.loss["overlap_se"] == overlap.standard_error <= 0.006
@@ -67,6 +67,21 @@ def test_goals_are_logarithms_of_what_is_lost():
     cosine = np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(before, after)])
     assert CosineGoal(cosine).excess(before, after) == pytest.approx(0, abs=1e-3)
     assert CosineGoal(1 - 2 * (1 - cosine)).excess(before, after) == pytest.approx(-1, abs=1e-3)
+
+
+def test_words_are_drawn_by_the_shape_of_the_table():
+    """1,600 give a standard error of .005; fewer where their search would take more than a tenth of the run."""
+    assert queries_of(400_000, 50) == queries_of(3, 1) == 1600
+    assert queries_of(600_000, 300) == 1600
+    assert 1600 > queries_of(1_000_000, 50) > queries_of(2_000_000, 50) > queries_of(50_000_000, 50) > 500
+    assert queries_of(2_000_000, 300) > queries_of(2_000_000, 50)
+    assert queries_of(10**9, 1) == 400
+
+
+def test_no_error_of_sampling_where_all_words_are_compared(vectors, tmp_path):
+    part = type(vectors)(vectors.words.raw[:500], vectors.matrix[:500])
+    report = compress(part, tmp_path / "v.ems", "scalar:bits=2")
+    assert report.loss["overlap_at_10"] < 0.99 and report.loss["overlap_se"] == 0
 
 
 def test_the_same_file_at_any_number_of_threads(vectors, tmp_path):

@@ -70,7 +70,8 @@ def suggested(output):
     (["quantize", "v e.bin", "t.ems", "--method", "scalar", "--set", "bits=4"], {"better", "smaller"}),
     (["quantize", "v e.bin", "t.ems", "--max-error", 0.05], {"better"}),  # ecq's tables take most of the bytes
     (["quantize", "v e.bin", "t.ems", "--method", "cast"], {"better", "smaller"}),
-    (["compress", "v e.bin", "t.ems"], {"smaller"}),  # nothing is lost
+    (["compress", "v e.bin", "t.ems"], {"better", "smaller"}),
+    (["compress", "v e.bin", "t.ems", "--lossless"], {"smaller"}),  # nothing is lost
     (["compress", "v e.bin", "t.ems", "lowrank:dims=8", "ecq"], {"better", "smaller"}),
     (["compress", "v e.bin", "t.ems", "prune:keep=900", "ecq"], {"better", "smaller"}),
     (["prune", "v e.bin", "t.ems", "--keep", 100], {"better", "smaller"}),
@@ -178,9 +179,11 @@ def printed(report, capsys):
     ({"loss": {"relative_error": 0.0, "mean_cosine": 1.0, "cosine_p1": 1.0, "overlap_at_10": 1.0}, "dropped": 5},
      "lost nothing: the vectors of the 1,000 words that are left are equal"),
     ({"loss": {"relative_error": 1.2415, "mean_cosine": 0.5, "cosine_p1": 0.3, "overlap_at_10": 0.05}},
-     "relative error 1.2415: the mean vector for every word loses less (1.0)"),
+     "relative error 1.2415: farther off than if every vector were replaced by the mean (1.0)"),
+    ({"loss": {"relative_error": 1.02, "weighted_error": 0.25, "mean_cosine": 0.5, "cosine_p1": 0.3,
+               "overlap_at_10": 0.05}}, "relative error 0.2500 with words weighted by their frequency"),
     ({"loss": {"relative_error": 0.972, "mean_cosine": 0.5, "cosine_p1": 0.3, "overlap_at_10": None}},
-     "relative error 0.9720: the mean vector for every word loses 1.0"),
+     "relative error 0.9720: about as far off as if every vector were replaced by the mean (1.0)"),
     ({"loss": {"relative_error": 4.7e-8, "mean_cosine": 1.0, "cosine_p1": 1.0, "overlap_at_10": 1.0}},
      "relative error 4.7e-08: less than 0.1 % of the vectors' variance is lost"),
     ({"loss": {"relative_error": None, "mean_cosine": 1.0, "cosine_p1": 1.0, "overlap_at_10": 1.0}},
@@ -238,8 +241,8 @@ def scores(name, k=10):
         **{field.name: 0 for field in dataclasses.fields(SimilarityScore)}, "name": f"pairs-{name}", "spearman": 0.5,
         "pairs_used": 1200, "pairs_total": 1300, "shared_rows": 3})
     analogies = AnalogyScore("questions-words", 0.25, 500, 2000, 100, 0.9, 0, 1000, ())
-    part = Reconstruction(words=9, coverage=0.5, relative_error=1e-7, mean_cosine=0.9, cosine_p1=0.8,
-                          worst_cosine=-0.1, worst_word=WORD, zero_words=0)
+    part = Reconstruction(words=9, coverage=0.5, relative_error=1e-7, weighted_error=2e-7, mean_cosine=0.9,
+                          cosine_p1=0.8, worst_cosine=-0.1, worst_word=WORD, zero_words=0)
     overlap = Overlap(k=k, overlap=0.5, first_decile=0.1, standard_error=0.01, queries=9, words=9, coverage=0.5)
     return Evaluation((similarity, dataclasses.replace(similarity, name="simlex999")), (similarity,),
                       ((similarity, similarity),), analogies, analogies, part, overlap)
@@ -472,8 +475,8 @@ def test_long_stages_are_reported(tmp_path):
     seen = {}
     source = write(tmp_path / "v.bin", 12_000)
     quantize(source, tmp_path / "v.ems", progress=lambda stage, done, total: seen.setdefault(stage, []).append(done))
-    assert list(seen) == ["read", "packing words", "fitting ecq", "encoding", "writing", "verifying",
-                          "neighbours of the source", "measuring"]
+    assert list(seen) == ["read", "neighbours of the source", "packing words", "fitting ecq", "encoding", "measuring",
+                          "writing", "verifying"]
     assert len(seen["fitting ecq"]) > 10
     assert len(seen["measuring"]) > 3
     assert all(done == sorted(done) for stage, done in seen.items() if stage in ("encoding", "measuring"))

@@ -48,6 +48,7 @@ from embshrink.cli.options import (
 from embshrink.cli.output import data, print_json, say, tell
 from embshrink.cli.signals import outcome, terminable
 from embshrink.errors import EmbshrinkError, SameFileError, StepError, printable
+from embshrink.evaluation import QUERIES
 
 if TYPE_CHECKING:
     from embshrink.compression.report import Report
@@ -182,14 +183,14 @@ def cli() -> None:
 @cli.command(group="Compress", examples=(
     "embshrink quantize glove.6B.50d.txt",
     "embshrink quantize glove.6B.50d.txt small.ems --size 6MB",
-    "embshrink quantize vectors.bin good.ems --min-overlap 0.8",
+    "embshrink quantize vectors.bin good.ems --min-overlap 0.9",
     "embshrink quantize vectors.bin --method pq --set subspaces=25",
 ))
 @SOURCE
 @TARGET(required=False, about="The .ems file to write. By default, SOURCE with the ending .ems.")
 @option("--method", metavar="METHOD", callback=checked_method, shell_complete=complete_methods("bits"),
         show_default="ecq, or rq if rq loses less",
-        help="The bits method; list the methods with: embshrink methods")
+        help="The bits method, with its own default settings; list the methods with: embshrink methods")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE",
         help="A parameter of the method; repeatable. List the parameters with: embshrink methods METHOD")
 @aims_options
@@ -197,10 +198,13 @@ def cli() -> None:
 def quantize(
     source: str, target: str | None, method: str | None, settings: tuple[str, ...], **values: Any
 ) -> None:
-    """Store vectors in fewer bits, about 2 per dimension by default.
+    """Store vectors in as few bits as keep 8 of 10 neighbours.
 
-    This is the command for most uses: it keeps every word. With an aim, such as --size or --min-overlap, it chooses
-    the number of bits that meets the aim.
+    This is the command for most uses: it keeps every word. By default, it writes the smallest ecq file whose
+    neighbour overlap@10 is at least 0.8, as with --min-overlap 0.8. Another aim, such as --size, replaces this one.
+    Without an aim, --method and --set use the default settings of the method.
+
+    About 2 bits per dimension are used instead with --no-measure, for fewer than 100 vectors, and for n-grams alone.
     """
     from embshrink.compression import run
 
@@ -220,7 +224,8 @@ def quantize(
         help="Number of vectors to keep.")
 @option("--min-similarity", type=FiniteRange(-1, 1), default=-1.0, metavar="COSINE", show_default="drop no word",
         help="Drop a removed word if its cosine similarity to the nearest kept word is below this.")
-@option("--norms", is_flag=True, help="Store the length of each word's own vector, for 2 bytes per word.")
+@option("--norms/--no-norms", default=True, show_default=True,
+        help="Store the length of each word's own vector, in 2 bytes per word.")
 @option("--select", type=click.Choice(["frequency", "facility"]), default="frequency", show_default=True,
         help="Which words to keep: the most frequent ones, or those that represent all words best (slower).")
 @option("--weighted", is_flag=True, help="With --select facility: weight each word by its frequency.")
@@ -245,25 +250,30 @@ def prune(
 @cli.command(group="Compress", examples=(
     "embshrink compress glove.txt glove.ems prune:keep=50000 pq:subspaces=25",
     "embshrink compress glove.txt glove.ems lowrank:keep=0.5 ecq --bits 100",
-    "embshrink compress vectors.bin exact.ems",
+    "embshrink compress vectors.bin exact.ems --lossless",
 ))
 @SOURCE
 @TARGET(about="The .ems file to write.")
 @STEPS(about="METHOD or METHOD:KEY=VALUE,KEY=VALUE, for example prune:keep=50000 or pq:subspaces=25. Row steps come "
             "first, then column steps, then at most one bits step. List the methods with: embshrink methods")
+@option("--lossless", is_flag=True,
+        help="Keep the codes of a quantized file as they are, and all other numbers in full precision. Give no STEP "
+             "and no aim with it.")
 @aims_options
 @writing_options
-def compress(source: str, target: str, steps: tuple[str, ...], **values: Any) -> None:
+def compress(source: str, target: str, steps: tuple[str, ...], lossless: bool, **values: Any) -> None:
     """Run several steps in order: rows, then columns, then bits.
 
-    Without a STEP, compress is lossless: it keeps the codes of a quantized file as they are, and all other numbers in
-    full precision.
+    Without a STEP, compress does the same as quantize: it writes the smallest ecq file that keeps 8 of 10 nearest
+    neighbours, or that meets the aim.
     """
     from embshrink.compression import run
 
     _check_no_step(target)
-    _check_aims(values, steps)
-    _write(source, target, values, lambda settings: run.compress(source, target, list(steps), **settings))
+    _check_lossless(lossless, steps, values)
+    _check_aims(values, steps or ["ecq"])
+    _write(source, target, values, lambda settings: run.compress(
+        source, target, list(steps) or None, lossless=lossless, **settings))
 
 
 def _target(source: str, target: str | None) -> str:
@@ -301,6 +311,13 @@ def _flag(name: str) -> str:
 def _given_aims(values: Mapping[str, Any]) -> list[str]:
     """Return the aims that are given, as the user typed them."""
     return [_flag(name) for name in AIMS if values.get(name) is not None]
+
+
+def _check_lossless(lossless: bool, steps: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Refuse --lossless with a step or an aim."""
+    others = [*steps, *_given_aims(values)]
+    if lossless and others:
+        raise click.UsageError(f"--lossless and {others[0]} exclude each other. Give one of them.")
 
 
 def _check_aims(values: Mapping[str, Any], steps: Sequence[str]) -> None:
@@ -380,7 +397,7 @@ def _lines(path: str | None) -> list[bytes]:
     "embshrink plan glove.txt --pareto",
 ))
 @SOURCE
-@STEPS(about="Steps, as for embshrink compress. By default ecq, the default method of quantize.")
+@STEPS(about="Steps, as for embshrink compress. Without a STEP, the size of the default of quantize is estimated.")
 @option("--pareto", is_flag=True, help="Try all bits methods on a sample of the words, and mark the best ones.")
 @reading_options
 @seed_option
@@ -389,8 +406,8 @@ def _lines(path: str | None) -> list[bytes]:
 def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: bool, **values: Any) -> None:
     """Predict the size of the output file; write nothing.
 
-    The size is listed by section. With --pareto, plan prints the size and the loss of each bits method at several
-    settings.
+    The size is listed by section. Without a STEP, it is an estimate, for which ecq is fitted to a sample of the rows.
+    With --pareto, plan prints the size and the loss of each bits method at several settings.
     """
     if pareto and steps:
         raise click.UsageError("STEP and --pareto exclude each other. Give one of them.")
@@ -401,7 +418,7 @@ def plan(source: str, steps: tuple[str, ...], pareto: bool, seed: int, as_json: 
         if pareto:
             found = run.pareto(source, seed=seed, options=reading(values), progress=progress)
         else:
-            planned = run.plan(source, list(steps) or "ecq", seed=seed, options=reading(values), progress=progress)
+            planned = run.plan(source, list(steps) or None, seed=seed, options=reading(values), progress=progress)
     if pareto and as_json:
         print_json([vars(one) for one in found])
     elif pareto:
@@ -594,7 +611,7 @@ def _print_neighbours(found: list[Neighbour], positive: list[str], negative: lis
 @option("--baseline", type=InputPath(), metavar="FILE",
         help="The source vectors. Also measure the loss against them: relative error, cosine similarity and "
              "neighbour overlap@10.")
-@option("--queries", type=WholeRange(1), default=1600, show_default=True, metavar="N",
+@option("--queries", type=WholeRange(1), default=QUERIES, show_default=True, metavar="N",
         help="Number of words for the neighbour overlap.")
 @option("--pairs", multiple=True, type=InputPath(), metavar="FILE", group="Benchmarks",
         show_default="WordSim-353 and SimLex-999",

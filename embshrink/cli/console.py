@@ -249,7 +249,9 @@ def print_report(report: Report, command: Callable[[Suggestion], str] | None = N
     ratio = f", {compared(report.ratio)}" if report.ratio else ""
     pairs = [
         ("source", source), ("target", f"{report.target}: {megabytes(report.target_bytes)}{ratio}"),
-        ("steps", " ".join(report.steps)), ("bytes", _parts(report)), *_words(report),
+        ("steps", " ".join(report.steps)),
+        *(("" if number else "default", remark) for number, remark in enumerate(report.remarks)),
+        ("bytes", _parts(report)), *_words(report),
         ("vectors", f"{report.bits_per_word / report.dim:.2f} bits per dimension, {report.bits_per_word:.1f} bits "
                     "per word, without the words' text"),
         *_losses(report),
@@ -293,8 +295,8 @@ def _path(path: str) -> str:
 
 # Options that the steps of a suggestion replace, that every suggestion has, or that no suggestion needs.
 REPLACED = {
-    "keep", "min_similarity", "norms", "select", "weighted", "method", "settings", "size", "bits", "max_error",
-    "min_cosine", "min_overlap", "force", "as_json", "quiet", "no_measure"}
+    "keep", "min_similarity", "norms", "select", "weighted", "method", "settings", "lossless", "size", "bits",
+    "max_error", "min_cosine", "min_overlap", "force", "as_json", "quiet", "no_measure"}
 
 
 def _given_options() -> Iterator[str]:
@@ -347,7 +349,7 @@ def _losses(report: Report) -> Iterator[tuple[str, str]]:
         left = f" of the {report.words:,} words that are left" if report.dropped else ""
         yield "lost", f"nothing: the vectors{left} are equal to the source's"
         return
-    lines = [*_error_in_words(loss), f"cosine to the source {_number(loss['mean_cosine'])} on average, "
+    lines = [*_errors_in_words(loss), f"cosine to the source {_number(loss['mean_cosine'])} on average, "
                                      f"{_number(loss['cosine_p1'])} at the 1st percentile"]
     overlap = loss["overlap_at_10"]
     if overlap is not None:
@@ -362,17 +364,19 @@ def _losses(report: Report) -> Iterator[tuple[str, str]]:
         yield ("" if number else "lost"), line
 
 
-def _error_in_words(loss: Loss) -> Iterator[str]:
-    error = loss["relative_error"]
+def _errors_in_words(loss: Loss) -> Iterator[str]:
+    error, weighted = loss["relative_error"], loss.get("weighted_error")
     if error is None:
         yield "relative error not defined: the source's vectors are all equal"
-    elif error >= 1:
-        yield f"relative error {error:.4f}: the mean vector for every word loses less (1.0)"
+    elif error > 1.05:
+        yield f"relative error {error:.4f}: farther off than if every vector were replaced by the mean (1.0)"
     elif error >= 0.9:
-        yield f"relative error {error:.4f}: the mean vector for every word loses 1.0"
+        yield f"relative error {error:.4f}: about as far off as if every vector were replaced by the mean (1.0)"
     else:
         share = "less than 0.1 %" if error < 0.001 else f"{100 * error:.1f} %"
         yield f"relative error {_error(error)}: {share} of the vectors' variance is lost"
+    if weighted is not None:
+        yield f"relative error {_error(weighted)} with words weighted by their frequency"
 
 
 def print_plan(planned: PlannedFile) -> None:
@@ -381,7 +385,8 @@ def print_plan(planned: PlannedFile) -> None:
     if planned.source_bytes:
         how = compared(planned.source_bytes / planned.bytes)
         target += f", {how} {'as' if 'same' in how else 'than'} the source ({megabytes(planned.source_bytes)})"
-    _fields([("steps", " ".join(planned.steps)), ("target", target),
+    _fields([("steps", " ".join(planned.steps)), *(("default", remark) for remark in planned.remarks),
+             ("target", target),
              ("vectors", f"{planned.bits_per_word:.1f} bits per word, without the words' text")])
     say()
     _print_sections(planned.sections, planned.bytes)

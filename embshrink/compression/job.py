@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 import embshrink
+from embshrink.compression.counts import looks_alphabetical
 from embshrink.compression.ngrams import NgramTable
 from embshrink.compression.report import Loss, measure_loss
 from embshrink.compression.source import SourceTable, open_table
@@ -19,7 +20,7 @@ from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.evaluation.neighbour_sample import NeighbourSample, queries_of, sample_neighbours
 from embshrink.methods import pipeline, registry
-from embshrink.methods.base import QualityGoal, Step
+from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec
 from embshrink.methods.prune import Prune
 from embshrink.methods.registry import Steps
 from embshrink.methods.row_map import RowMap
@@ -119,6 +120,8 @@ class PlannedFile:
         Bits per word of the vectors, including all tables that decoding needs.
     source_bytes : int or None
         Size of the source in bytes; None for vectors in memory.
+    remarks : list of str
+        Without steps: how the size was found.
     """
 
     steps: list[str]
@@ -126,11 +129,12 @@ class PlannedFile:
     sections: dict[str, int]
     bits_per_word: float
     source_bytes: int | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Return all attributes but `source_bytes` as a dict that can be written as JSON."""
         return {"steps": self.steps, "bytes": self.bytes, "sections": self.sections,
-                "bits_per_word": self.bits_per_word}
+                "bits_per_word": self.bits_per_word, "remarks": self.remarks}
 
 
 @dataclass
@@ -193,9 +197,9 @@ class Job:
     def neighbours(self, count: int) -> NeighbourSample:
         """Return random words of the table with at least `count` nearest neighbours; the last result is cached."""
         if self._neighbours is None or self._neighbours.nearest.shape[1] < min(count, len(self._neighbours.ids) - 1):
-            n = len(self.table.words)
+            n, table = len(self.table.words), self.table.embeddings
             self._neighbours = sample_neighbours(
-                self.table.embeddings, np.arange(n), queries=queries_of(n), count=count,
+                table, np.arange(n), queries=queries_of(n, table.vector_size), count=count,
                 progress=lambda stage, done, total: self.progress("neighbours of the source", done, total))
         return self._neighbours
 
@@ -216,6 +220,8 @@ class Job:
                 seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids,
                 goal=goal, name_word=self._name_word)
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
+            if goal is not None:  # it set the step of the words; n-grams get the same
+                steps = [*steps[:-1], _with_step_of(steps[-1], stored.codec)]
         else:  # without steps, the codes of the source are kept
             stored, full_map = table.stored, table.stored.row_map
             laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0), movable=False)
@@ -307,7 +313,21 @@ class Job:
         """Return the loss of a table whose words have these ids in the source, (n,) int64; see `measure_loss`."""
         common = (np.argsort(ids), np.sort(ids)) if len(ids) else None
         sample = self.neighbours(NEIGHBOURS) if 1 < len(ids) == len(self.table.words) else None
-        return measure_loss(table, self.table.embeddings, common=common, sample=sample, progress=self.progress)
+        return measure_loss(table, self.table.embeddings, common=common, weights=self._frequencies(), sample=sample,
+                            progress=self.progress)
+
+    def _frequencies(self) -> DoubleArray | None:
+        """Return the frequency of each word; None if none are given and the words are not in order of frequency."""
+        if self.weights is not None or looks_alphabetical(self.table.words):
+            return self.weights
+        return pipeline.zipf_weights(len(self.table.words))
+
+
+def _with_step_of(codec: Step, fitted: Codec) -> Step:
+    """Return a codec with the quantization step that fitting found; the codec itself if it has none."""
+    if not (isinstance(codec, SteppedCodec) and isinstance(fitted, SteppedCodec)) or fitted.step is None:
+        return codec
+    return codec.with_step(fitted.step)
 
 
 def _plan(

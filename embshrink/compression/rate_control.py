@@ -103,9 +103,12 @@ class AimMissed(StepError):
     ----------
     least : float
         For `bits` and `size`: the fewest bits per word, or bytes, of the method.
+    instead : Made or None
+        For a quality: the result of the smallest `cast` that meets the aim, or None if there is none.
     """
 
     least: float = math.inf
+    instead: Made | None = None
 
 
 def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Made:
@@ -146,6 +149,33 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
     except StepError as missed:
         return search.rq_instead(missed)
     return search.or_rq(made) if made.bits_per_word < FEW_BITS * made.stored.dim else made
+
+
+def estimate_bits(aim: Aim, codec: SteppedCodec, job: Job) -> float | None:
+    """Return about how many bits per row a codec takes for a quality, tables included, by fitting a sample of rows.
+
+    Parameters
+    ----------
+    aim : Aim
+        A quality of the whole table, such as an overlap among all of its words.
+    codec : SteppedCodec
+    job : Job
+
+    Returns
+    -------
+    float or None
+        None if this codec or table must be tried from outside, or no step meets the aim.
+    """
+    goal = _Search(aim, [], codec, job).goal(codec)
+    if goal is None:
+        return None
+    try:
+        made = job.sample(SAMPLE).run([codec.with_step(1.0)], goal=goal)
+    except StepError:
+        return None
+    codes, state = (sum(part.nbytes for name, part in made.sections.items() if name.startswith(kind))
+                    for kind in ("codes.", "state."))
+    return 8 * (codes / made.header.rows + state / len(job.table.matrix))
 
 
 class _Point(NamedTuple):
@@ -392,25 +422,30 @@ class _Search:
         """Return the error for a quality that the codec does not reach, given the closest value it reached."""
         less = self.aim.kind == "max_error"
         measured, name = MEASURED[QUALITIES[self.aim.kind][0]], registry.name_of(self.codec)
-        hint = self._remedy()
+        instead = self._met_by_cast()
+        hint = None if instead is None else (
+            f"Use {registry.format(instead.stored.codec)}, which reaches {self._loss(self.job, instead)[1]:.4g}")
         if nearest is not None:
             change = f"set {self.aim.kind} to {_rounded(nearest, up=less)} or {'more' if less else 'less'}"
             before = " and ".join(registry.name_of(step) for step in self.before)
             hint = f"{hint}, or {change}." if hint else (
                 f"{change.capitalize()}{f', or keep more in {before}' if before else ''}.")
-        return AimMissed(f"{self.aim} cannot be met by {name}",
-                         expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
-                         found=None if nearest is None else f"{nearest:.4g} as the closest", hint=hint)
+        missed = AimMissed(f"{self.aim} cannot be met by {name}",
+                           expected=f"{measured} {'<=' if less else '>='} {self.aim.value:g}",
+                           found=None if nearest is None else f"{nearest:.4g} as the closest", hint=hint)
+        missed.instead = instead
+        return missed
 
-    def _remedy(self) -> str | None:
-        """Return advice to use a cast that meets the aim, which is tried; None if the steps before lose too much."""
+    def _met_by_cast(self) -> Made | None:
+        """Return the result of the smallest other cast that meets the aim; None if the steps before lose too much."""
         for cast in (Cast("float16"), Cast("float32")):
             if cast == self.codec:
                 continue
             with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
-                loss, value = self._loss(self.job, self.job.run(self._with(cast)))
+                made = self.job.run(self._with(cast))
+                loss, value = self._loss(self.job, made)
                 if loss <= self._allowed and value is not None:
-                    return f"Use {registry.format(cast)}, which reaches {value:.4g}"
+                    return made
         return None
 
     def _smaller(self) -> Job:
@@ -421,7 +456,7 @@ class _Search:
 
     def reach_by_step(self, codec: SteppedCodec) -> Made:
         """Find the largest step that meets a quality: on a sample, then on the whole table."""
-        goal, step, smaller = self._goal(codec), None, self._smaller()
+        goal, step, smaller = self.goal(codec), None, self._smaller()
         if goal is not None:
             made = self._run_for(goal, codec)
             if made is not None and CLOSE * self._allowed <= self._loss(self.job, made)[0] <= self._allowed:
@@ -434,7 +469,7 @@ class _Search:
             raise self._out_of_reach(found.nearest)
         return found.made
 
-    def _goal(self, codec: SteppedCodec) -> QualityGoal | None:
+    def goal(self, codec: SteppedCodec) -> QualityGoal | None:
         """Return what `codec` can find its step for by itself, in one run; None if it must be tried from outside."""
         table = self.job.table
         plain = not self.before and table.stored is None and table.row_map.is_identity

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embshrink.compression.source import SourceTable
     from embshrink.embeddings.protocols import LookupTable
     from embshrink.evaluation.neighbour_sample import NeighbourSample
-    from embshrink.storage.arrays import IntArray
+    from embshrink.storage.arrays import DoubleArray, IntArray
 
 T = TypeVar("T")
 Moved: TypeAlias = "tuple[str, str | None, float | None]"  # a word, the word whose vector it shares, and their cosine
@@ -33,10 +33,12 @@ EQUAL = 1 - 1e-6  # cosine of vectors that differ by no more than rounding
 class Loss(TypedDict, total=False):
     """Loss between two tables, over the words that both have; None where a value is not defined.
 
+    ``weighted_error`` is the relative error with each word weighted by its frequency.
     ``unseen_cosine`` is present if the file has n-grams: the mean cosine of word vectors made of n-grams alone.
     """
 
     relative_error: float | None
+    weighted_error: float | None
     mean_cosine: float
     cosine_p1: float
     overlap_at_10: float | None
@@ -84,9 +86,10 @@ class Report:
     bits_per_word : float
         Bits per word of the vectors, including all tables that decoding needs, but not the text of the words.
     loss : dict or None
-        ``relative_error``, ``mean_cosine``, ``cosine_p1`` (1st percentile) and ``overlap_at_10`` against the source;
-        with n-grams also ``unseen_cosine``, the mean cosine of word vectors made of n-grams alone. None if the loss
-        was not measured.
+        ``relative_error``, ``weighted_error`` (the same with words weighted by their counts, or by Zipf's law of
+        their rank; None for words in alphabetical order), ``mean_cosine``, ``cosine_p1`` (1st percentile),
+        ``overlap_at_10`` and its standard error ``overlap_se`` against the source; with n-grams also
+        ``unseen_cosine``, the mean cosine of word vectors made of n-grams alone. None if the loss was not measured.
     seconds : dict of str to float
         Seconds of each stage.
     warnings : list of str
@@ -103,6 +106,8 @@ class Report:
         Number of words without their own vector: they share that of another word, or a centroid.
     suggestions : list of Suggestion
         At most one ``better`` and one ``smaller`` suggestion.
+    remarks : list of str
+        What was decided because no steps and no aim were given, as sentences.
     """
 
     target: str
@@ -125,6 +130,7 @@ class Report:
     whole_source: bool = True
     shared: int = 0
     suggestions: list[Suggestion] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def ratio(self) -> float | None:
@@ -146,6 +152,11 @@ class Report:
     def relative_error(self) -> float | None:
         """``loss["relative_error"]``; None if the loss was not measured or is not defined."""
         return None if self.loss is None else self.loss.get("relative_error")
+
+    @property
+    def weighted_error(self) -> float | None:
+        """``loss["weighted_error"]``; None if the loss was not measured or is not defined."""
+        return None if self.loss is None else self.loss.get("weighted_error")
 
     @property
     def mean_cosine(self) -> float | None:
@@ -171,7 +182,7 @@ def group_parts(sections: Mapping[str, int], total: int) -> dict[str, int]:
 
 def measure_loss(
     emb: LookupTable, baseline: LookupTable, *, common: tuple[IntArray, IntArray] | None = None,
-    sample: NeighbourSample | None = None, progress: Progress = no_progress,
+    weights: DoubleArray | None = None, sample: NeighbourSample | None = None, progress: Progress = no_progress,
 ) -> Loss:
     """Return the loss between two tables over the words that both have, as a dict.
 
@@ -179,6 +190,8 @@ def measure_loss(
     ----------
     emb, baseline : LookupTable
     common : tuple of numpy.ndarray, optional
+        As for `embshrink.evaluation.loss.reconstruction`.
+    weights : numpy.ndarray of float64, optional
         As for `embshrink.evaluation.loss.reconstruction`.
     sample : NeighbourSample, optional
         As for `embshrink.evaluation.loss.neighbour_overlap`.
@@ -193,16 +206,17 @@ def measure_loss(
         progress("measuring", stages[stage] * PARTS + share, len(stages) * PARTS)
 
     report("reconstruction", 0, None)
-    similar = reconstruction(emb, baseline, common=common, progress=report)
-    overlap = error = None  # a single word has no neighbours
-    if similar.words > 1:
-        found = neighbour_overlap(emb, baseline, queries=queries_of(similar.words), common=common, sample=sample,
-                                  progress=report)
+    similar = reconstruction(emb, baseline, common=common, weights=weights, progress=report)
+    overlap = error = None  # a single vector has no neighbours
+    if similar.words > 1 and (sample is None or len(sample.ids) > 1):
+        found = neighbour_overlap(emb, baseline, queries=queries_of(similar.words, emb.vector_size), common=common,
+                                  sample=sample, progress=report)
         overlap, error = found.overlap, found.standard_error
     progress("measuring", len(stages) * PARTS, len(stages) * PARTS)
     return {
-        "relative_error": similar.relative_error, "mean_cosine": similar.mean_cosine,
-        "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap, "overlap_se": error,
+        "relative_error": similar.relative_error, "weighted_error": similar.weighted_error,
+        "mean_cosine": similar.mean_cosine, "cosine_p1": similar.cosine_p1, "overlap_at_10": overlap,
+        "overlap_se": error,
     }
 
 

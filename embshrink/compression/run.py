@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 import numpy as np
 
 from embshrink.compression.counts import looks_alphabetical, read_counts, weights_of
+from embshrink.compression.default import DEFAULT, Outcome, plan_default, run_default
 from embshrink.compression.job import Job, Made, PlannedFile
 from embshrink.compression.ngrams import unseen_cosine
 from embshrink.compression.rate_control import Aim, meet
@@ -101,7 +102,7 @@ def default_target(source: Source) -> str:
 
 def prune(
     source: Source, target: str | os.PathLike[str] | None = None, *, keep: int | None = None,
-    min_similarity: float = -1.0, norms: bool = False, select: str = "frequency", weighted: bool = False,
+    min_similarity: float = -1.0, norms: bool = True, select: str = "frequency", weighted: bool = False,
     **settings: Unpack[Settings],
 ) -> Report:
     """Keep the vectors of some words; every other word shares the nearest vector that is kept.
@@ -117,8 +118,9 @@ def prune(
     min_similarity : float, default -1.0
         Drop a word from the vocabulary if its vector is removed and the cosine to the nearest kept vector is lower.
         The default drops no word.
-    norms : bool, default False
-        Keep the length of each word's vector, in 2 bytes per word.
+    norms : bool, default True
+        Keep the length of each word's own vector, in 2 bytes per word. The step ``prune`` of `compress` does so only
+        with ``norms=true``.
     select : {"frequency", "facility"}, default "frequency"
         Which vectors to keep: those of the most frequent words, or those that represent all words best (facility
         location).
@@ -156,7 +158,7 @@ def quantize(
     source: Source, target: str | os.PathLike[str] | None = None, *, method: str | None = None,
     parameters: Mapping[str, object] | Iterable[str] | None = None, **settings: Unpack[Aims],
 ) -> Report:
-    """Store vectors in fewer bits: about 2 per dimension, or what an aim allows.
+    """Store vectors in fewer bits: as few as keep 8 of 10 nearest neighbours, or as an aim allows.
 
     Parameters
     ----------
@@ -165,8 +167,8 @@ def quantize(
     target : str or os.PathLike, optional
         The ``.ems`` file to write. The path of `source` with the ending ``.ems`` by default.
     method : str, optional
-        A bits method; `embshrink.list_methods` lists them. By default `ecq`, or with an aim of less than 0.9 bits per
-        dimension the one of `ecq` and `rq` with the smaller error.
+        A bits method, with its own defaults; `embshrink.list_methods` lists them. Without `method` and `parameters`,
+        the same as `compress` without steps.
     parameters : mapping of str to object, str, or iterable of str, optional
         Parameters of the method, such as ``{"subspaces": 25}``, ``"subspaces=25"`` or ``["subspaces=25"]``. In a
         mapping, None stands for the default of the method.
@@ -193,14 +195,13 @@ def quantize(
     ...     embshrink.quantize(vectors, target, method="scalar", parameters={"bits": 4}).steps
     ['scalar:bits=4']
     """
-    name = method or "ecq"
+    name, pairs, steps = method or "ecq", _pairs(parameters), None
     if registry.method(name, axis="bits").axis != "bits":
         raise StepError(f"{name} is not a bits method",
                         hint=f'Use compress(source, target, "{name}") (embshrink compress SOURCE TARGET {name}).')
-    pairs = _pairs(parameters)
-    step = registry.parse(f"{name}:{','.join(pairs)}" if pairs else name)
-    return compress(source, default_target(source) if target is None else target, [step],
-                    choose=method is None and not pairs, **settings)
+    if method or pairs:
+        steps = [registry.parse(f"{name}:{','.join(pairs)}" if pairs else name)]
+    return compress(source, default_target(source) if target is None else target, steps, **settings)
 
 
 def _pairs(parameters: Mapping[str, object] | Iterable[str] | None) -> list[str]:
@@ -212,9 +213,9 @@ def _pairs(parameters: Mapping[str, object] | Iterable[str] | None) -> list[str]
 
 
 def compress(  # noqa: PLR0913 - all settings of the main job, by name
-    source: Source, target: str | os.PathLike[str], steps: Steps, *, seed: int = 0, bits: float | None = None,
-    size: int | str | None = None, max_error: float | None = None, min_cosine: float | None = None,
-    min_overlap: float | None = None, counts: Counts = None,
+    source: Source, target: str | os.PathLike[str], steps: Steps | None = None, *, lossless: bool = False,
+    seed: int = 0, bits: float | None = None, size: int | str | None = None, max_error: float | None = None,
+    min_cosine: float | None = None, min_overlap: float | None = None, counts: Counts = None,
     keep_words: Iterable[str | bytes] = (), remap: str | os.PathLike[str] | None = None, ngrams: Steps = "same",
     vocabulary: str = "auto", order: str = EXACT, keep_order: bool = False, choose: bool = False,
     max_memory: int | None = None, force: bool = False, options: ReadOptions | None = None, measure: bool = True,
@@ -229,10 +230,13 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         vectors in memory.
     target : str or os.PathLike
         The file to write. It appears complete and verified, or not at all.
-    steps : str, step, or list of these
+    steps : str, step, or list of these, optional
         Row steps, then column steps, then at most one bits step, such as ``["prune:keep=50000", "pq:subspaces=25"]``;
-        `embshrink.list_methods` lists them. An empty list keeps the vectors as they are: the codes of a finalfusion,
-        navec or ``.ems`` file, and float32 numbers of other sources.
+        `embshrink.list_methods` lists them. Without steps, `ecq` writes the smallest file whose neighbour overlap@10
+        is at least 0.8, or that meets the aim; see Notes. An empty list is the same as `lossless`.
+    lossless : bool, default False
+        Keep the vectors as they are: the codes of a finalfusion, navec or ``.ems`` file, and float32 numbers of other
+        sources. Without steps and aims only.
     seed : int, default 0
         Seed of all random choices. Equal input, steps and seed give equal bytes, with any number of threads.
     bits : float, optional
@@ -293,7 +297,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     SourceError
         If the source or the file of counts cannot be read, or too large a source does not fit into `max_memory`.
     StepError
-        If a step is wrong, several aims are given, an aim is out of range, or an aim cannot be met.
+        If a step is wrong, several aims are given, an aim is out of range, or an aim cannot be met. If steps or an
+        aim are given with `lossless`.
     ShapeError
         If a step cannot work on the vectors.
     TargetError
@@ -306,8 +311,17 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
 
     Notes
     -----
-    After an error, nothing is written, and an existing target is unchanged. At most one aim can be given; it sets the
-    bits step, which must be the last one. The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the
+    After an error, nothing is written, and an existing target is unchanged.
+
+    At most one aim can be given; it sets the bits step, which must be the last one. Without steps, this is `ecq`, or
+    with `bits` or `size` and less than 0.9 bits per dimension the one of `ecq` and `rq` with the smaller error.
+
+    Without steps and aims, `ecq` takes 2 bits per dimension instead where overlap is not measured or tells little:
+    with ``measure=False``, with fewer than 100 vectors, and with n-grams alone. If no `ecq` file keeps 8 of 10
+    neighbours, numbers are stored as float16, or as float32. Codes of the source are kept if `ecq` would save less
+    than a tenth of the file. `Report.remarks` says which of these was done.
+
+    The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the
     share of the ten nearest neighbours that stay the same.
 
     Examples
@@ -319,16 +333,12 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     >>> report.words, report.rows, report.dim, report.steps
     (3, 2, 2, ['prune:keep=2', 'cast'])
     """
-    listed = registry.as_steps(steps)
+    aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
+    listed = _asked_steps(steps, lossless, aim)
     if ngrams not in ("same", "drop"):
         ngrams = registry.as_steps(ngrams)
-    aim = Aim.one_of(bits=bits, size=size, max_error=max_error, min_cosine=min_cosine, min_overlap=min_overlap)
     _check_settings(seed, vocabulary, order, keep_order, counts, keep_words, max_memory)
-    check_distinct({"the target": target, "remap (--remap)": remap},
-                   {"the source": source, "counts (--counts)": counts})
-    for path in (target, remap):
-        if path is not None:
-            check_target(path, force)
+    _check_paths(source, target, remap, counts, force)
     if max_memory is not None:
         spool = Spool(max_memory, os.path.dirname(os.path.realpath(target)))
         options = dataclasses.replace(options or ReadOptions(), spool=spool)
@@ -342,9 +352,11 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     protected = _protected_ids(table, keep_words, warnings)
     weights, counts_source = _weights(table, counts, listed, warnings)
     job = Job(table, seed, ngrams, vocabulary, order, progress, protected, weights, counts_source)
-    made = job.run(listed) if aim is None else meet(aim, listed, job, choose)
+    by_default = steps is None and aim is None and not lossless
+    listed, made, remarks = run_default(job, measure=measure) if by_default else Outcome(
+        listed, job.run(listed) if aim is None else meet(aim, listed, job, choose or steps is None), [])
     clock.lap("shrink")
-    report = _write(made, job, target, remap, force, warnings)
+    report = dataclasses.replace(_write(made, job, target, remap, force, warnings), remarks=remarks)
     _describe_source(report, source, table, options)
     _warn_if_all_kept(listed, table, made, warnings)
     clock.lap("write and verify")
@@ -358,6 +370,29 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         warnings.append(f"the process used up to {report.peak_memory:,} bytes of memory, more than max_memory "
                         f"(--max-memory) of {max_memory:,}; the output is complete and correct")
     return report
+
+
+def _asked_steps(steps: Steps | None, lossless: bool, aim: Aim | None) -> list[Step]:
+    """Return the steps to run; raise StepError if `lossless` excludes what is given."""
+    if not lossless:
+        return [DEFAULT] if steps is None else registry.as_steps(steps)
+    listed = registry.as_steps(steps or [])
+    if listed or aim is not None:
+        found = aim.option if aim is not None else " ".join(map(registry.format, listed))
+        raise StepError("lossless (--lossless) excludes steps and aims", found=found,
+                        hint="Remove lossless, or remove the steps and the aim.")
+    return listed
+
+
+def _check_paths(
+    source: Source, target: str | os.PathLike[str], remap: str | os.PathLike[str] | None, counts: Counts, force: bool
+) -> None:
+    """Raise TargetError if an output cannot be written, or would overwrite an input even with `force`."""
+    check_distinct({"the target": target, "remap (--remap)": remap},
+                   {"the source": source, "counts (--counts)": counts})
+    for path in (target, remap):
+        if path is not None:
+            check_target(path, force)
 
 
 def _check_settings(
@@ -385,17 +420,19 @@ def _check_settings(
 
 
 def plan(
-    source: Source, steps: Steps = "ecq", *, seed: int = 0, options: ReadOptions | None = None,
+    source: Source, steps: Steps | None = None, *, seed: int = 0, options: ReadOptions | None = None,
     progress: Progress = no_progress,
 ) -> PlannedFile:
     """Compute the size of a file without running steps.
+
+    Without `steps`, the size is an estimate: the default is fitted to a sample of the rows.
 
     Parameters
     ----------
     source : str, os.PathLike or WordVectors
         As for `compress`. It is read.
-    steps : str, step, or list of these, default "ecq"
-        As for `compress`.
+    steps : str, step, or list of these, optional
+        As for `compress`. An empty list plans a lossless file.
     seed : int, default 0
         As for `compress`.
     options : embshrink.ReadOptions, optional
@@ -422,7 +459,8 @@ def plan(
     >>> embshrink.plan(vectors, "cast").bits_per_word
     32.0
     """
-    planned = Job(open_table(source, options, progress=progress), seed, progress=progress).plan(steps)
+    job = Job(open_table(source, options, progress=progress), seed, progress=progress)
+    planned = plan_default(job) if steps is None else job.plan(steps)
     if options is not None and options.limit is not None:  # bytes of rows that were not read are no measure
         planned.source_bytes = None
     return planned

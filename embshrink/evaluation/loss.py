@@ -9,7 +9,8 @@ import numpy as np
 
 from embshrink.embeddings.protocols import LookupTable
 from embshrink.errors import EmbshrinkError, ShapeError
-from embshrink.evaluation.neighbour_sample import QUERIES, NeighbourSample, draw, sample_neighbours
+from embshrink.evaluation import QUERIES
+from embshrink.evaluation.neighbour_sample import NeighbourSample, draw, sample_neighbours
 from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
 from embshrink.evaluation.scores import Overlap, Reconstruction
 from embshrink.evaluation.vocabulary import check_count
@@ -23,7 +24,7 @@ CommonIds: TypeAlias = tuple[IntArray, IntArray]  # ids of the same words in a t
 
 def reconstruction(
     table: LookupTable, baseline: LookupTable, *, sample: int | None = None, seed: int = 0,
-    common: CommonIds | None = None, progress: Progress = no_progress,
+    common: CommonIds | None = None, weights: DoubleArray | None = None, progress: Progress = no_progress,
 ) -> Reconstruction:
     """Compare each word's vector with its vector in the baseline.
 
@@ -38,6 +39,8 @@ def reconstruction(
     common : tuple of numpy.ndarray, shape (n,), int64, optional
         Ids in `table` and in `baseline` of the words that both have, in the order of the latter; None to find them
         by name.
+    weights : numpy.ndarray of float64, shape (len(baseline),), optional
+        Frequency of each word of the baseline, for the weighted error.
     progress : callable
         ``progress("reconstruction", done, total)``, in words.
 
@@ -64,38 +67,56 @@ def reconstruction(
         ids, base_ids = ids[chosen], base_ids[chosen]
     order = np.argsort(ids)  # so that what is stored in blocks is decoded once
     ids, base_ids = ids[order], base_ids[order]
-    found = _differences(table, baseline, ids, base_ids, progress)
-    error, spread = float(found.error), float(found.spread)
+    worth = np.ones(len(ids)) if weights is None else weights[base_ids]
+    found = _differences(table, baseline, ids, base_ids, worth, progress)
     ties = np.flatnonzero(found.cosines == found.cosines.min())
     worst = int(ties[np.argmin(base_ids[ties])])
     return Reconstruction(
         words=len(ids), coverage=coverage,
-        relative_error=error / spread if spread else (None if error else 0.0),
+        relative_error=_ratio(*found.sums[:2]),
+        weighted_error=None if weights is None else _ratio(*found.sums[2:]),
         mean_cosine=float(found.cosines.mean()), cosine_p1=float(np.percentile(found.cosines, 1)),
         worst_cosine=float(found.cosines[worst]), worst_word=table.words[int(ids[worst])], zero_words=found.zeros,
     )
 
 
-class _Differences(NamedTuple):
-    """Sums of ||x - y||^2 and ||x - mean||^2 over rows y and baseline rows x, cosines, and number of zero rows x."""
+def _ratio(error: float, spread: float) -> float | None:
+    """Return an error as a share of the variance; None if only the latter is 0."""
+    if spread:
+        return float(error) / float(spread)
+    return None if error else 0.0
 
-    error: np.float64  # not float: from Python 3.12, sum() adds floats, and only those, with compensation
-    spread: np.float64
+
+class _Differences(NamedTuple):
+    """Differences of rows y from baseline rows x.
+
+    Parameters
+    ----------
+    sums : numpy.ndarray of float64, shape (4,)
+        Sums of ||x - y||^2 and of ||x - mean||^2, then the same with weighted rows and the weighted mean.
+    cosines : numpy.ndarray of float64, shape (n,)
+    zeros : int
+        Number of zero rows x.
+    """
+
+    sums: DoubleArray
     cosines: DoubleArray
     zeros: int
 
 
 def _differences(
-    table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray, progress: Progress
+    table: LookupTable, baseline: LookupTable, ids: IntArray, base_ids: IntArray, weights: DoubleArray,
+    progress: Progress,
 ) -> _Differences:
-    """Compare the vectors with these ids. The mean is computed first: sums of squares about 0 would lose digits."""
+    """Compare the vectors with these ids. The means are computed first: sums of squares about 0 would lose digits."""
     n, size = len(ids), rows_at_once(baseline)
 
     def add(start: int, stop: int) -> DoubleArray:
-        total: DoubleArray = baseline.decode_ids(base_ids[start:stop]).sum(axis=0, dtype=np.float64)
-        return total
+        rows = baseline.decode_ids(base_ids[start:stop]).astype(np.float64)
+        return np.stack([rows.sum(axis=0), np.einsum("i,ij->j", weights[start:stop], rows)])
 
-    mean = sum(map_blocks(add, n, size), np.zeros(baseline.vector_size)) / n
+    totals = sum(map_blocks(add, n, size), np.zeros((2, baseline.vector_size)))
+    mean, weighted_mean = totals[0] / n, totals[1] / (weights.sum() or 1)
 
     def compare(start: int, stop: int) -> _Differences:
         x = baseline.decode_ids(base_ids[start:stop]).astype(np.float64)
@@ -103,14 +124,14 @@ def _differences(
         lengths = np.linalg.norm(x, axis=1)
         product = lengths * np.linalg.norm(y, axis=1)
         cosines = np.einsum("ij,ij->i", x, y) / np.where(product > 0, product, 1)
-        return _Differences(((x - y) ** 2).sum(), ((x - mean) ** 2).sum(), np.clip(cosines, -1, 1),
-                            int(np.count_nonzero(lengths == 0)))
+        worth, lost = weights[start:stop], ((x - y) ** 2).sum(axis=1)
+        spread = ((x - weighted_mean) ** 2).sum(axis=1)
+        sums = np.array([lost.sum(), ((x - mean) ** 2).sum(), (worth * lost).sum(), (worth * spread).sum()])
+        return _Differences(sums, np.clip(cosines, -1, 1), int(np.count_nonzero(lengths == 0)))
 
     parts = map_blocks(compare, n, size, count_progress(progress, "reconstruction", n))
-    return _Differences(
-        sum((part.error for part in parts), np.float64(0)), sum((part.spread for part in parts), np.float64(0)),
-        np.concatenate([part.cosines for part in parts]), sum(part.zeros for part in parts),
-    )
+    return _Differences(sum((part.sums for part in parts), np.zeros(4)),
+                        np.concatenate([part.cosines for part in parts]), sum(part.zeros for part in parts))
 
 
 def neighbour_overlap(
@@ -172,8 +193,9 @@ def neighbour_overlap(
     there = sample.nearest[:, :k]
     shares = np.array([len(set(a) & set(b)) for a, b in zip(here.tolist(), there.tolist())]) / max(k, 1)
     spread = float(shares.std(ddof=1)) if len(shares) > 1 else 0.0
+    left_out = 1 - len(shares) / len(own)  # if all words are compared, there is nothing to estimate
     return Overlap(k=k, overlap=float(shares.mean()), first_decile=float(np.percentile(shares, 10)),
-                   standard_error=spread / math.sqrt(len(shares)), queries=len(shares), words=len(own),
+                   standard_error=spread * math.sqrt(left_out / len(shares)), queries=len(shares), words=len(own),
                    coverage=coverage)
 
 

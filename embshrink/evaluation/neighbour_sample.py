@@ -7,13 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from embshrink.embeddings.protocols import LookupTable
+from embshrink.evaluation import QUERIES
 from embshrink.evaluation.neighbours import neighbours_of_words, rows_at_once
 from embshrink.numerics.parallel import map_blocks
 from embshrink.numerics.progress import Progress, no_progress
 from embshrink.storage.arrays import DoubleArray, IntArray
 
-QUERIES, FEW_QUERIES = 1600, 500
-MANY = 1_000_000  # words from which on the search of 1,600 takes too long
+FEW_QUERIES = 400  # however large the table
+# The time of searches and of a run with ecq, in units of one product of two numbers in a search.
+SEARCHES = 2  # of each word: before and after
+SELECTING = 16  # per row: to keep the nearest ones
+RUN = 16_000  # per number: to read, encode, write and compare it
+RUN_ROWS = 1_000_000  # added to those of the table: fitting takes as long as 200,000, and seconds matter little below
+SHARE = 0.1  # of the time of a run that searches may take
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,18 @@ def sample_neighbours(
     return NeighbourSample(ids, asked, neighbours_of_words(table, ids, asked, min(count, len(ids) - 1), progress))
 
 
-def queries_of(n: int) -> int:
-    """Return how many of n words to draw: enough for a standard error of at most .005, fewer from a million on.
+def queries_of(n: int, dim: int) -> int:
+    """Return how many of n words to draw: enough for a standard error of at most .005, fewer in very large tables.
 
-    The share of a word's ten nearest neighbours that stay has a standard deviation of at most about .2.
+    The share of a word's ten nearest neighbours that stay has a standard deviation of at most about .2, so that 1,600
+    words are enough. Where their search would take more than a tenth of the run, fewer are drawn. Both times follow
+    from the shape of the table, not from a clock, so that the same input gives the same bytes:
+
+        searches of one word  =  SEARCHES n (dim + SELECTING)
+        run                   =  RUN (n + RUN_ROWS) dim
     """
-    return QUERIES if n <= MANY else FEW_QUERIES
+    affordable = SHARE * RUN * (n + RUN_ROWS) * dim / (SEARCHES * max(n, 1) * (dim + SELECTING))
+    return int(min(max(affordable, FEW_QUERIES), QUERIES))
 
 
 def draw(n: int, count: int, seed: int) -> IntArray:

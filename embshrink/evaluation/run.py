@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from typing import Literal
 
 from embshrink.embeddings.protocols import LookupTable
+from embshrink.evaluation import QUERIES
 from embshrink.evaluation.analogies import score_analogies
 from embshrink.evaluation.benchmarks import Analogies, WordPairs, analogy_benchmark, similarity_benchmarks
 from embshrink.evaluation.loss import neighbour_overlap, reconstruction
-from embshrink.evaluation.neighbour_sample import QUERIES
 from embshrink.evaluation.scores import AnalogyScore, Evaluation, SimilarityScore
 from embshrink.evaluation.similarity import score_pairs
 from embshrink.evaluation.vocabulary import RESTRICT_VOCAB, FoldedVocabulary
+from embshrink.methods.pipeline import zipf_weights
 from embshrink.numerics.progress import Progress, no_progress
 
 
@@ -59,7 +60,7 @@ def evaluate(
         analogies=mine.analogies(questions),
         baseline_analogies=theirs.analogies(questions),
         reconstruction=None if table.vector_size != baseline.vector_size else
-        reconstruction(table, baseline, sample=sample, seed=seed),
+        reconstruction(table, baseline, sample=sample, seed=seed, weights=zipf_weights(len(baseline))),
         overlap=neighbour_overlap(table, baseline, k=k, queries=queries, seed=seed, progress=progress),
     )
 

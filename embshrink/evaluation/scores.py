@@ -201,6 +201,9 @@ class Reconstruction(_Scores):
     relative_error : float or None
         ``||X - X^||^2 / ||X - mean||^2``, where X are the vectors of the baseline and X^ those of the table. None if
         all vectors of the baseline are equal and those of the table differ from them.
+    weighted_error : float or None
+        The same with each word weighted by its frequency, in the mean too; None if no frequencies were given.
+        `embshrink.evaluate` takes Zipf's law by the rank in the baseline.
     mean_cosine, cosine_p1, worst_cosine : float
         Mean, first percentile and minimum of the cosine of the two vectors of each word.
     worst_word : str
@@ -212,6 +215,7 @@ class Reconstruction(_Scores):
     words: int
     coverage: float
     relative_error: float | None
+    weighted_error: float | None
     mean_cosine: float
     cosine_p1: float
     worst_cosine: float
@@ -230,7 +234,7 @@ class Overlap(_Scores):
     overlap, first_decile : float
         Mean and first decile, over the queries, of the share of neighbours in common, from 0 to 1.
     standard_error : float
-        Of the mean, as an estimate of that of all words.
+        Of the mean, as an estimate of that of all words; 0 if all words were compared.
     queries : int
         Number of words whose neighbours were compared.
     words : int

@@ -69,7 +69,8 @@ class Prune(RowStep):
 
     def resolve(self, n: int, d: int) -> Prune:
         keep = max(LEAST_KEPT, n // 10) if self.keep is None else self.keep
-        return replace(self, keep=max(1, min(keep, n)))
+        keep = max(1, min(keep, n))
+        return replace(self, keep=keep, norms=self.norms and keep < n)  # a kept vector has its own length
 
     def plan(self, n: int, d: int) -> tuple[int, set[str]]:
         keep = resolved(self.keep)
