@@ -25,8 +25,8 @@ NOT_IMPORTED = ("embshrink.cli", "embshrink.__main__")  # need packages that rea
 def instrument(kernels: bool) -> None:
     """Import all modules of embshrink so that atheris sees which branches they take; kernels only if not compiled."""
     folder = ROOT / "embshrink" / "kernels"
-    compiled = [] if kernels else ["embshrink.kernels", *(f"embshrink.kernels.{path.stem}" for path in folder.glob("*.py"))]
-    with atheris.instrument_imports(include=["embshrink", "zipfile", "tarfile"], exclude=compiled):
+    names = ["embshrink.kernels", *(f"embshrink.kernels.{path.stem}" for path in folder.glob("*.py"))]
+    with atheris.instrument_imports(include=["embshrink", "zipfile", "tarfile"], exclude=[] if kernels else names):
         import embshrink
 
         for module in pkgutil.walk_packages(embshrink.__path__, "embshrink."):
@@ -35,7 +35,7 @@ def instrument(kernels: bool) -> None:
 
 
 def place_of(error: BaseException) -> str:
-    """Return what tells one finding from another: the exception, and the last lines of embshrink and of the target."""
+    """Return what tells one finding from another: the exception, and the lines of embshrink and of the target."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/embshrink/" in frame.filename] or frames
     return f"{type(error).__name__} {Path(ours[-1].filename).name}:{ours[-1].lineno} target:{frames[1].lineno}"
@@ -70,7 +70,7 @@ def main(name: str, findings: str, *arguments: str) -> None:
     import numba
 
     interpreted = bool(numba.config.DISABLE_JIT)
-    warnings.simplefilter("ignore" if interpreted else "error", RuntimeWarning)  # uncompiled kernels wrap with a warning
+    warnings.simplefilter("ignore" if interpreted else "error", RuntimeWarning)  # Python kernels warn as they wrap
     instrument(kernels=interpreted)
     from fuzz.mutators import MUTATORS
 

@@ -7,10 +7,8 @@ mutator that knows nothing: libFuzzer's own), the most bytes of the result, and 
 import bz2
 import gzip
 import io
-import json
 import lzma
 import random
-import struct
 import warnings
 import zipfile
 import zlib
@@ -23,8 +21,8 @@ from embshrink.formats.io.unpack import packing
 from embshrink.storage.container import END_MAGIC, MAGIC
 
 Plain = Callable[[bytes, int], bytes]
-NUMBERS = [0, 1, 2, 3, 7, 8, 15, 16, 63, 64, 127, 128, 255, 256, 1000, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1,
-           2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -1, -2]
+NUMBERS = [0, 1, 2, 3, 7, 8, 15, 16, 63, 64, 127, 128, 255, 256, 1000, 65535, 65536, 2**24, 2**31 - 1, 2**31,
+           2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -1, -2]
 FLOATS = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e30, 3.4e38, -3.4e38, float("inf"), float("-inf"), float("nan")]
 SHARE_PLAIN = 0.1  # of mutations that do not repair anything
 
@@ -155,9 +153,10 @@ def _edit(table: list, rng: random.Random) -> list | None:
     entry = rng.choice(table)
     what = rng.randrange(4)
     if what == 0:
-        entry["dtype"] = rng.choice(["uint8", "int8", "uint16", "int32", "uint64", "float16", "float32", "object", "x"])
+        entry["dtype"] = rng.choice(["uint8", "int8", "uint16", "int32", "uint64", "float16", "float32", "x"])
     elif what == 1:
-        entry["shape"] = rng.choice([entry["shape"][::-1], [*entry["shape"], 1], [1, *entry["shape"]], [], [0], [2**40]])
+        shape = entry["shape"]
+        entry["shape"] = rng.choice([shape[::-1], [*shape, 1], [1, *shape], [], [0], [2**40]])
     elif what == 2:
         entry["offset"] = rng.choice(NUMBERS)
     else:
@@ -196,8 +195,12 @@ def _content(data: bytes, plain: Plain, most: int, rng: random.Random) -> bytes:
     if rng.random() < 0.3 and len(data) > 12:  # a number of a binary format: 4 or 8 bytes, little-endian
         width = rng.choice((4, 8))
         place = rng.randrange(min(len(data) - width, 400))
-        return data[:place] + (rng.choice(NUMBERS) % (1 << 8 * width)).to_bytes(width, "little") + data[place + width :]
+        return _set_number(data, place, width, rng.choice(NUMBERS))
     return plain(data, most)
+
+
+def _set_number(data: bytes, place: int, width: int, value: int) -> bytes:
+    return data[:place] + (value % (1 << 8 * width)).to_bytes(width, "little") + data[place + width :]
 
 
 def _pack(data: bytes, kind: str, rng: random.Random) -> bytes:
@@ -264,11 +267,10 @@ def _tar(data: bytes, plain: Plain, most: int, rng: random.Random) -> bytes:
     elif what == 1 and packing(block[1]) == "gzip":
         content = gzip.decompress(block[1])
         if rng.random() < 0.5:
-            content = struct.pack("<I", rng.choice([*range(9), *NUMBERS[:-2]]) % 2**32) + content[4:]
+            content = _set_number(content, 0, 4, rng.choice([*range(9), *NUMBERS]))
         block[1] = gzip.compress(plain(content, most), mtime=0)
     elif what == 2 and len(block[1]) > 16:
-        place = 4 * rng.randrange(4)
-        block[1] = block[1][:place] + struct.pack("<I", rng.choice(NUMBERS) % 2**32) + block[1][place + 4 :]
+        block[1] = _set_number(block[1], 4 * rng.randrange(4), 4, rng.choice(NUMBERS))
     else:
         block[1] = plain(block[1], most)
     if rng.random() < 0.1:
@@ -291,8 +293,7 @@ def mutate_fasttext(data: bytes, plain: Plain, most: int, rng: random.Random) ->
         return plain(data, most)
     width = rng.choice((1, 4, 4, 8))
     place = 1 + rng.randrange(min(len(data) - width - 1, 400))
-    value = rng.choice([*NUMBERS, data[place] + 1, data[place] - 1]) % (1 << 8 * width)
-    return data[:place] + value.to_bytes(width, "little") + data[place + width :]
+    return _set_number(data, place, width, rng.choice([*NUMBERS, data[place] + 1, data[place] - 1]))
 
 
 MUTATORS = {"ems": mutate_ems, "containers": mutate_packed, "fasttext": mutate_fasttext}

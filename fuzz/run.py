@@ -1,13 +1,13 @@
 """Fuzz embshrink: run every target for some minutes and print what was executed and found.
 
-    pip install -e '.[test]' atheris            # in an environment of its own; Python 3.11 to 3.13
+    pip install -e '.[test,fuzz]'               # in an environment of its own; Linux, Python 3.11 to 3.13
     python fuzz/run.py --minutes 20             # all targets, 20 minutes each
     python fuzz/run.py --minutes 60 --target ems
     python fuzz/run.py --keep                   # write what was learned to fuzz/corpus
 
-Half of the time of each target runs with NUMBA_DISABLE_JIT=1: kernels are then Python, and atheris sees their branches.
-The other half runs compiled kernels, with NUMBA_BOUNDSCHECK=1: an index out of range raises IndexError. atheris
-does not see into compiled kernels, so this half finds new inputs only by the branches around them.
+Half of the time of each target runs with NUMBA_DISABLE_JIT=1: kernels are then Python, and atheris sees their
+branches. The other half runs compiled kernels, with NUMBA_BOUNDSCHECK=1: an index out of range raises IndexError.
+atheris does not see into compiled kernels, so this half finds new inputs only by the branches around them.
 
 The exit status is 1 if anything was found. Each finding is a file in WORK/findings, with a traceback beside it. Copy
 the file to fuzz/regressions/TARGET, watch tests/test_fuzz_corpus.py fail, and correct the code.
@@ -22,18 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fuzz.seeds import SEEDS  # noqa: E402  (needs the path)
+from fuzz import inputs  # noqa: E402  (needs the path)
+from fuzz.seeds import SEEDS  # noqa: E402
 from fuzz.targets import TARGETS  # noqa: E402
 
-CORPUS = ROOT / "fuzz" / "corpus"
-KEPT_BYTES = 60_000  # of the corpus of a target in the repository, packed
 MODES = {"interpreted": {"NUMBA_DISABLE_JIT": "1"}, "compiled": {"NUMBA_BOUNDSCHECK": "1"}}
 SECONDS_PER_INPUT = 120
 MOST_MEGABYTES = 2048
@@ -60,20 +58,9 @@ def prepare(target: str, work: Path) -> Path:
     folder = work / "seeds" / target
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for data in (*SEEDS[target](), *kept(target)):
+    for data in (*SEEDS[target](), *inputs.corpus(target).values(), *inputs.regressions(target).values()):
         (folder / hashlib.sha256(data).hexdigest()[:20]).write_bytes(data)
     return folder
-
-
-def kept(target: str) -> list[bytes]:
-    """Return the inputs in fuzz/corpus and fuzz/regressions."""
-    files = sorted((ROOT / "fuzz" / "regressions" / target).glob("*"))
-    found = [path.read_bytes() for path in files]
-    path = CORPUS / f"{target}.zip"
-    if path.exists():
-        with zipfile.ZipFile(path) as archive:
-            found += [archive.read(name) for name in archive.namelist()]
-    return found
 
 
 def fuzz(target: str, mode: str, seconds: float, seed: int, work: Path, counts: Counts) -> None:
@@ -86,20 +73,20 @@ def fuzz(target: str, mode: str, seconds: float, seed: int, work: Path, counts: 
         log = work / f"{target}-{mode}-{seed}.log"
         before = time.monotonic()
         with log.open("w") as out:
-            code = subprocess.run(
+            run = subprocess.run(
                 [sys.executable, str(ROOT / "fuzz" / "child.py"), target, str(findings), f"-seed={seed}",
                  f"-max_total_time={int(left)}", f"-max_len={TARGETS[target].max_bytes}", "-print_final_stats=1",
                  f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={MOST_MEGABYTES}", "-reload=0",
                  f"-artifact_prefix={findings}/{target}-", str(corpus), str(work / "seeds" / target)],
-                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment(mode, work)).returncode
+                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment(mode, work))
         text = log.read_text(errors="replace")
         counts.seconds += time.monotonic() - before
         counts.executions += int((re.findall(r"^#(\d+)", text, re.M) or ["0"])[-1])
         counts.features = max([counts.features, *map(int, re.findall(r"\bft: (\d+)", text))])
         counts.findings |= set(re.findall(r"^FINDING (.*)", text, re.M))
-        if code:
+        if run.returncode:
             saved = re.findall(r"Test unit written to (\S+)", text)
-            counts.findings.add(f"{target} ended with status {code}: {saved[-1] if saved else log}")
+            counts.findings.add(f"{target} ended with status {run.returncode}: {saved[-1] if saved else log}")
             if not saved:
                 return  # it did not come to an input: starting again would end the same way
         seed += 1
@@ -114,18 +101,10 @@ def keep(target: str, work: Path) -> None:
                     f"-max_len={TARGETS[target].max_bytes}", str(merged), str(seeds), str(work / "corpus" / target)],
                    check=True, env=environment("interpreted", work), stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    known = {hashlib.sha256(data).digest() for data in SEEDS[target]()}
-    inputs = sorted((path.read_bytes() for path in merged.iterdir()), key=lambda data: (len(data), data))
-    CORPUS.mkdir(exist_ok=True)
-    size = number = 0
-    with zipfile.ZipFile(CORPUS / f"{target}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for data in inputs:
-            if hashlib.sha256(data).digest() not in known and size < KEPT_BYTES:
-                entry = zipfile.ZipInfo(f"{number:04d}")  # without a time, so that equal inputs give equal bytes
-                archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
-                size += archive.getinfo(entry.filename).compress_size + 100
-                number += 1
-    print(f"{target}: {number} of {len(inputs)} inputs kept, {(CORPUS / f'{target}.zip').stat().st_size} bytes")
+    known = set(SEEDS[target]())
+    found = sorted({path.read_bytes() for path in merged.iterdir()} - known, key=lambda data: (len(data), data))
+    number = inputs.write_corpus(target, found)
+    print(f"{target}: {number} of {len(found)} inputs kept")
 
 
 def main() -> int:

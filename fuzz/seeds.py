@@ -2,10 +2,8 @@
 
 import bz2
 import gzip
-import io
 import itertools
 import lzma
-import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +14,9 @@ import test_fasttext
 import test_finalfusion
 import test_floret
 import test_navec
-from fuzz.targets import TARGETS
 
 from embshrink import compress
+from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 3000  # of a seed of text: longer lines are cases of their own tests
@@ -65,10 +63,12 @@ def ems() -> Iterator[bytes]:
 def evaluation() -> Iterator[bytes]:
     pairs = ["tiger\tcat\t7.35\nbook\tpaper\t7.46\n", "Word 1,Word 2,Human (mean)\ntiger,cat,7.35\nbook,paper,7.46\n",
              "word1\tword2\tPOS\tSimLex999\nold\tnew\tA\t1.58\nsmart\tbright\tA\t9.2\n", "a b 1\nc d 2\ne f 3\n",
-             "# comment\n\ufefftiger;cat;7\nx;y;1e3\n\n", "a b 1\na\tb\t2\nc,d,3\n", "a\tb\tinf\nc\td\tnan\ne\tf\t1_0\n"]
+             "# comment\n\ufefftiger;cat;7\nx;y;1e3\n\n", "a b 1\na\tb\t2\nc,d,3\n",
+             "a\tb\tinf\nc\td\tnan\ne\tf\t1_0\n"]
     questions = [": capitals\nathens greece oslo norway\n\n: family\nthe cat book paper\n", "a b c d\n",
                  ": x\na b c d e\na b c\nAthens Greece Oslo Norway\n", ":no space\n: \na b c d\n"]
-    counts = ["the 100\ncat 7\n", "the\t100\ncat\t7\nthe 3\n", "two words 9\n\u00e9 1\r\n", "x 999999999999999999\n", "x\n"]
+    counts = ["the 100\ncat 7\n", "the\t100\ncat\t7\nthe 3\n", "two words 9\n\u00e9 1\r\n",
+              "x 999999999999999999\n", "x\n"]
     for number, cases in enumerate((pairs, questions, counts)):
         for case in cases:
             yield bytes([number]) + case.encode()
@@ -99,8 +99,7 @@ def _containers() -> Iterator[bytes]:
     yield from (case.data for case in badfiles.foreign_cases())
     yield test_navec.archive()
     yield from itertools.chain(_floret(), _finalfusion())
-    for model in itertools.islice(_models(), 0, None, 3):
-        yield model
+    yield from itertools.islice(_models(), 0, None, 3)
     for inner in (test_navec.archive(), *_floret(), *_finalfusion()):
         yield gzip.compress(inner, mtime=0)
         yield badfiles.zipped({"v": inner})

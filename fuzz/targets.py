@@ -1,8 +1,8 @@
 """What must hold for any bytes: one function for each kind of file that embshrink reads.
 
-A target takes bytes and returns nothing. Any exception that leaves it is a finding. Refusals (`EmbshrinkError`) are caught
-inside. The first byte of an input of the targets ``text``, ``word2vec``, ``fasttext`` and ``evaluation`` chooses the
-options; the rest is the file.
+A target takes bytes and returns nothing. Any exception that leaves it is a finding. Refusals (`EmbshrinkError`) are
+caught inside. The first byte of an input of the targets ``text``, ``word2vec``, ``fasttext`` and ``evaluation``
+chooses the options; the rest is the file.
 """
 
 import atexit
@@ -177,7 +177,7 @@ def check_containers(data: bytes) -> None:
 def check_ems(data: bytes) -> None:
     """A file that passes every check answers every question, twice the same, with and without an index.
 
-    A file whose checksums are trusted (``verify="header"``) may answer nonsense, but raises nothing but `FormatError`.
+    A file whose checksums are trusted (``verify="header"``) may answer nonsense, but raises only `FormatError`.
     """
     path = _file(data, "a.ems")
     try:
