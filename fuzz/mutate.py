@@ -172,6 +172,7 @@ def drawn(seed: int, count: int) -> list[Mutant]:
 # ---------------------------------------------------------------- running the tests
 
 HEAVY = ("hypothesis", "numba", "scipy.linalg", "sklearn.cluster", "click", "rich.table", "zstandard")
+PRELOADED = "ignore::pytest.PytestAssertRewriteWarning"  # of hypothesis
 
 
 def preload() -> None:
@@ -194,7 +195,7 @@ def run_tests(tree: Path, module: str, seconds: float) -> bool:
         sys.dont_write_bytecode = True
         code = 1
         try:
-            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *TESTS[module]]))
+            code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", PRELOADED, *TESTS[module]]))
         finally:
             os._exit(code)
     end = time.monotonic() + seconds

@@ -93,18 +93,11 @@ def fuzz(target: str, mode: str, seconds: float, seed: int, work: Path, counts: 
 
 
 def keep(target: str, work: Path) -> None:
-    """Write the smallest inputs that reach every branch known, without the seeds, to the repository."""
-    merged, seeds = work / "merged" / target, prepare(target, work)
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir(parents=True)
-    subprocess.run([sys.executable, str(ROOT / "fuzz" / "child.py"), target, str(work / "findings"), "-merge=1",
-                    f"-max_len={TARGETS[target].max_bytes}", str(merged), str(seeds), str(work / "corpus" / target)],
-                   check=True, env=environment("interpreted", work), stdin=subprocess.DEVNULL,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    known = set(SEEDS[target]())
-    found = sorted({path.read_bytes() for path in merged.iterdir()} - known, key=lambda data: (len(data), data))
-    number = inputs.write_corpus(target, found)
-    print(f"{target}: {number} of {len(found)} inputs kept")
+    """Write the smallest inputs that reached something new, of the repository and of this folder, to the former."""
+    known, old = set(SEEDS[target]()), list(inputs.corpus(target).values())
+    new = {path.read_bytes() for path in (work / "corpus" / target).glob("*")} - known - set(old)
+    found = sorted([*old, *new], key=lambda data: (len(data), data))
+    print(f"{target}: {inputs.write_corpus(target, found)} of {len(found)} inputs kept")
 
 
 def main() -> int:
