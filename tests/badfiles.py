@@ -257,7 +257,7 @@ def zipped(files):
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # without a time
     return target.getvalue()
 
 
@@ -290,6 +290,7 @@ def container_cases():
     yield refused("zip-in-gz", gzip.compress(zipped({"a": plain})), "this is zip inside gzip")
     yield exact("zip-one", zipped({"glove.txt": plain}))
     yield exact("zip-mac", zipped({"glove.txt": plain, "__MACOSX/._glove.txt": b"junk", "folder/": b""}))
+    yield exact("zip-empty-name", zipped({"": plain}))
     yield exact("zip-outside-name", zipped({"../../x.txt": plain}))
     four = zipped({f"glove.{dim}d.txt": plain for dim in (50, 100, 200, 300)})
     yield refused("zip-four", four, "the zip archive has 4 files (expected one, found 'glove.50d.txt' (")

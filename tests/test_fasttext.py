@@ -13,6 +13,7 @@ import pytest
 from models import open_model
 from test_formats_files import Pipe
 
+from embshrink.compression.source import open_table
 from embshrink.errors import EmbshrinkError, SourceError
 from embshrink.formats import ReadOptions, read_vectors
 from embshrink.formats.fasttext import model as fasttext_model
@@ -522,6 +523,19 @@ def test_many_ngrams_cost_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(vectors) == 30 and peak < 40 << 20  # 12 million n-grams
+
+
+def test_many_buckets_cost_little_memory_if_few_have_rows():
+    """A file of some kB may state 2^31 - 1 buckets; the counts of its n-grams are kept for the rows it has."""
+    parts, _ = build(**PRUNED, bucket=40)
+    few = open_table(io.BytesIO(join(parts))).ngrams
+    found = np.concatenate([bucket_ids(word, 2, 4, 40) for word in WORDS]).astype(np.int64)
+    assert few.uses.tolist() == [np.count_nonzero(found == bucket) for bucket in few.ids] and few.uses.any()
+    tracemalloc.start()
+    many = open_table(io.BytesIO(join({**parts, "bucket": i32(2**31 - 1)}))).ngrams
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert many.ids.tolist() == few.ids.tolist() and peak < 10 << 20
 
 
 @pytest.mark.parametrize("options", [DENSE, PRUNED], ids=["dense", "pruned"])

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (".ci", ".github", "benchmarks", "docs", "embshrink", "examples", "tests")
+FOLDERS = (".ci", ".github", "benchmarks", "docs", "embshrink", "examples", "fuzz", "tests")
 GENERATED = ("__pycache__", "*.pyc", ".*_cache", ".hypothesis", "*.egg-info", "_build")
 
 

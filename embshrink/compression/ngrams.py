@@ -78,16 +78,13 @@ def of_model(model: Model, spool: Spool | None = None) -> NgramTable:
     ShapeError
         If a row holds a NaN or an infinity.
     """
-    uses = np.zeros(model.bucket)
-    raw = model.words.raw
-    for start in range(0, len(raw), WORDS_AT_ONCE):
-        found, _ = all_bucket_ids(raw[start : start + WORDS_AT_ONCE], model.minn, model.maxn, model.bucket)
-        uses += np.bincount(found, minlength=model.bucket)
-    if model.pruned is None:
+    if model.pruned is None:  # each bucket has a row in the file
+        uses = _uses(model, model.bucket)
         rows: IntArray = np.flatnonzero(uses)
-        ids = rows
-    else:
+        ids, uses = rows, uses[rows]
+    else:  # a small file may state any number of buckets
         ids, rows = model.pruned
+        uses = _uses(model, len(ids), ids)
     n = len(model.words)
     shape = len(ids), model.dim
     matrix: Matrix = np.empty(shape, np.float32) if spool is None else spool.empty(shape)
@@ -95,7 +92,17 @@ def of_model(model: Model, spool: Spool | None = None) -> NgramTable:
         stop = min(start + BLOCK_ROWS, len(ids))
         matrix[start:stop] = as_matrix(model.rows(rows[start:stop] + n), "the n-gram matrix")
     missing = "zero" if model.pruned is None else "skip"
-    return NgramTable(Hashing(model.minn, model.maxn, model.bucket), ids, matrix, uses[ids], missing)
+    return NgramTable(Hashing(model.minn, model.maxn, model.bucket), ids, matrix, uses, missing)
+
+
+def _uses(model: Model, count: int, kept: IntArray | None = None) -> DoubleArray:
+    """Return how many n-grams of the words are hashed to each of `count` buckets: to all, or to those `kept`."""
+    uses, raw = np.zeros(count), model.words.raw
+    for start in range(0, len(raw), WORDS_AT_ONCE):
+        found, _ = all_bucket_ids(raw[start : start + WORDS_AT_ONCE], model.minn, model.maxn, model.bucket)
+        places = found if kept is None else np.searchsorted(kept, found[np.isin(found, kept)])
+        uses += np.bincount(places, minlength=count)
+    return uses
 
 
 def of_file(subwords: Subwords) -> NgramTable:

@@ -233,7 +233,9 @@ def open_zip(raw: RawFile, options: ReadOptions, path: str) -> ZipMember:
 
 
 def _choose(archive: zipfile.ZipFile, member: str | None, path: str) -> zipfile.ZipInfo:
-    files = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
+    # Not is_dir(), which fails for an empty name in older Pythons.
+    files = [info for info in archive.infolist()
+             if not info.filename.endswith("/") and not info.filename.startswith("__MACOSX/")]
     listing = ", ".join(f"{_name(info)} ({info.file_size} bytes)" for info in files[:20])
     if member is not None:
         chosen = [info for info in files if info.filename == member]
