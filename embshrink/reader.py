@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import FileInfo
@@ -19,10 +19,12 @@ from embshrink.keyed_vectors.embeddings import _load_again as _load_again  # pic
 from embshrink.numerics.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from embshrink.embeddings.word_vectors import WordVectors
+    from embshrink.embeddings.from_memory import InMemory
     from embshrink.evaluation.benchmarks import Analogies, WordPairs
     from embshrink.evaluation.scores import Evaluation
     from embshrink.storage.arrays import FloatArray
+
+Source: TypeAlias = "Embeddings | InMemory | Path"
 
 
 def load(path: Path, *, verify: str = "lazy", mmap: bool = True) -> Embeddings:
@@ -53,13 +55,15 @@ def load(path: Path, *, verify: str = "lazy", mmap: bool = True) -> Embeddings:
     return open_file(path, Embeddings, verify=verify, mmap=mmap)
 
 
-def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
-    """Return a file or word vectors in memory as `Embeddings`.
+def as_embeddings(source: Source) -> Embeddings:
+    """Return a file, or words and vectors in memory, as `Embeddings`.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    source : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads. In memory: gensim's
+        ``KeyedVectors``; a dict of words and vectors; a pandas ``DataFrame`` with the words as its index and a column
+        for each dimension; or a tuple of words and a matrix, (n, d).
 
     Returns
     -------
@@ -72,35 +76,35 @@ def as_embeddings(source: Embeddings | WordVectors | Path) -> Embeddings:
         If an ``.ems`` file is damaged or too new.
     SourceError
         If another file cannot be read.
+    ShapeError
+        If words and vectors in memory do not fit each other, or a word occurs twice.
     TypeError
         If `source` is of another type.
 
     Examples
     --------
     >>> import embshrink
-    >>> vectors = embshrink.WordVectors(["up", "down", "left"], [[0.0, 2.0], [0.0, -1.0], [1.0, 1.0]])
+    >>> vectors = {"up": [0.0, 2.0], "down": [0.0, -1.0], "left": [1.0, 1.0]}
     >>> emb = embshrink.as_embeddings(vectors)
     >>> [word for word, cosine in emb.most_similar("up", topn=2)]
     ['left', 'down']
     """
     if isinstance(source, Embeddings):
         return source
-    if isinstance(source, (str, os.PathLike)) and is_ems(source):
-        return load(source)
-    from embshrink.embeddings.word_vectors import WordVectors  # imported here, because a lookup does not need it
-
     if isinstance(source, (str, os.PathLike)):
+        if is_ems(source):
+            return load(source)
         from embshrink.formats import read_vectors
 
-        source = read_vectors(source)
-    if isinstance(source, WordVectors):
-        return Embeddings.of_vectors(source)
-    raise TypeError(f"expected Embeddings, WordVectors or a path, not {type(source).__name__}")
+        return Embeddings.of_vectors(read_vectors(source))
+    from embshrink.embeddings.from_memory import counts_of, word_vectors_of  # a lookup does not need it
+
+    return Embeddings.of_vectors(word_vectors_of(source), counts_of(source))
 
 
 def evaluate(
-    emb: Embeddings | WordVectors | Path,
-    baseline: Embeddings | WordVectors | Path | None = None, *,
+    emb: Source,
+    baseline: Source | None = None, *,
     pairs: WordPairs | Path | Iterable[WordPairs | Path] | None = None,
     analogies: Analogies | Path | Literal[True] | None = None,
     restrict_vocab: int | None = 300_000, case_insensitive: bool = True, dummy4unknown: bool = False,
@@ -110,9 +114,9 @@ def evaluate(
 
     Parameters
     ----------
-    emb : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
-    baseline : Embeddings, WordVectors, str or os.PathLike, optional
+    emb : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        As for `as_embeddings`.
+    baseline : the same types, optional
         The vectors that `emb` was made from. They are scored too. Reconstruction (if the dimensions are equal) and
         neighbour overlap are measured against them, over the words that both have.
     pairs : WordPairs, str or os.PathLike, or list of these, optional
@@ -289,14 +293,14 @@ def verify(path: Path, *, quick: bool = False, progress: Progress = no_progress)
 
 
 def get(
-    source: Embeddings | WordVectors | Path, words: str | Iterable[str], *, aliases: bool = True
+    source: Source, words: str | Iterable[str], *, aliases: bool = True
 ) -> list[Lookup]:
     """Look up words.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    source : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        As for `as_embeddings`.
     words : str or iterable of str
         One word or several. Out-of-vocabulary words get a vector if the source has n-grams.
     aliases : bool, default True
@@ -330,7 +334,7 @@ def get(
 
 
 @contextlib.contextmanager
-def _opened(source: Embeddings | WordVectors | Path) -> Iterator[Embeddings]:
+def _opened(source: Source) -> Iterator[Embeddings]:
     """Yield a source as `Embeddings`; close the file if it was opened here."""
     emb = as_embeddings(source)
     try:
@@ -341,14 +345,14 @@ def _opened(source: Embeddings | WordVectors | Path) -> Iterator[Embeddings]:
 
 
 def similar(
-    source: Embeddings | WordVectors | Path, word: str, *, topn: int = 10, restrict_vocab: int | None = None
+    source: Source, word: str, *, topn: int = 10, restrict_vocab: int | None = None
 ) -> list[Neighbour]:
     """Return the nearest neighbours of a word by cosine similarity.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    source : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        As for `as_embeddings`.
     word : str
         The query.
     topn : int, default 10
@@ -372,15 +376,15 @@ def similar(
 
 
 def analogy(
-    source: Embeddings | WordVectors | Path, a: str, b: str, c: str, *, topn: int = 10,
+    source: Source, a: str, b: str, c: str, *, topn: int = 10,
     restrict_vocab: int | None = None,
 ) -> list[Neighbour]:
     """Answer "a is to b as c is to ?" by the words with the highest cosine to ``b - a + c`` (3CosAdd).
 
     Parameters
     ----------
-    source : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    source : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        As for `as_embeddings`.
     a, b, c : str
         The words of the question.
     topn : int, default 10
@@ -415,7 +419,7 @@ def analogy(
 
 
 def _neighbours(
-    source: Embeddings | WordVectors | Path, positive: list[str], negative: list[str], topn: int,
+    source: Source, positive: list[str], negative: list[str], topn: int,
     restrict_vocab: int | None,
 ) -> list[Neighbour]:
     with _opened(source) as emb:
@@ -424,15 +428,15 @@ def _neighbours(
 
 
 def export(
-    source: Embeddings | WordVectors | Path, target: Path, format: str | None = None, *, force: bool = False,
+    source: Source, target: Path, format: str | None = None, *, force: bool = False,
     progress: Progress = no_progress,
 ) -> str:
     """Write vectors to a file of another program: word2vec, GloVe, fastText, gensim, spaCy, finalfusion and others.
 
     Parameters
     ----------
-    source : Embeddings, WordVectors, str or os.PathLike
-        A path is that of an ``.ems`` file, or of any file that `embshrink.read_vectors` reads.
+    source : Embeddings, str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        As for `as_embeddings`.
     target : str or os.PathLike
         The file to write, or the folder for the format ``"spacy"``. The target appears complete or not at all.
     format : str, optional

@@ -11,6 +11,7 @@ import numpy as np
 
 from embshrink.compression.ngrams import NgramTable, of_file, of_model
 from embshrink.embeddings.file import open_file
+from embshrink.embeddings.from_memory import InMemory, word_vectors_of
 from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import SourceError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from embshrink.formats.base import Source as OpenSource
     from embshrink.formats.io.pq_codes import PQCodes
 
-Source: TypeAlias = "str | os.PathLike[str] | WordVectors"
+Source: TypeAlias = "str | os.PathLike[str] | InMemory"
 
 
 @dataclass
@@ -81,8 +82,9 @@ def open_table(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
-        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file. Words of an ``.ems`` file
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file; or words and vectors in memory
+        (see `embshrink.embeddings.from_memory.word_vectors_of`). Words of an ``.ems`` file
         continue to share rows, and only its stored rows are decoded.
     options : embshrink.ReadOptions, optional
         How to read the source.
@@ -115,8 +117,8 @@ def open_table(
 
 def _read_table(source: Source, options: ReadOptions | None, ngrams: bool, progress: Progress) -> SourceTable:
     kept = stored = None
-    if isinstance(source, WordVectors):
-        vectors = source
+    if not isinstance(source, (str, os.PathLike)):
+        vectors = word_vectors_of(source)
     else:
         from embshrink.formats import FORMATS, ReadOptions, open_identified, read_stream
 

@@ -2,85 +2,128 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Protocol, TypeVar, overload
 
 import numpy as np
 
+from embshrink.embeddings.table import Key
 from embshrink.keyed_vectors.lookup import KeyLookup
-from embshrink.vocabulary.words import Word
+from embshrink.numerics.arrays import cosine
 
 if TYPE_CHECKING:
     from embshrink.embeddings.search import Item, Items
-    from embshrink.storage.arrays import FloatArray, IntArray, RealArray
+    from embshrink.storage.arrays import DoubleArray, FloatArray, IntArray, RealArray
 
-WordT = TypeVar("WordT", str, bytes)
+KeyT = TypeVar("KeyT", bound=Key)
+
+
+class Indexer(Protocol):
+    """Another search index, such as gensim's ``AnnoyIndexer``, that `Similarity.most_similar` asks."""
+
+    def most_similar(self, vector: FloatArray, num_neighbors: int, /) -> list[tuple[str, float]]:
+        """Return the nearest words and their similarities."""
 
 
 class Similarity(KeyLookup):
-    """A table of vectors with those methods of gensim's ``KeyedVectors`` that compare words."""
+    """A table of vectors with those methods of gensim's ``KeyedVectors`` that compare words.
 
-    def similarity(self, first: Word, second: Word) -> float:
-        """Return the cosine similarity of two words; 0 if a vector is zero.
+    A key is a word, or the id of a word.
+    """
+
+    def similarity(self, w1: Key, w2: Key) -> float:
+        """Return the cosine similarity of two words, from -1 to 1; 0 if a vector is zero.
 
         Raises
         ------
         KeyError
             If a word is missing.
         """
-        one, two = self.vectors_for([first, second], norm=True)
-        return float(one @ two)
+        one, two = self.vectors_for([w1, w2])
+        return cosine(one, two)
 
-    def distance(self, first: Word, second: Word) -> float:
+    def distance(self, w1: Key, w2: Key) -> float:
         """Return the cosine distance of two words: 1 - `similarity`."""
-        return 1 - self.similarity(first, second)
+        return 1 - self.similarity(w1, w2)
 
-    def n_similarity(self, first: Iterable[Item], second: Iterable[Item]) -> float:
-        """Return the cosine similarity of the means of two lists of words; missing words are left out.
+    def n_similarity(self, ws1: Iterable[Item], ws2: Iterable[Item]) -> float:
+        """Return the cosine similarity of the means of two lists of words.
+
+        Words that have no vector are left out; if a list has no other words, the similarity is 0.
 
         Raises
         ------
-        ValueError
+        ZeroDivisionError
             If a list is empty.
         """
-        one, two = (self.get_mean_vector(words, pre_normalize=False, post_normalize=True)
-                    for words in (first, second))
-        return float(one @ two)
+        first, second = list(ws1), list(ws2)
+        if not first or not second:
+            raise ZeroDivisionError("expected two lists of words, and one of them is empty")
+        return cosine(self.get_mean_vector(first, pre_normalize=False),
+                      self.get_mean_vector(second, pre_normalize=False))
+
+    @staticmethod
+    def cosine_similarities(vector_1: RealArray, vectors_all: RealArray) -> RealArray:
+        """Return the cosine similarities of a vector to other vectors.
+
+        Parameters
+        ----------
+        vector_1 : numpy.ndarray, shape (dim,)
+            The vector.
+        vectors_all : numpy.ndarray, shape (k, dim)
+            The others.
+
+        Returns
+        -------
+        numpy.ndarray, shape (k,)
+            From -1 to 1; 0 if a vector is zero.
+        """
+        products = vectors_all @ vector_1
+        lengths = np.linalg.norm(vectors_all, axis=1) * np.linalg.norm(vector_1)
+        cosines = np.zeros_like(products)
+        np.divide(products, lengths, out=cosines, where=lengths != 0)
+        return cosines.clip(-1, 1)
 
     @overload
     def most_similar(
         self, positive: Items | None = None, negative: Items | None = None, topn: int = 10, clip_start: int = 0,
-        clip_end: int | None = None, restrict_vocab: int | None = None,
+        clip_end: int | None = None, restrict_vocab: int | None = None, indexer: Indexer | None = None,
     ) -> list[tuple[str, float]]: ...
 
     @overload
     def most_similar(
         self, positive: Items | None = None, negative: Items | None = None, *, topn: None, clip_start: int = 0,
-        clip_end: int | None = None, restrict_vocab: int | None = None,
+        clip_end: int | None = None, restrict_vocab: int | None = None, indexer: Indexer | None = None,
     ) -> FloatArray: ...
 
     @overload
     def most_similar(
         self, positive: Items | None, negative: Items | None, topn: None, clip_start: int = 0,
-        clip_end: int | None = None, restrict_vocab: int | None = None,
+        clip_end: int | None = None, restrict_vocab: int | None = None, indexer: Indexer | None = None,
     ) -> FloatArray: ...
 
     def most_similar(
         self, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
         clip_start: int = 0, clip_end: int | None = None, restrict_vocab: int | None = None,
+        indexer: Indexer | None = None,
     ) -> list[tuple[str, float]] | FloatArray:
         """Return the nearest neighbours, by cosine similarity, of a sum of words and vectors.
 
         Parameters
         ----------
-        positive, negative : str, bytes, numpy.ndarray, or list of these or of (word or vector, weight), optional
-            Words and vectors to add, and to subtract. The vector of each word is brought to length 1 first.
+        positive, negative : str, bytes, int, numpy.ndarray, or list of these or of (word or vector, weight), optional
+            Words (or their ids) and vectors to add, and to subtract. The vector of each word is brought to length 1
+            first.
         topn : int or None, default 10
             Number of neighbours. With None, the cosine of every word is returned instead.
         clip_start, clip_end : int, optional
             Search only the words with ids from `clip_start` to ``clip_end - 1``; all by default.
         restrict_vocab : int, optional
-            Search only the first `restrict_vocab` words; overrides `clip_end`.
+            Search only the first `restrict_vocab` words; overrides `clip_start` and `clip_end`.
+        indexer : Indexer, optional
+            Ask this index, such as gensim's ``AnnoyIndexer``, instead of comparing with all words.
 
         Returns
         -------
@@ -112,10 +155,96 @@ class Similarity(KeyLookup):
         """
         from embshrink.embeddings import search
 
+        if indexer is not None and topn is not None and topn > 0:
+            return indexer.most_similar(search.query_of(self, positive, negative), topn)
         return search.most_similar(self, positive, negative, topn, clip_start, clip_end, restrict_vocab)
 
+    def most_similar_cosmul(
+        self, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
+        restrict_vocab: int | None = None,
+    ) -> list[tuple[str, float]] | FloatArray:
+        """Return the words with the highest product of cosines to words, divided by that to others (3CosMul).
+
+        Parameters
+        ----------
+        positive, negative : str, bytes, int, numpy.ndarray, or list of these, optional
+            Words (or their ids) and vectors, which are brought to length 1.
+        topn : int or None, default 10
+            Number of words. With None, the score of every word is returned instead.
+        restrict_vocab : int, optional
+            Search only the first `restrict_vocab` words; all by default.
+
+        Returns
+        -------
+        list of (str, float)
+            Words and scores, the highest first, without the words that were given. Words with equal scores are in
+            the order of their ids. With ``topn=None``: numpy.ndarray of float32, shape (n,), by id.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing, and the file has no n-grams to make its vector of.
+        ValueError
+            If `positive` is empty, or a vector has another length.
+
+        Notes
+        -----
+        Each cosine is moved to the range 0 to 1: ``(1 + cosine) / 2``. Levy and Goldberg, CoNLL 2014, equation 4.
+
+        Examples
+        --------
+        >>> import embshrink
+        >>> vectors = embshrink.WordVectors(["man", "woman", "king", "queen"], [[1, 0], [1, 1], [3, 0], [2, 2]])
+        >>> emb = embshrink.as_embeddings(vectors)
+        >>> [word for word, score in emb.most_similar_cosmul(["king", "woman"], ["man"], topn=1)]
+        ['queen']
+        """
+        from embshrink.embeddings import search
+
+        return search.most_similar_cosmul(self, positive, negative, topn, restrict_vocab)
+
+    def most_similar_to_given(self, key1: Key, keys_list: Sequence[KeyT]) -> KeyT:
+        """Return the word of a list that has the highest cosine similarity to a word; the first one of equal ones.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        ValueError
+            If the list is empty.
+        """
+        if not len(keys_list):
+            raise ValueError("expected at least one word to compare with")
+        return keys_list[int(np.argmax([self.similarity(key1, key) for key in keys_list]))]
+
+    def relative_cosine_similarity(self, wa: Key, wb: Key, topn: int = 10) -> float:
+        """Return the cosine similarity of two words, divided by the sum of those of the nearest words to the first.
+
+        Parameters
+        ----------
+        wa, wb : str, bytes or int
+            The words.
+        topn : int, default 10
+            Number of nearest words to `wa`.
+
+        Raises
+        ------
+        KeyError
+            If a word is missing.
+        ValueError
+            If `topn` is below 1.
+
+        Notes
+        -----
+        Leeuwenberg et al., The Prague Bulletin of Mathematical Linguistics 105, 2016, equation 1.
+        """
+        near = self.similar_by_word(wa, topn)
+        if not near:
+            raise ValueError("expected at least one word that is near: topn must be at least 1")
+        return self.similarity(wa, wb) / sum(score for _, score in near)
+
     def similar_by_word(
-        self, word: Word, topn: int = 10, restrict_vocab: int | None = None
+        self, word: Key, topn: int = 10, restrict_vocab: int | None = None
     ) -> list[tuple[str, float]]:
         """Return the nearest neighbours of a word: `most_similar` with one word.
 
@@ -124,9 +253,17 @@ class Similarity(KeyLookup):
         KeyError
             If the word is missing.
         """
-        return self.most_similar([word], topn=topn, restrict_vocab=restrict_vocab)
+        return self.similar_by_key(word, topn, restrict_vocab)
 
-    similar_by_key = similar_by_word
+    def similar_by_key(self, key: Key, topn: int = 10, restrict_vocab: int | None = None) -> list[tuple[str, float]]:
+        """Return the nearest neighbours of a word: `most_similar` with one word.
+
+        Raises
+        ------
+        KeyError
+            If the word is missing.
+        """
+        return self.most_similar([key], topn=topn, restrict_vocab=restrict_vocab)
 
     def similar_by_vector(
         self, vector: RealArray | Sequence[float], topn: int = 10, restrict_vocab: int | None = None
@@ -178,14 +315,14 @@ class Similarity(KeyLookup):
 
         return search.nearest_batch(self, queries, topn, restrict_vocab)
 
-    def distances(self, word_or_vector: Item, other_words: Sequence[Word] = ()) -> FloatArray:
+    def distances(self, word_or_vector: Item, other_words: Iterable[Key] | None = ()) -> FloatArray:
         """Return the cosine distances of a word or vector to other words.
 
         Parameters
         ----------
-        word_or_vector : str, bytes or numpy.ndarray of shape (dim,)
+        word_or_vector : str, bytes, int or numpy.ndarray of shape (dim,)
             The query.
-        other_words : sequence of str or bytes, optional
+        other_words : iterable of str, bytes or int, optional
             Words to compare with; all words by default.
 
         Returns
@@ -231,36 +368,116 @@ class Similarity(KeyLookup):
 
         return search.logits(self, vector)
 
-    def doesnt_match(self, words: Iterable[WordT]) -> WordT:
-        """Return the word with the lowest cosine similarity to the mean of all; missing words are left out.
+    def rank_by_centrality(self, words: Iterable[KeyT], use_norm: bool = True) -> list[tuple[float, KeyT]]:
+        """Return words by their similarity to the mean of all, the most similar first.
+
+        Parameters
+        ----------
+        words : iterable of str, bytes or int
+            Words that have no vector are left out.
+        use_norm : bool, default True
+            Bring the vector of each word to length 1 first. If False, the similarity is the dot product of the
+            word's vector with the mean at length 1.
+
+        Returns
+        -------
+        list of (float, str)
+            Similarities and words. Words with equal similarities are in descending order, as in gensim.
 
         Raises
         ------
         ValueError
-            If `words` is empty, or none of the words is in the vocabulary.
+            If no word has a vector.
         """
-        from embshrink.embeddings import search
+        words = list(words)
+        vectors, known = self.known_vectors(words, norm=use_norm)
+        if not known.any():
+            raise ValueError("expected at least one word that is in the vocabulary")
+        mean = self.get_mean_vector(vectors[known], post_normalize=True)
+        scores = (vectors[known] @ mean).tolist()
+        return sorted(zip(scores, (word for word, there in zip(words, known) if there)), reverse=True)
 
-        return search.doesnt_match(self, words)
+    def doesnt_match(self, words: Iterable[KeyT]) -> KeyT:
+        """Return the word with the lowest similarity to the mean of all: the last one of `rank_by_centrality`.
 
-    def rank(self, first: Word, second: Word) -> int:
-        """Return the rank of `second` among the neighbours of `first`; 1 for the nearest.
+        Raises
+        ------
+        ValueError
+            If no word has a vector.
+        """
+        return self.rank_by_centrality(words)[-1][1]
+
+    def rank(self, key1: Key, key2: Key) -> int:
+        """Return the rank of `key2` among the neighbours of `key1`; 1 for the nearest.
 
         Raises
         ------
         KeyError
-            If a word is missing.
+            If a word is not in the vocabulary.
         """
-        return len(self.closer_than(first, second)) + 1
+        return len(self.closer_than(key1, key2)) + 1
 
-    def closer_than(self, first: Word, second: Word) -> list[str]:
-        """Return the words with a higher cosine similarity to `first` than `second` has, by id.
+    def closer_than(self, key1: Key, key2: Key) -> list[str]:
+        """Return the words that are nearer to `key1` than `key2` is, by id.
 
         Raises
         ------
         KeyError
-            If a word is missing.
+            If a word is not in the vocabulary.
         """
         from embshrink.embeddings import search
 
-        return search.closer_than(self, first, second)
+        return search.closer_than(self, key1, key2)
+
+    def words_closer_than(self, word1: Key, word2: Key) -> list[str]:
+        """Return the words that are nearer to `word1` than `word2` is: gensim's old name of `closer_than`."""
+        return self.closer_than(word1, word2)
+
+    def wmdistance(self, document1: Iterable[str], document2: Iterable[str], norm: bool = True) -> float:
+        """Return the Word Mover's Distance of two texts: the least cost of moving the words of one to the other.
+
+        Needs the package scipy.
+
+        Parameters
+        ----------
+        document1, document2 : iterable of str
+            The words of each text, as often as they occur. Words that have no vector are left out.
+        norm : bool, default True
+            Bring the vector of each word to length 1 first.
+
+        Returns
+        -------
+        float
+            The sum over all words that are moved: share of the text x Euclidean distance of the vectors. Infinity if
+            a text has no word with a vector.
+
+        Notes
+        -----
+        Kusner, Sun, Kolkin and Weinberger, ICML 2015. The linear program is solved exactly, in a time that grows
+        quickly with the number of distinct words: use it for sentences, not for long texts.
+        """
+        first, second = self._shares(document1, norm), self._shares(document2, norm)
+        if not len(first[0]) or not len(second[0]):
+            return math.inf
+        return _transport(first[1], second[1], first[0], second[0])
+
+    def _shares(self, document: Iterable[str], norm: bool) -> tuple[FloatArray, DoubleArray]:
+        """Return the vectors of the distinct words of a text, (k, dim), and the share of the text of each, (k,)."""
+        counts = Counter(document)
+        vectors, known = self.known_vectors(list(counts), norm=norm)
+        times = np.array(list(counts.values()), np.float64)[known]
+        return vectors[known], times / max(times.sum(), 1)
+
+
+def _transport(
+    supply: DoubleArray, demand: DoubleArray, sources: FloatArray, targets: FloatArray
+) -> float:
+    """Return the least cost of moving shares, (s,) to (t,), between points, (s, dim) and (t, dim)."""
+    from scipy.optimize import linprog
+    from scipy.sparse import eye_array, kron, vstack
+    from scipy.spatial.distance import cdist
+
+    costs = cdist(sources, targets)
+    s, t = costs.shape
+    sums = vstack([kron(eye_array(s), np.ones((1, t))), kron(np.ones((1, s)), eye_array(t))])  # by source, by target
+    return float(linprog(costs.ravel(), A_eq=sums, b_eq=np.concatenate([supply, demand])).fun)

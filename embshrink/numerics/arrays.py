@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +124,16 @@ def row_norms(matrix: FloatArray) -> FloatArray:
     """Return the Euclidean length of each row, shape (n,), float32."""
     squares: FloatArray = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float32)
     return np.sqrt(squares)
+
+
+def cosine(first: FloatArray, second: FloatArray) -> float:
+    """Return the cosine of two vectors, (d,), computed in float64, from -1 to 1; 0 if one of them is zero.
+
+    The cosine of a vector with itself is exactly 1.
+    """
+    one, two = first.astype(np.float64), second.astype(np.float64)
+    squares = float(one @ one) * float(two @ two)
+    return min(max(float(one @ two) / math.sqrt(squares), -1.0), 1.0) if squares else 0.0
 
 
 def stable_product(matrix: FloatArray, basis: FloatArray) -> FloatArray:
