@@ -327,6 +327,15 @@ def test_words_and_vectors_in_memory_are_sources(tmp_path):
                 call(wrong)
 
 
+def test_a_table_in_memory_is_a_source_and_an_open_file_is_named_by_its_path(fasttext, tmp_path):
+    some = fasttext[0].vectors_for_all(["nights", "the"])
+    embshrink.compress(some, tmp_path / "v.ems", "cast:dtype=float32", measure=False)
+    with embshrink.load(tmp_path / "v.ems") as emb:
+        assert emb.index_to_key == ["nights", "the"] and np.array_equal(emb.vectors, some.vectors)
+        with pytest.raises(TypeError, match="not an open file: pass its path"):
+            embshrink.compress(emb, tmp_path / "w.ems", "cast")
+
+
 def test_counts_and_lost_ngrams_of_a_gensim_object(fasttext, tmp_path):
     gensim = fasttext[1]
     assert as_embeddings(gensim).get_vecattr("the", "count") == gensim.get_vecattr("the", "count") != len(gensim)

@@ -104,10 +104,10 @@ def open_table(
     SourceError
         If the source cannot be read, or has neither words nor n-grams that are kept.
     TypeError
-        If `source` is an open table.
+        If `source` is an open file, or of another type.
     """
-    if isinstance(source, VectorTable):
-        raise TypeError("expected a path or WordVectors as the source, not Embeddings: pass the path of their file")
+    if isinstance(source, VectorTable) and source.path is not None:
+        raise TypeError("expected a path or vectors in memory as the source, not an open file: pass its path")
     table = _read_table(source, options, ngrams, progress)
     if not len(table.words) and table.ngrams is None:
         raise SourceError("the source has no vectors to keep", path=table.name,

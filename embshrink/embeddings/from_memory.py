@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import ShapeError
 
@@ -48,7 +49,7 @@ class DataFrameLike(Protocol):
 
 
 InMemory: TypeAlias = (
-    "WordVectors | KeyedVectorsLike | Mapping[str, ArrayLike] | DataFrameLike"
+    "WordVectors | VectorTable | KeyedVectorsLike | Mapping[str, ArrayLike] | DataFrameLike"
     " | tuple[Iterable[str | bytes], ArrayLike]"
 )
 
@@ -59,8 +60,8 @@ def word_vectors_of(source: object) -> WordVectors:
     Parameters
     ----------
     source : object
-        `WordVectors`; gensim's ``KeyedVectors``; a dict of words and vectors; a pandas ``DataFrame`` with the words
-        as its index; or a tuple of words and a matrix, (n, d).
+        `WordVectors`; a table; gensim's ``KeyedVectors``; a dict of words and vectors; a pandas ``DataFrame`` with
+        the words as its index; or a tuple of words and a matrix, (n, d).
 
     Raises
     ------
@@ -71,6 +72,9 @@ def word_vectors_of(source: object) -> WordVectors:
     """
     if isinstance(source, WordVectors):
         return source
+    if isinstance(source, VectorTable):
+        blocks = [block for _, block in source.blocks()]
+        return WordVectors(source.words, np.concatenate(blocks) if blocks else np.empty((0, source.vector_size)))
     if isinstance(source, Mapping):
         return WordVectors(source.keys(), _stacked(source))
     if isinstance(source, tuple) and len(source) == 2:

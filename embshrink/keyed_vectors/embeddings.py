@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -259,6 +258,8 @@ class Embeddings(Similarity, Refused):
         FormatError
             If the open file was replaced by another one since.
         """
+        import shutil  # imported here, because a lookup does not need it
+
         from embshrink.storage.atomic import atomic_write
 
         if self._container is None:
@@ -317,6 +318,12 @@ class Embeddings(Similarity, Refused):
         gensim.models.KeyedVectors
             A `gensim.models.fasttext.FastTextKeyedVectors` if the file has n-grams of fastText. Its arrays are
             float32 and independent of this table. Counts are those of `get_vecattr`.
+
+        Notes
+        -----
+        gensim counts an n-gram without a row as a zero vector. If rows of n-grams were pruned, its vectors of
+        out-of-vocabulary words are therefore shorter than those of this table, and point in the same direction.
+        N-grams of floret are left out: gensim has no such class.
 
         Raises
         ------

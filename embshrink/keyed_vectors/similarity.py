@@ -393,9 +393,10 @@ class Similarity(KeyLookup):
         vectors, known = self.known_vectors(words, norm=use_norm)
         if not known.any():
             raise ValueError("expected at least one word that is in the vocabulary")
-        mean = self.get_mean_vector(vectors[known], post_normalize=True)
-        scores = (vectors[known] @ mean).tolist()
-        return sorted(zip(scores, (word for word, there in zip(words, known) if there)), reverse=True)
+        scores = vectors[known] @ self.get_mean_vector(vectors[known], post_normalize=True)
+        if use_norm:  # cosines
+            scores = scores.clip(-1, 1)
+        return sorted(zip(scores.tolist(), (word for word, there in zip(words, known) if there)), reverse=True)
 
     def doesnt_match(self, words: Iterable[KeyT]) -> KeyT:
         """Return the word with the lowest similarity to the mean of all: the last one of `rank_by_centrality`.
