@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = str | os.PathLike[str]
 
-COPIED = 1 << 20  # bytes copied at a time
-
 
 class Embeddings(Similarity, Refused):
     """Words and their vectors, decoded on request, with the method names of gensim's ``KeyedVectors``.
@@ -272,8 +270,7 @@ class Embeddings(Similarity, Refused):
                     shutil.copyfileobj(source, fname_or_handle)
                     return
                 with atomic_write(fname_or_handle, force=True) as target:
-                    while data := source.read(COPIED):
-                        target.write(data)
+                    shutil.copyfileobj(source, target)
 
     def vectors_for_all(
         self, keys: Iterable[Key], allow_inference: bool = True, copy_vecattrs: bool = False

@@ -470,15 +470,13 @@ class Similarity(KeyLookup):
         return vectors[known], times / max(times.sum(), 1)
 
 
-def _transport(
-    supply: DoubleArray, demand: DoubleArray, sources: FloatArray, targets: FloatArray
-) -> float:
+def _transport(supply: DoubleArray, demand: DoubleArray, sources: FloatArray, targets: FloatArray) -> float:
     """Return the least cost of moving shares, (s,) to (t,), between points, (s, dim) and (t, dim)."""
     from scipy.optimize import linprog
-    from scipy.sparse import eye_array, kron, vstack
+    from scipy.sparse import identity, kron, vstack
     from scipy.spatial.distance import cdist
 
     costs = cdist(sources, targets)
     s, t = costs.shape
-    sums = vstack([kron(eye_array(s), np.ones((1, t))), kron(np.ones((1, s)), eye_array(t))])  # by source, by target
+    sums = vstack([kron(identity(s), np.ones((1, t))), kron(np.ones((1, s)), identity(t))])  # by source, by target
     return float(linprog(costs.ravel(), A_eq=sums, b_eq=np.concatenate([supply, demand])).fun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from embshrink.keyed_vectors.lookup import KeyLookup
     from embshrink.storage.arrays import FloatArray, IntArray
     from embshrink.storage.atomic import Output
-
-COPIED = 1 << 20  # bytes copied at a time
 
 
 class Layout(NamedTuple):
@@ -70,8 +69,7 @@ def _copy(path: str | os.PathLike[str], target: Output) -> None:
     """Write the content of a file, if it exists, to a target."""
     if os.path.exists(path):
         with open(path, "rb") as source:
-            while data := source.read(COPIED):
-                target.write(data)
+            shutil.copyfileobj(source, target)
 
 
 def read(
