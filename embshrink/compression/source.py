@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -117,7 +118,7 @@ def open_table(
 
 def _read_table(source: Source, options: ReadOptions | None, ngrams: bool, progress: Progress) -> SourceTable:
     kept = stored = None
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, (str, os.PathLike, io.IOBase)):
         vectors = word_vectors_of(source)
     else:
         from embshrink.formats import FORMATS, ReadOptions, open_identified, read_stream
