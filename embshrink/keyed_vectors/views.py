@@ -120,8 +120,8 @@ class LazyVectors(NDArrayOperatorsMixin):
         """The transpose, (dim, n)."""
         return self._whole().T
 
-    def astype(self, dtype: DTypeLike) -> AnyArray:
-        """Return all vectors with another dtype."""
+    def astype(self, dtype: DTypeLike, *, copy: bool = True) -> AnyArray:
+        """Return all vectors with another dtype: always a new array, as all rows are decoded."""
         return self._whole().astype(dtype, copy=False)
 
     def mean(
