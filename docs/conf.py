@@ -44,7 +44,7 @@ numpydoc_xref_aliases = {name: f"embshrink.{name}" for name in embshrink.__all__
     "ParetoPoint": "embshrink.compression.pareto.ParetoPoint",
     "MethodInfo": "embshrink.methods.registry.MethodInfo",
     **{name: f"embshrink.evaluation.scores.{name}"
-       for name in ("Evaluation", "SimilarityScore", "AnalogyScore", "Reconstruction", "Overlap")},
+       for name in ("Correlation", "Evaluation", "SimilarityScore", "AnalogyScore", "Reconstruction", "Overlap")},
     **{name: f"embshrink.evaluation.benchmarks.{name}" for name in ("WordPairs", "Analogies")},
     "Verified": "embshrink.reader.Verified",
     "Neighbour": "embshrink.reader.Neighbour",

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from embshrink.formats import list_formats as list_formats
     from embshrink.formats import read_vectors as read_vectors
     from embshrink.formats import write_vectors as write_vectors
+    from embshrink.keyed_vectors.embeddings import Embeddings as Embeddings
     from embshrink.methods.registry import list_methods as list_methods
-    from embshrink.reader import Embeddings as Embeddings
     from embshrink.reader import analogy as analogy
     from embshrink.reader import as_embeddings as as_embeddings
     from embshrink.reader import evaluate as evaluate
@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load": "embshrink.reader",
     "as_embeddings": "embshrink.reader",
-    "Embeddings": "embshrink.reader",
+    "Embeddings": "embshrink.keyed_vectors.embeddings",
     "WordVectors": "embshrink.embeddings.word_vectors",
     "read_vectors": "embshrink.formats",
     "write_vectors": "embshrink.formats",

@@ -584,6 +584,8 @@ class SecondReader:
         """Return a vector made of a word's n-grams, or None."""
         part, rows = self.header["subwords"], []
         numbers = (floret_buckets if part.get("hash") == "floret" else buckets)(word, part)
+        if not numbers:
+            return [0.0] * self.header["dim"]
         for number in numbers:
             if self.bitmap[number // 8] >> number % 8 & 1:
                 first = number // 512 * 512

@@ -184,11 +184,6 @@ def test_wrong_settings_are_refused_before_any_work(arguments, kind, message, ve
     assert os.listdir(tmp_path) == ["v.txt"]
 
 
-def test_an_open_table_is_no_source(vectors, tmp_path):
-    with pytest.raises(TypeError, match="not Embeddings: pass the path of their file"):
-        compress(embshrink.as_embeddings(vectors), tmp_path / "v.ems", "pq")
-
-
 def test_existing_target_is_kept_without_force(vectors, tmp_path):
     target = tmp_path / "v.ems"
     target.write_bytes(b"mine")

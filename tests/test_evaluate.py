@@ -535,7 +535,7 @@ def test_evaluate_takes_paths(tmp_path):
     assert found == embshrink.evaluate(table, as_embeddings(table), pairs=iter([pairs]))
     assert found.similarity == found.baseline_similarity
     assert found.reconstruction.relative_error == 0
-    with pytest.raises(TypeError, match="expected Embeddings, WordVectors or a path, not int"):
+    with pytest.raises(TypeError, match="expected a path, WordVectors, .* not int"):
         embshrink.evaluate(3, pairs=[])
 
 

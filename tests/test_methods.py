@@ -103,7 +103,7 @@ def test_prune_maps_zero_vectors_to_a_zero_vector():
 def test_prune_norms_restore_lengths(vectors, tmp_path):
     compress(vectors, tmp_path / "v.ems", ["prune:keep=60,norms=true"], measure=False)
     with load(tmp_path / "v.ems") as emb:
-        np.testing.assert_allclose(emb.norms(), np.linalg.norm(vectors.matrix, axis=1), rtol=1e-3)
+        np.testing.assert_allclose(emb.norms, np.linalg.norm(vectors.matrix, axis=1), rtol=1e-3)
         assert np.array_equal(emb["w3"], vectors["w3"])
 
 
@@ -145,7 +145,7 @@ def test_kmeans_centroids_are_means_of_their_words(vectors):
 def test_kmeans_norms_restore_lengths(vectors, tmp_path):
     for text in ("kmeans:centroids=12,norms=true", "kmeans:centroids=12,norms=true,spherical=true"):
         compress(vectors, tmp_path / "v.ems", [text], measure=False, force=True)
-        lengths = load(tmp_path / "v.ems").norms()
+        lengths = load(tmp_path / "v.ems").norms
         np.testing.assert_allclose(lengths, np.linalg.norm(vectors.matrix, axis=1), rtol=2e-3)
 
 

@@ -24,6 +24,7 @@ LAYERS = [
     {"formats"},
     {"evaluation"},
     {"compression"},
+    {"keyed_vectors"},
     {"reader"},
     {"cli"},
     {"__main__", "__init__"},

@@ -20,7 +20,7 @@ reveal_type(report.steps)  # list[str]
 reveal_type(report.relative_error)  # float | None
 print(f"{report.ratio:.2f} times smaller, relative error {report.relative_error:.1e}")
 emb = embshrink.load("glove.ems")
-reveal_type(emb)  # embshrink.reader.Embeddings
+reveal_type(emb)  # embshrink.keyed_vectors.embeddings.Embeddings
 reveal_type(emb["king"].shape)  # tuple[int, ...]
 reveal_type(emb["king"].dtype)  # numpy.dtype[numpy.floating[numpy._typing._nbit_base._32Bit]]
 reveal_type(emb.most_similar("king", topn=3))  # list[tuple[str, float]]

@@ -22,7 +22,6 @@ from embshrink.compression.source import Source, SourceTable, open_table
 from embshrink.compression.suggestions import suggest
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import VectorTable
-from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import ShapeError, StepError, TargetError
 from embshrink.formats import ReadOptions
 from embshrink.methods import registry
@@ -109,7 +108,7 @@ def prune(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
         As for `compress`.
     target : str or os.PathLike, optional
         The ``.ems`` file to write. The path of `source` with the ending ``.ems`` by default.
@@ -162,7 +161,7 @@ def quantize(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
         As for `compress`.
     target : str or os.PathLike, optional
         The ``.ems`` file to write. The path of `source` with the ending ``.ems`` by default.
@@ -225,9 +224,9 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
         A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file; ``"-"`` for standard input; or
-        vectors in memory.
+        words and vectors in memory, as for `embshrink.as_embeddings`.
     target : str or os.PathLike
         The file to write. It appears complete and verified, or not at all.
     steps : str, step, or list of these, optional
@@ -429,7 +428,7 @@ def plan(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
         As for `compress`. It is read.
     steps : str, step, or list of these, optional
         As for `compress`. An empty list plans a lossless file.
@@ -473,7 +472,7 @@ def pareto(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
         As for `compress`.
     seed : int, default 0
         As for `compress`.
@@ -522,7 +521,7 @@ def _write(
 def _describe_source(report: Report, source: Source, table: SourceTable, options: ReadOptions | None) -> None:
     """Fill in what a report says of the source."""
     report.whole_source = options is None or options.limit is None
-    if not isinstance(source, WordVectors):
+    if isinstance(source, (str, os.PathLike)):
         report.source, report.source_format = os.fspath(source), str(table.source.get("format"))
 
 

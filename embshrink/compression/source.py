@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +12,7 @@ import numpy as np
 
 from embshrink.compression.ngrams import NgramTable, of_file, of_model
 from embshrink.embeddings.file import open_file
+from embshrink.embeddings.from_memory import InMemory, word_vectors_of
 from embshrink.embeddings.table import VectorTable
 from embshrink.embeddings.word_vectors import WordVectors
 from embshrink.errors import SourceError, need
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from embshrink.formats.base import Source as OpenSource
     from embshrink.formats.io.pq_codes import PQCodes
 
-Source: TypeAlias = "str | os.PathLike[str] | WordVectors"
+Source: TypeAlias = "str | os.PathLike[str] | InMemory"
 
 
 @dataclass
@@ -81,8 +83,9 @@ def open_table(
 
     Parameters
     ----------
-    source : str, os.PathLike or WordVectors
-        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file. Words of an ``.ems`` file
+    source : str, os.PathLike, WordVectors, KeyedVectors, dict, DataFrame or tuple
+        A path of any file that `embshrink.read_vectors` reads, or of an ``.ems`` file; or words and vectors in memory
+        (see `embshrink.embeddings.from_memory.word_vectors_of`). Words of an ``.ems`` file
         continue to share rows, and only its stored rows are decoded.
     options : embshrink.ReadOptions, optional
         How to read the source.
@@ -102,13 +105,13 @@ def open_table(
     SourceError
         If the source cannot be read, or has neither words nor n-grams that are kept.
     TypeError
-        If `source` is an open table.
+        If `source` is an open file, or of another type.
     ExtraError
         If a package is not installed that compression needs.
     """
     need("compression", "numba", "scipy", "threadpoolctl")  # threadpoolctl: or bytes would depend on BLAS's threads
-    if isinstance(source, VectorTable):
-        raise TypeError("expected a path or WordVectors as the source, not Embeddings: pass the path of their file")
+    if isinstance(source, VectorTable) and source.path is not None:
+        raise TypeError("expected a path or vectors in memory as the source, not an open file: pass its path")
     table = _read_table(source, options, ngrams, progress)
     if not len(table.words) and table.ngrams is None:
         raise SourceError("the source has no vectors to keep", path=table.name,
@@ -118,8 +121,8 @@ def open_table(
 
 def _read_table(source: Source, options: ReadOptions | None, ngrams: bool, progress: Progress) -> SourceTable:
     kept = stored = None
-    if isinstance(source, WordVectors):
-        vectors = source
+    if not isinstance(source, (str, os.PathLike, io.IOBase)):
+        vectors = word_vectors_of(source)
     else:
         from embshrink.formats import FORMATS, ReadOptions, open_identified, read_stream
 

@@ -12,7 +12,7 @@ from embshrink.vocabulary.words import Vocabulary
 class LookupTable(Protocol):
     """Words and their vectors, decoded on request.
 
-    Word i has the vector ``scale[i] * row[row_map[i]]``. `embshrink.reader.Embeddings` is such a table.
+    Word i has the vector ``scale[i] * row[row_map[i]]``. `embshrink.Embeddings` is such a table.
     """
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 from embshrink.embeddings.index import MOST_FOUND
+from embshrink.embeddings.table import Key
 from embshrink.errors import EmbshrinkError
 from embshrink.numerics.arrays import (
     LONGEST,
@@ -37,24 +38,26 @@ if TYPE_CHECKING:
         def index_for(self, queries: int = 1, /) -> Index | None:
             """Return the index, which is made if that is worth it for this number of queries; or None."""
 
-        def __contains__(self, word: str | bytes, /) -> bool: ...
+        def __contains__(self, key: object, /) -> bool: ...
 
         def row_blocks(self) -> Iterator[tuple[int, FloatArray]]:
             """Yield (first row, decoded rows) over all stored rows."""
 
-        def id_of(self, word: str | bytes, /) -> int:
-            """Return the id of a word; raise KeyError if it is missing."""
+        def find(self, key: object, /) -> int:
+            """Return the id of a word, or an id itself; -1 for anything else."""
 
-        def get_vector(self, word: str | bytes, norm: bool = False) -> FloatArray:
+        def id_of(self, key: object, /) -> int:
+            """Return the id of a word, or an id itself; raise KeyError if there is none."""
+
+        def get_vector(self, key: Key, norm: bool = False) -> FloatArray:
             """Return the vector of a word, if necessary made of n-grams; raise KeyError if it is missing."""
 
-        def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
+        def vectors_for(self, words: Iterable[Key], *, norm: bool = False) -> FloatArray:
             """Return the vectors of k words, (k, d)."""
 
 
-Item: TypeAlias = "str | bytes | RealArray"  # a word, or a vector (d,)
+Item: TypeAlias = "Key | RealArray"  # a word or its id, or a vector (d,)
 Items: TypeAlias = "Item | tuple[Item, float] | Iterable[Item | tuple[Item, float]]"
-WordT = TypeVar("WordT", str, bytes)
 Found: TypeAlias = "tuple[IntArray, FloatArray]"  # ids and cosines, best first
 
 BATCH_VALUES = 1 << 24
@@ -98,7 +101,7 @@ def _look_up(emb: SearchTable, items: Iterable[Item], normalize: bool = True) ->
                 raise ValueError(f"expected a vector of shape ({emb.vector_size},), found {item.shape}")
             vectors.append(item)
             continue
-        index = emb.words.find(item)
+        index = emb.find(item)
         if index < 0:
             vectors.append(emb.get_vector(item, norm=normalize))
             continue
@@ -372,6 +375,23 @@ def most_similar(
     releases all of this memory. Without numba, the first search in 1,000 rows or more makes the index, which takes
     dim + 8 bytes per row.
     """
+    if not (topn is None or isinstance(topn, (int, np.integer))):
+        raise TypeError(f"topn must be a whole number or None, not {type(topn).__name__}")
+    if topn is not None and topn < 1:
+        return []
+    items, weights = _terms(positive, negative)
+    warn_if_moved(emb.words, restrict_vocab or clip_end)
+    vectors, given = _look_up(emb, items)
+    query = _sum(emb, vectors, weights)
+    start, stop, _ = slice(0 if restrict_vocab else clip_start, restrict_vocab or clip_end or None).indices(len(emb))
+    if topn is None or not len(emb):
+        return word_cosines(emb, query)[start:stop]
+    ids, cosines = nearest(emb, query, topn, start, stop, given)
+    return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
+
+
+def _terms(positive: Items | None, negative: Items | None) -> tuple[list[Item], list[float]]:
+    """Return the words and vectors that are added and subtracted, and their weights."""
     items: list[Item] = []
     weights: list[float] = []
     for side, sign in ((positive, 1.0), (negative, -1.0)):
@@ -383,22 +403,44 @@ def most_similar(
             weights.append(weight)
     if not items:
         raise ValueError("expected at least one word or vector: positive and negative are empty")
-    if not (topn is None or isinstance(topn, (int, np.integer))):
-        raise TypeError(f"topn must be a whole number or None, not {type(topn).__name__}")
-    warn_if_moved(emb.words, restrict_vocab or clip_end)
+    return items, weights
+
+
+def query_of(emb: SearchTable, positive: Items | None = None, negative: Items | None = None) -> FloatArray:
+    """Return the vector that `most_similar` searches for, at length 1, (dim,)."""
+    return _unit(query_vector(emb, *_terms(positive, negative)))
+
+
+def most_similar_cosmul(
+    emb: SearchTable, positive: Items | None = None, negative: Items | None = None, topn: int | None = 10,
+    restrict_vocab: int | None = None,
+) -> list[tuple[str, float]] | FloatArray:
+    """Return the words with the highest score by 3CosMul; see `embshrink.Embeddings.most_similar_cosmul`."""
+    if topn is not None and topn < 1:
+        return []
+    if not _as_list(positive):
+        raise ValueError("expected at least one word or vector in positive")
+    warn_if_moved(emb.words, restrict_vocab)
+    items, signs = _terms(positive, negative)
+    if any(abs(sign) != 1 for sign in signs):
+        raise ValueError("most_similar_cosmul takes words and vectors without weights")
     vectors, given = _look_up(emb, items)
-    query = _sum(emb, vectors, weights)
-    stop = restrict_vocab or clip_end or len(emb)
-    if topn is None or not len(emb):
-        return word_cosines(emb, query)[clip_start:stop]
-    ids, cosines = nearest(emb, query, topn, clip_start, stop, given)
-    return [(emb.words[index], cosine) for index, cosine in zip(ids.tolist(), cosines.tolist())]
+    scores, divisor = np.ones(len(emb), np.float32), np.ones(len(emb), np.float32)
+    for cosines, sign in zip(row_cosines(emb, vectors), signs):
+        side = scores if sign > 0 else divisor
+        side *= (1 + _of_words(emb, cosines)) / 2
+    scores /= divisor + np.float32(1e-6)
+    scores = scores[: restrict_vocab or None]
+    if topn is None:
+        return scores
+    ids, best = _best(np.arange(len(scores)), scores, topn, given)
+    return [(emb.words[index], score) for index, score in zip(ids.tolist(), best.tolist())]
 
 
 def _as_list(given: Items | None) -> list[Item | tuple[Item, float]]:
     if given is None:
         return []
-    if isinstance(given, (str, bytes, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
+    if isinstance(given, (str, bytes, int, np.integer, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1):
         return [given]
     if not isinstance(given, Iterable):
         raise TypeError(f"expected a word, a vector, or a list of these, not {type(given).__name__}")
@@ -427,26 +469,17 @@ def logits(emb: SearchTable, query: RealArray | Sequence[float]) -> FloatArray:
     return products if scale is None else products * scale
 
 
-def distances(emb: SearchTable, word_or_vector: Item, other_words: Sequence[str | bytes] = ()) -> FloatArray:
+def distances(emb: SearchTable, word_or_vector: Item, other_words: Iterable[Key] | None = ()) -> FloatArray:
     """Return 1 - cosine of a word or vector to `other_words`, or to all; see `embshrink.Embeddings.distances`."""
     query = query_vector(emb, [word_or_vector], [1.0])
-    if other_words:
-        return 1 - within_one(emb.vectors_for(other_words, norm=True) @ unit_rows(query[None])[0])
+    others = [] if other_words is None else list(other_words)
+    if others:
+        return 1 - within_one(emb.vectors_for(others, norm=True) @ unit_rows(query[None])[0])
     return 1 - word_cosines(emb, query)
 
 
-def doesnt_match(emb: SearchTable, words: Iterable[WordT]) -> WordT:
-    """Return the word with the lowest cosine to the mean of all; missing words are left out."""
-    words = [word for word in words if word in emb]
-    if not words:
-        raise ValueError("expected at least one word that is in the vocabulary")
-    vectors = emb.vectors_for(words, norm=True)
-    return words[int(np.argmin(vectors @ unit_rows(vectors.mean(axis=0, keepdims=True))[0]))]
-
-
-def closer_than(emb: SearchTable, first: str | bytes, second: str | bytes) -> list[str]:
-    """Return the words whose cosine to `first` is higher than that of `second`, by id."""
-    cosines = word_cosines(emb, emb.get_vector(first))
-    limit = cosines[emb.id_of(second)]
-    itself = emb.id_of(first)
-    return [emb.words[int(i)] for i in np.flatnonzero(cosines > limit) if i != itself]
+def closer_than(emb: SearchTable, first: Key, second: Key) -> list[str]:
+    """Return the words that are nearer to `first` than `second` is, by id; distances are compared in float32."""
+    itself, limit = emb.id_of(first), emb.id_of(second)
+    away = 1 - word_cosines(emb, emb.get_vector(first))
+    return [emb.words[index] for index in np.flatnonzero(away < away[limit]).tolist() if index != itself]

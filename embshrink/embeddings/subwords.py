@@ -95,8 +95,13 @@ class Subwords:
         return row
 
     def vector(self, word: Word) -> FloatArray | None:
-        """Return the mean of a word's n-gram rows, (d,) float32; None if none of its n-grams has a row."""
+        """Return the mean of a word's n-gram rows, (d,) float32; None if none of its n-grams has a row.
+
+        A word without n-grams, such as the empty word, has a vector of zeros, as in fastText.
+        """
         buckets = self.hashing.ids(to_bytes(word))
+        if not buckets:
+            return np.zeros(self.rows.vector_size, np.float32)
         rows = [row for row in map(self._row, buckets) if row >= 0]
         if not rows:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from embshrink.methods.base import Codes
     from embshrink.methods.pipeline import Stored
     from embshrink.methods.row_map import RowMap, StoredRowMap
-    from embshrink.storage.arrays import AnyArray, FloatArray, IntArray
+    from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray
     from embshrink.storage.container import Container
     from embshrink.vocabulary.words import Vocabulary
 
@@ -35,6 +35,7 @@ CHECKED_ROWS = 65_536  # rows whose codes are checked at a time
 FAR_ROWS = 64  # distant rows decoded at a time if memory is limited: each may load 1 MiB of the file
 
 Default = TypeVar("Default")
+Key: TypeAlias = str | bytes | SupportsIndex  # a word, or the id of a word
 _building_index = threading.Lock()
 
 
@@ -247,41 +248,52 @@ class VectorTable:
     def __len__(self) -> int:
         return len(self.words)
 
-    def __contains__(self, word: str | bytes) -> bool:
-        return self.words.find(word) >= 0
+    def __contains__(self, key: object) -> bool:
+        return self.find(key) >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
 
     def __repr__(self) -> str:
         rows = "" if self.n_rows == len(self) else f" on {self.n_rows} rows"
         path = f", {self.path}" if self.path else ""
         return f"<{type(self).__name__}: {len(self)} words{rows}, dim {self.vector_size}{path}>"
 
-    def id_of(self, word: str | bytes) -> int:
-        """Return the id of a word; raise KeyError if the word is missing."""
-        index = self.words.find(word)
+    def find(self, key: object) -> int:
+        """Return the id of a word, or an id itself, from 0 to n - 1; -1 for anything else."""
+        if isinstance(key, (str, bytes)):
+            return self.words.find(key)
+        if isinstance(key, (int, np.integer)) and 0 <= key < len(self):
+            return int(key)
+        return -1
+
+    def id_of(self, key: object) -> int:
+        """Return the id of a word, or an id itself; raise KeyError if there is none."""
+        index = self.find(key)
         if index < 0:
-            raise self._missing(word)
+            raise self._missing(key)
         return index
 
-    def _missing(self, word: str | bytes) -> KeyError:
+    def _missing(self, key: object) -> KeyError:
         """Return the error for a missing word: gensim's text, and the file."""
         place = f" in {self.path}" if self.path else ""
-        return KeyError(f"Key '{to_text(word) if isinstance(word, bytes) else word}' not present{place}")
+        return KeyError(f"Key '{to_text(key) if isinstance(key, bytes) else key}' not present{place}")
 
     @overload
-    def get(self, word: str | bytes, default: None = None, *, oov: bool = True) -> FloatArray | None: ...
+    def get(self, word: object, default: None = None, *, oov: bool = True) -> FloatArray | None: ...
 
     @overload
-    def get(self, word: str | bytes, default: Default, *, oov: bool = True) -> FloatArray | Default: ...
+    def get(self, word: object, default: Default, *, oov: bool = True) -> FloatArray | Default: ...
 
     def get(
-        self, word: str | bytes, default: Default | None = None, *, oov: bool = True
+        self, word: object, default: Default | None = None, *, oov: bool = True
     ) -> FloatArray | Default | None:
         """Return the vector of a word, or a default.
 
         Parameters
         ----------
-        word : str or bytes
-            The word.
+        word : str, bytes or int
+            The word, or its id. Anything else, such as None, is missing.
         default : object, optional
             Returned if the word is missing; None by default.
         oov : bool, default True
@@ -291,20 +303,23 @@ class VectorTable:
         -------
         numpy.ndarray of float32, shape (dim,), or `default`
         """
-        index = self.words.find(word)
+        index = self.find(word)
         if index >= 0:
             vector: FloatArray = self.decode_ids([index])[0]
             return vector
-        unseen = self.subwords.vector(word) if oov and self.subwords is not None else None
+        unseen = None
+        if oov and self.subwords is not None and isinstance(word, (str, bytes)):
+            unseen = self.subwords.vector(word)
         return default if unseen is None else unseen
 
-    def get_vector(self, word: str | bytes, norm: bool = False) -> FloatArray:
+    def get_vector(self, key: Key, norm: bool = False) -> FloatArray:
         """Return the vector of a word.
 
         Parameters
         ----------
-        word : str or bytes
-            The word. If it is not in the vocabulary and the file has n-grams, its vector is made of these.
+        key : str, bytes or int
+            The word, or its id. If a word is not in the vocabulary and the file has n-grams, its vector is made of
+            these.
         norm : bool, default False
             Bring the vector to length 1.
 
@@ -317,18 +332,18 @@ class VectorTable:
         KeyError
             If the word is missing, and the file has no n-grams to make its vector of.
         """
-        vector = self.get(word)
+        vector = self.get(key)
         if vector is None:
-            raise self._missing(word)
+            raise self._missing(key)
         return unit_rows(vector[None])[0] if norm else vector
 
-    def vectors_for(self, words: Iterable[str | bytes], *, norm: bool = False) -> FloatArray:
+    def vectors_for(self, words: Iterable[Key], *, norm: bool = False) -> FloatArray:
         """Return the vectors of several words; faster than one call for each.
 
         Parameters
         ----------
-        words : iterable of str or bytes
-            k words.
+        words : iterable of str, bytes or int
+            k words or ids.
         norm : bool, default False
             Bring the vectors to length 1.
 
@@ -342,23 +357,47 @@ class VectorTable:
             If a word is missing; the message names the first one.
         """
         words = list(words)
-        ids = np.array([self.words.find(word) for word in words], np.int64)
-        vectors = np.empty((len(words), self.vector_size), np.float32)
-        if (ids >= 0).any():
-            vectors[ids >= 0] = self.decode_ids(ids[ids >= 0])
-        for place in np.flatnonzero(ids < 0).tolist():
-            vectors[place] = self.get_vector(words[place])
-        return unit_rows(vectors) if norm else vectors
+        vectors, known = self.known_vectors(words, norm=norm)
+        if not known.all():
+            raise self._missing(words[int(np.argmin(known))])
+        return vectors
+
+    def known_vectors(self, words: Sequence[Key], *, norm: bool = False) -> tuple[FloatArray, BoolArray]:
+        """Return the vectors of several words, of which some may be missing.
+
+        Parameters
+        ----------
+        words : sequence of str, bytes or int
+            k words or ids.
+        norm : bool, default False
+            Bring the vectors to length 1.
+
+        Returns
+        -------
+        vectors : numpy.ndarray of float32, shape (k, dim)
+            Zeros for a missing word.
+        known : numpy.ndarray of bool, shape (k,)
+            Whether each word has a vector: its own, or one made of its n-grams.
+        """
+        ids = np.array([self.find(word) for word in words], np.int64)
+        vectors, known = np.zeros((len(words), self.vector_size), np.float32), ids >= 0
+        if known.any():
+            vectors[known] = self.decode_ids(ids[known])
+        for place in np.flatnonzero(~known).tolist():
+            unseen = self.get(words[place])
+            if unseen is not None:
+                vectors[place], known[place] = unseen, True
+        return (unit_rows(vectors) if norm else vectors), known
 
     # ------------------------------------------------------------ aliases
 
-    def alias_of(self, word: str | bytes) -> str | None:
+    def alias_of(self, word: Key) -> str | None:
         """Return the word whose vector a word shares.
 
         Parameters
         ----------
-        word : str or bytes
-            The word.
+        word : str, bytes or int
+            The word, or its id.
 
         Returns
         -------
@@ -400,7 +439,7 @@ class VectorTable:
                               expected=f"{self.n_rows} rows with words", hint=DAMAGED)
         return first.astype(np.int64)
 
-    def shares_row(self, first: str | bytes, second: str | bytes) -> bool:
+    def shares_row(self, first: Key, second: Key) -> bool:
         """Return whether two words share a stored row; raise KeyError if a word is missing."""
         rows = self.rows_of(np.array([self.id_of(first), self.id_of(second)], np.int64))
         return bool(rows[0] == rows[1])

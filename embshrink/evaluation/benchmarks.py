@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import math
 import os
@@ -136,7 +137,7 @@ def gensim_file(name: str) -> Path:
     return path
 
 
-def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> WordPairs:
+def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None, encoding: str = "utf8") -> WordPairs:
     """Read a word-similarity file.
 
     Parameters
@@ -147,6 +148,8 @@ def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> Wo
         published. Lines that begin with ``#``, blank lines and a header are skipped.
     delimiter : str, optional
         Separator of the columns. By default the one of tabs, commas, semicolons and white space that fits most lines.
+    encoding : str, default "utf8"
+        Encoding of the text.
 
     Returns
     -------
@@ -158,7 +161,8 @@ def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> Wo
     SourceError
         If the file cannot be read, is not text, is larger than 64 MiB, or has no pair.
     """
-    lines = [(number, line) for number, line in _lines(path) if line.strip() and not line.startswith("#")]
+    lines = [(number, line) for number, line in _lines(path, encoding)
+             if line.strip() and not line.startswith("#")]
     rows, (width, column) = _split(lines, [delimiter] if delimiter else DELIMITERS)
     pairs = [(row[0], row[1], float(row[column])) for row in rows if _shape(row) == (width, column)]
     if not pairs:
@@ -176,9 +180,11 @@ def read_pairs(path: str | os.PathLike[str], delimiter: str | None = None) -> Wo
     return WordPairs(Path(path).stem, pairs, len(rows) - len(pairs) - header)
 
 
-def as_word_pairs(benchmark: WordPairs | str | os.PathLike[str], delimiter: str | None = None) -> WordPairs:
+def as_word_pairs(
+    benchmark: WordPairs | str | os.PathLike[str], delimiter: str | None = None, encoding: str = "utf8"
+) -> WordPairs:
     """Return a benchmark unchanged, or read it from a file; see `read_pairs`."""
-    return benchmark if isinstance(benchmark, WordPairs) else read_pairs(benchmark, delimiter)
+    return benchmark if isinstance(benchmark, WordPairs) else read_pairs(benchmark, delimiter, encoding)
 
 
 def as_analogies(benchmark: Analogies | str | os.PathLike[str]) -> Analogies:
@@ -298,8 +304,9 @@ def read_analogies(path: str | os.PathLike[str]) -> Analogies:
     return analogies
 
 
-def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+def _lines(path: str | os.PathLike[str], encoding: str = "utf8") -> list[tuple[int, str]]:
     """Return (line number from 1, line) of a text file."""
+    utf8 = codecs.lookup(encoding).name == "utf-8"
     try:
         data = read_input(path, MAX_BYTES + 1)
     except OSError as error:
@@ -307,11 +314,15 @@ def _lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     if len(data) > MAX_BYTES:
         raise SourceError("the file is too large for a benchmark", path=path, expected=f"at most {MAX_BYTES} bytes",
                           hint="Pass a benchmark; this may be a word-vector file.")
-    if b"\0" in data:
+    if utf8 and b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise SourceError("the file is not UTF-8 text: it has a zero byte", path=path, where=f"line {line}",
                           hint="Decompress it if it is compressed; save it as UTF-8 if it is UTF-16.")
-    text = to_text(data.removeprefix(b"\xef\xbb\xbf"))
+    try:
+        text = to_text(data.removeprefix(b"\xef\xbb\xbf")) if utf8 else data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"the file is not {encoding} text: {error.reason}", path=path, where=f"byte {error.start}",
+                          hint="Pass the encoding of the file.") from error
     return list(enumerate(text.split("\n"), 1))
 
 

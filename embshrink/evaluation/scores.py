@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from embshrink.errors import EmbshrinkError
 from embshrink.evaluation.benchmarks import Question
@@ -24,6 +24,26 @@ def _plain(value: object) -> object:
     if isinstance(value, _Scores):
         return value.as_dict()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+class Correlation(NamedTuple):
+    """A correlation and its p-value, with the names that scipy and gensim use.
+
+    Attributes
+    ----------
+    statistic : float
+        The correlation, from -1 to 1; NaN if it is not defined.
+    pvalue : float
+        The two-sided p-value; NaN if it is not defined.
+    """
+
+    statistic: float
+    pvalue: float
+
+    @property
+    def correlation(self) -> float:
+        """The same as `statistic`: scipy's old name."""
+        return self.statistic
 
 
 @dataclass(frozen=True)
@@ -70,12 +90,12 @@ class SimilarityScore(_Scores):
     vocabulary: int
     reason: str | None = None
 
-    def as_gensim(self) -> tuple[tuple[float, float], tuple[float, float], float]:
+    def as_gensim(self) -> tuple[Correlation, Correlation, float]:
         """Return the result of gensim's ``evaluate_word_pairs``.
 
         Returns
         -------
-        pearson, spearman : (float, float)
+        pearson, spearman : Correlation
             Correlation and p-value; NaN if not defined.
         unknown : float
             Percentage of pairs with an unknown word.
@@ -93,7 +113,8 @@ class SimilarityScore(_Scores):
             math.nan if value is None else value
             for value in (self.pearson, self.pearson_p, self.spearman, self.spearman_p)
         )
-        return (pearson, pearson_p), (spearman, spearman_p), 100 * self.unknown / self.pairs_total
+        unknown = 100 * self.unknown / self.pairs_total
+        return Correlation(pearson, pearson_p), Correlation(spearman, spearman_p), unknown
 
 
 @dataclass(frozen=True)

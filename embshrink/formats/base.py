@@ -144,7 +144,7 @@ CreateFile: TypeAlias = "Callable[[str], AbstractContextManager[OutputFile]]"  #
 
 
 class ExportedTable(LookupTable, Protocol):
-    """Embeddings, as a writer needs them; `embshrink.reader.Embeddings` is one.
+    """Embeddings, as a writer needs them; `embshrink.Embeddings` is one.
 
     Attributes
     ----------

@@ -603,16 +603,17 @@ def write(file: OutputFile, outgoing: Outgoing) -> None:
     if min(count for count, times in spaces.items() if times == max(spaces.values())):
         raise TargetError("most of the first words contain spaces, and a file without a header cannot store them",
                           hint="Choose the format word2vec-text, which has a header.")
-    _write_rows(file, outgoing)
+    write_rows(file, outgoing)
 
 
 def write_with_header(file: OutputFile, outgoing: Outgoing) -> None:
     """Write word2vec's text format: a header, then rows as `write`. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
-    _write_rows(file, outgoing)
+    write_rows(file, outgoing)
 
 
-def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
+def write_rows(file: OutputFile, outgoing: Outgoing) -> None:
+    """Write the rows alone, of either text format."""
     row, words = 0, outgoing.words.in_memory()
     for block in outgoing.blocks:
         numbers = block.astype("S20")  # the shortest decimal that gives the same float32

@@ -297,6 +297,11 @@ def _walk(head: bytes, start: int, dtype: np.dtype[np.floating], dim: int) -> tu
 def write(file: OutputFile, outgoing: Outgoing) -> None:
     """Write the binary format, with a newline after each row. See `embshrink.formats.write_vectors`."""
     file.write(b"%d %d\n" % (len(outgoing.words), outgoing.dim))
+    write_rows(file, outgoing)
+
+
+def write_rows(file: OutputFile, outgoing: Outgoing) -> None:
+    """Write the rows without a header."""
     row, width, words = 0, 4 * outgoing.dim, outgoing.words.in_memory()
     for block in outgoing.blocks:
         numbers = block.astype("<f4", copy=False).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -186,6 +187,16 @@ def cosines_of(units: FloatArray, others: FloatArray) -> FloatArray:
 def within_one(cosines: FloatArray) -> FloatArray:
     """Clip computed cosines, which rounding may take beyond 1, to -1 and 1, in place; return them."""
     return np.clip(cosines, -1, 1, out=cosines)
+
+
+def cosine(first: FloatArray, second: FloatArray) -> float:
+    """Return the cosine of two vectors, (d,), computed in float64, from -1 to 1; 0 if one of them is zero.
+
+    The cosine of a vector with itself is exactly 1.
+    """
+    one, two = first.astype(np.float64), second.astype(np.float64)
+    squares = float(one @ one) * float(two @ two)
+    return min(max(float(one @ two) / math.sqrt(squares), -1.0), 1.0) if squares else 0.0
 
 
 def stable_product(matrix: FloatArray, basis: FloatArray) -> FloatArray:

@@ -81,18 +81,18 @@ def _write_dictionary(file: OutputFile, raw: list[bytes]) -> None:
 def _write_rows(file: OutputFile, outgoing: Outgoing) -> None:
     """Write the rows of words, then the rows of n-grams."""
     raw, subwords = outgoing.words.raw, outgoing.subwords
-    ngrams = None if subwords is None else _Ngrams(subwords)
+    ngrams = None if subwords is None else Ngrams(subwords)
     start = 0
     for block in outgoing.blocks:
         words = raw[start : start + len(block)]
-        rows = block if ngrams is None else _own_rows(block, words, ngrams)
+        rows = block if ngrams is None else own_rows(block, words, ngrams)
         file.write(rows.astype("<f4", copy=False).tobytes())
         start += len(block)
     for _, block in () if subwords is None else subwords.blocks():
         file.write(as_matrix(block, "the n-gram table").astype("<f4", copy=False).tobytes())
 
 
-def _own_rows(vectors: FloatArray, words: list[bytes], ngrams: _Ngrams) -> FloatArray:
+def own_rows(vectors: FloatArray, words: list[bytes], ngrams: Ngrams) -> FloatArray:
     """Return the rows of words, (n, d) float32, whose mean with the n-gram rows is the words' vectors."""
     counts, sums = ngrams.sums(words)
     with np.errstate(over="ignore"):
@@ -104,7 +104,7 @@ def _own_rows(vectors: FloatArray, words: list[bytes], ngrams: _Ngrams) -> Float
     return rows
 
 
-class _Ngrams:
+class Ngrams:
     """Sums of the n-gram rows of many words.
 
     Parameters
