@@ -18,6 +18,8 @@ from embshrink.errors import EmbshrinkError, SourceError
 from embshrink.formats import ReadOptions, read_vectors
 from embshrink.formats.fasttext import model as fasttext_model
 from embshrink.formats.fasttext import reader as fasttext_reader
+from embshrink.formats.io import table_builder
+from embshrink.storage.disk_rows import LEAST_LIMIT, Rows, Spool
 from embshrink.vocabulary.ngram_hashing import all_bucket_ids, bucket_ids, ngram_hash, ngrams
 
 DATA = Path(__file__).parent / "data"
@@ -523,6 +525,23 @@ def test_many_ngrams_cost_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(vectors) == 30 and peak < 40 << 20  # 12 million n-grams
+
+
+@pytest.mark.parametrize("nonfinite", ["drop", "zero"])
+def test_models_on_disk_read_as_models_in_memory(nonfinite, tmp_path, monkeypatch):
+    """Also with a word that occurs twice and a vector that is not finite, and in blocks of two rows."""
+    parts, _ = build(words=[*WORDS, WORDS[1]], maxn=0)
+    values = np.frombuffer(parts["in.values"], np.float32).reshape(-1, 3).copy()
+    values[4, 1] = np.nan
+    data = join({**parts, "in.values": values.tobytes()})
+    expected = load(data, nonfinite=nonfinite)
+    spool = Spool(LEAST_LIMIT, tmp_path)
+    monkeypatch.setattr(spool, "fits", lambda size: False)
+    monkeypatch.setattr(table_builder, "BLOCK_ROWS", 2)
+    found = load(data, nonfinite=nonfinite, spool=spool)
+    assert isinstance(found.matrix, Rows)
+    assert found.words.raw == expected.words.raw and np.array_equal(np.asarray(found.matrix[:]), expected.matrix)
+    assert found.warnings == expected.warnings and len(found) == len(WORDS) - (nonfinite == "drop")
 
 
 def test_many_buckets_cost_little_memory_if_few_have_rows():
