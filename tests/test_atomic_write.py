@@ -93,7 +93,7 @@ def test_a_compression_whose_file_does_not_verify_leaves_the_old_one(tmp_path, m
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("needs /proc")
     matrix = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
-    with pytest.raises(EmbshrinkError, match=r"\.a\.ems\.\d+\.[0-9a-f]{8}\.tmp: "):
+    with pytest.raises(EmbshrinkError, match=r"[\\/]a\.ems: byte \d+: "):
         compress(WordVectors(map(str, range(50)), matrix), path, "cast", force=True)
     assert path.read_bytes() == OLD
     assert temporaries(tmp_path) == []

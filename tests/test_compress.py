@@ -231,7 +231,7 @@ def test_measured_loss_is_of_common_words(tmp_path):
 
 def test_progress_reaches_the_end_of_each_stage(vectors, tmp_path):
     seen = {}
-    compress(vectors, tmp_path / "v.ems", ["prune:keep=100", "pq:rotate=opq"],
+    compress(vectors, tmp_path / "v.ems", ["prune:keep=100", "pq:rotate=opq,centroids=16"],
              progress=lambda stage, done, total: seen.__setitem__(stage, (done, total)))
     assert {"pruning", "training pq", "training opq", "encoding", "measuring"} <= set(seen)
     assert all(done == total for stage, (done, total) in seen.items())

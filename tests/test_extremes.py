@@ -163,7 +163,7 @@ def test_search_and_evaluation(name, tmp_path):
             assert emb.similarity(WORDS[17], WORDS[17]) == pytest.approx(1)
             assert all(0 <= emb.distances(word).min() < 1e-6 for word in WORDS[:9])
             assert np.abs(emb.nearest(WORDS[:9], topn=N)[1][:, : N - 1]).max() <= 1
-            assert np.isfinite(emb.norms()).all()
+            assert np.isfinite(emb.norms).all()
             assert emb.n_similarity(WORDS[:1], WORDS[:1]) <= 1
         result = evaluate(tmp_path / "a.ems", vectors, pairs=[], analogies=None)
     assert (result.reconstruction.relative_error, result.overlap.overlap) == (0, 1)

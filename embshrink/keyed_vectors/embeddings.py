@@ -10,7 +10,7 @@ import numpy as np
 
 from embshrink.embeddings.file import open_file
 from embshrink.embeddings.table import Key
-from embshrink.errors import FormatError, TargetError
+from embshrink.errors import FormatError, TargetError, need
 from embshrink.keyed_vectors.refused import Refused
 from embshrink.keyed_vectors.similarity import Similarity
 
@@ -329,10 +329,13 @@ class Embeddings(Similarity, Refused):
         ------
         TargetError
             If a row of a word cannot be stored beside its n-grams: it is too large for float32.
+        ExtraError
+            If gensim is not installed.
         """
         from embshrink.formats.base import Outgoing
         from embshrink.formats.gensim import keyed_vectors
 
+        need("to_keyedvectors", "gensim")
         blocks = (block for _, block in self.blocks())
         return keyed_vectors(Outgoing(self.words, blocks, self.vector_size, self), self.counts)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, overload
 import numpy as np
 
 from embshrink.embeddings.table import Key
+from embshrink.errors import need
 from embshrink.keyed_vectors.lookup import KeyLookup
 from embshrink.numerics.arrays import cosine
 
@@ -472,6 +473,7 @@ class Similarity(KeyLookup):
 
 def _transport(supply: DoubleArray, demand: DoubleArray, sources: FloatArray, targets: FloatArray) -> float:
     """Return the least cost of moving shares, (s,) to (t,), between points, (s, dim) and (t, dim)."""
+    need("wmdistance", "scipy")
     from scipy.optimize import linprog
     from scipy.sparse import identity, kron, vstack
     from scipy.spatial.distance import cdist

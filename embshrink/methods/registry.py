@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ if typing.TYPE_CHECKING:
 
 Steps: typing.TypeAlias = "str | Step | Iterable[str | Step]"
 
-LARGEST = 2**63  # numbers are smaller than this
+LARGEST = 2**63  # whole numbers are smaller than this
 METHODS = {
     "prune": "embshrink.methods.prune:Prune",
     "dedupe": "embshrink.methods.dedupe:Dedupe",
@@ -186,7 +187,7 @@ class Parameter:
     def _in_range(self, value: float) -> bool:
         """Whether a number is in the allowed range; NaN and infinity never are."""
         return ((self.low is None or value >= self.low) and (self.high is None or value <= self.high)
-                and abs(value) < LARGEST)
+                and (abs(value) < LARGEST if type(value) is int else math.isfinite(value)))
 
 
 def parameters(cls: type[Step]) -> list[Parameter]:
