@@ -18,7 +18,7 @@ AIM = Aim("min_overlap", 0.8)
 LEAST_ROWS = 100  # with fewer, ten neighbours are a large part of the table, and ecq's tables most of the file
 WORTHWHILE = 0.9  # codes of the source are replaced only by a file of at most this share of the size
 KEPT = "8 of 10 nearest neighbours"
-TWO_BITS = "about 2 bits per dimension"
+TWO_BITS = "about 2 bits per dimension, besides the tables of ecq"
 
 
 class Outcome(NamedTuple):
