@@ -130,6 +130,17 @@ def test_a_sample_first_and_the_whole_at_last(table, tmp_path, monkeypatch):
         assert set(tried) == {1000, 3000} and tried[0] == 1000 and tried.count(3000) <= 4
 
 
+def test_a_sample_tells_the_overlap_of_the_whole(table, tmp_path, monkeypatch):
+    """Words of a sample have neighbours farther away, so that an overlap among them alone would be too high."""
+    monkeypatch.setattr(aims, "SAMPLE", 500)
+    tried = []
+    run = Job.run
+    monkeypatch.setattr(Job, "run", lambda job, steps, **goal: tried.append(len(job.table.words))
+                        or run(job, steps, **goal))
+    assert compress(table, tmp_path / "a.ems", "scalar", min_overlap=0.9).overlap_at_10 >= 0.9
+    assert set(tried) == {500, 3000} and tried.count(3000) <= 2
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"size": 500}, r"size=500 \(--size\) is too small for pq \(expected >= [\d,]+ bytes\)\. The words alone take"),
     ({"size": 34_500}, r"size=34,500 .*expected >= ([\d,]+) bytes\)\. Set size to at least \1"),

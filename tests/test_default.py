@@ -66,6 +66,29 @@ def test_where_ecq_keeps_too_few_numbers_are_cast(tmp_path):
     assert report.overlap_at_10 >= 0.8
 
 
+def test_where_ecq_takes_more_bytes_numbers_are_cast(tmp_path):
+    """The tables of ecq take some thousand bytes, however few the numbers are."""
+    table = make_vectors(150, 4)
+    report = compress(table, tmp_path / "a.ems")
+    assert report.steps == ["cast"] and report.overlap_at_10 >= 0.8
+    assert "ecq would take more bytes" in report.remarks[1]
+    ecq = compress(table, tmp_path / "b.ems", "ecq", min_overlap=0.8)
+    assert report.target_bytes < ecq.target_bytes
+    assert compress(table, tmp_path / "c.ems", min_overlap=0.9).steps == ["cast"]
+
+
+def test_other_overlaps_are_suggested_with_their_sizes(vectors, tmp_path):
+    report = compress(vectors, tmp_path / "a.ems")
+    assert [(one.goal, one.steps, one.min_overlap) for one in report.suggestions] == [
+        ("better", None, 0.9), ("smaller", None, 0.7)]
+    for one in report.suggestions:
+        found = compress(vectors, tmp_path / "b.ems", one.steps, min_overlap=one.min_overlap, force=True)
+        assert found.target_bytes == pytest.approx(one.bytes, rel=0.05)
+    assert [one.min_overlap for one in found.suggestions][0] == 0.85  # half as many are lost as with 0.7
+    named = compress(vectors, tmp_path / "c.ems", "ecq", min_overlap=0.8)
+    assert all(one.steps and one.min_overlap is None for one in named.suggestions)
+
+
 @pytest.mark.parametrize("kind", ["equal", "zero", "two", "one dimension", "grid"])
 def test_it_never_fails(kind, tmp_path):
     rng = np.random.default_rng(1)

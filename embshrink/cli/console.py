@@ -284,7 +284,9 @@ def suggested_command(report: Report, one: Suggestion) -> str:
     one : Suggestion
     """
     source = "SOURCE" if report.source in (None, "-") else _path(str(report.source))
-    words = ["embshrink", "compress", source, _path(report.target), *map(shlex.quote, one.steps)]
+    words = ["embshrink", "compress", source, _path(report.target), *map(shlex.quote, one.steps or [])]
+    if one.min_overlap is not None:
+        words.append(f"--min-overlap {one.min_overlap:g}")
     return printable(" ".join([*words, *_given_options(), "--force"]))
 
 

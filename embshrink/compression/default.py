@@ -18,7 +18,7 @@ AIM = Aim("min_overlap", 0.8)
 LEAST_ROWS = 100  # with fewer, ten neighbours are a large part of the table, and ecq's tables most of the file
 WORTHWHILE = 0.9  # codes of the source are replaced only by a file of at most this share of the size
 KEPT = "8 of 10 nearest neighbours"
-TWO_BITS = "about 2 bits per dimension"
+TWO_BITS = "about 2 bits per dimension, besides the tables of ecq"
 
 
 class Outcome(NamedTuple):
@@ -32,11 +32,14 @@ class Outcome(NamedTuple):
         Their result.
     remarks : list of str
         What the default decided, and why.
+    aim : Aim or None
+        What the only step, `ecq`, was set for.
     """
 
     steps: list[Step]
     made: Made
     remarks: list[str]
+    aim: Aim | None = None
 
 
 def run_default(job: Job, *, measure: bool) -> Outcome:
@@ -84,9 +87,13 @@ def why_two_bits(job: Job, measure: bool) -> str | None:
 
 
 def _smallest(job: Job) -> Outcome:
-    """Return the smallest file of ecq that keeps enough neighbours; a cast if ecq keeps too few at any size."""
+    """Return the smallest file of ecq that keeps enough neighbours; a cast if that is smaller, or if ecq cannot."""
     try:
-        return Outcome([DEFAULT], meet(AIM, [DEFAULT], job), [f"the smallest file that keeps {KEPT}: {AIM}"])
+        made, kept = meet(AIM, [DEFAULT], job, choose=True), f"the smallest file that keeps {KEPT}: {AIM}"
+        codec = made.stored.codec
+        if isinstance(codec, ECQ):
+            return Outcome([DEFAULT], made, [kept], AIM)
+        return Outcome([codec], made, [kept, f"{registry.format(codec)}, because ecq would take more bytes"])
     except AimMissed as missed:
         instead = missed.instead
     never = f"because ecq cannot keep {KEPT} of these vectors"

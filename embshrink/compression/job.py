@@ -25,7 +25,7 @@ from embshrink.methods.prune import Prune
 from embshrink.methods.registry import Steps
 from embshrink.methods.row_map import RowMap
 from embshrink.numerics.progress import Progress, no_progress
-from embshrink.storage.arrays import AnyArray, DoubleArray, IntArray, Layout, StoredArray, layout_bytes
+from embshrink.storage.arrays import AnyArray, DoubleArray, FloatArray, IntArray, Layout, StoredArray, layout_bytes
 from embshrink.storage.container import plan_container
 from embshrink.storage.header import Header, SubwordsHeader
 from embshrink.vocabulary.id_order import EXACT
@@ -33,6 +33,7 @@ from embshrink.vocabulary.ngram_rows import encode_ids, plan_ids
 from embshrink.vocabulary.words import Words, encode_plain, plan_plain
 
 MANY_WORDS = 10_000  # "auto" packs this many words and more: fewer take little of a file, and plain is faster
+COMPARED = 2048  # words whose vectors are compared, to predict other overlaps
 NEIGHBOURS = 10  # of each word that count in the overlap
 
 
@@ -296,12 +297,18 @@ class Job:
                            8 * planned.nbytes / n if n else 0.0, table.source_bytes)
 
     def sample(self, count: int) -> Job:
-        """Return a job on a sample of `count` words at even distances, without n-grams."""
+        """Return a job on a sample of `count` words at even distances, without n-grams; each has a row of its own."""
         table = self.table
-        ids = np.unique(np.linspace(0, len(table.words) - 1, count).astype(np.int64))
+        firsts = np.sort(np.unique(table.row_map.rows, return_index=True)[1])
+        ids = firsts[np.unique(np.linspace(0, len(firsts) - 1, count).astype(np.int64))]
         part = WordVectors.checked(table.words.take(ids), table.embeddings.decode_ids(ids), {}, [])
         return Job(open_table(part), self.seed, "drop", "plain",
                    weights=None if self.weights is None else self.weights[ids])
+
+    def before_and_after(self, made: Made, ids: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return vectors (s, d) of the source and of a result, of at most `COMPARED` of some words."""
+        ids = ids[np.unique(np.linspace(0, len(ids) - 1, min(len(ids), COMPARED)).astype(np.int64))]
+        return self.table.embeddings.decode_ids(ids), made.stored.decode(made.full_map.rows[ids])
 
     def loss(self, made: Made) -> Loss:
         """Return the loss of a result; see `measure_loss`."""

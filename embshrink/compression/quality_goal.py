@@ -1,7 +1,8 @@
 """How far a lossy codec is from a wanted quality, judged by rows before and after it.
 
 A codec that searches its own step (`embshrink.methods.base.SteppedCodec`) asks this for every step it tries, with a
-few thousand rows. Relative error and cosine follow from these rows alone. The overlap of neighbours does not: it
+few thousand rows. Relative error and cosine follow from these rows alone; a row that words share counts once for each
+of them, as in the report, while an overlap is one of distinct rows. The overlap of neighbours does not: it
 depends on how many vectors of the whole table lie near a word. So it is predicted:
 
 1. Once, the true nearest neighbours of some words are searched, more than are asked for: the candidates.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 QUERIES_AT_ONCE = 64
 LENGTHS_APART = 40  # rows, in order of length, that a residual may come from on either side
+CORRECTIONS = 2  # of a factor; overlaps are then within about .002
 RIDGE = 1e-9  # of the largest variance: columns that are 0 have no gain
 
 
@@ -47,10 +49,11 @@ class ErrorGoal:
     def __init__(self, allowed: float) -> None:
         self.allowed = allowed
 
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
+    def excess(self, before: FloatArray, after: FloatArray, words: IntArray) -> float:
         """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
-        spread = float(np.square(before - before.mean(axis=0, dtype=np.float64)).sum())
-        error = float(np.square(before.astype(np.float64) - after).sum())
+        mean = words @ before.astype(np.float64) / words.sum()
+        spread = float(words @ np.square(before - mean).sum(axis=1))
+        error = float(words @ np.square(before.astype(np.float64) - after).sum(axis=1))
         return _log_ratio(error, self.allowed * spread)
 
 
@@ -65,10 +68,10 @@ class CosineGoal:
     def __init__(self, wanted: float) -> None:
         self.wanted = wanted
 
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
+    def excess(self, before: FloatArray, after: FloatArray, words: IntArray) -> float:
         """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
         cosines = np.einsum("ij,ij->i", unit_rows(before), unit_rows(after), dtype=np.float64)
-        return _log_ratio(1 - float(cosines.mean()), 1 - self.wanted)
+        return _log_ratio(1 - float(words @ cosines / words.sum()), 1 - self.wanted)
 
 
 class OverlapGoal:
@@ -94,9 +97,27 @@ class OverlapGoal:
         self._lengths = row_norms(self._vectors)
         self._random = np.random.default_rng(0).integers(-LENGTHS_APART, LENGTHS_APART + 1, len(distinct))
 
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
+    def excess(self, before: FloatArray, after: FloatArray, words: IntArray) -> float:
         """Return how far rows are from the goal; see `embshrink.methods.base.QualityGoal`."""
         return 2 * _log_ratio(1 - self.predict(before, after), 1 - self.wanted)
+
+    def scale_for(self, before: FloatArray, after: FloatArray, known: float) -> float:
+        """Return the factor by which the differences of rows must change for the goal.
+
+        Parameters
+        ----------
+        before, after : numpy.ndarray, shape (s, d), float32
+            Rows before and after the codec.
+        known : float
+            The overlap that the codec has. What is predicted of it corrects the other predictions.
+        """
+        difference, factor = after - before, 1.0
+        lost = max(1 - self.predict(before, after), 1e-9)
+        allowed = (1 - self.wanted) * lost / max(1 - known, 1e-9)
+        for _ in range(CORRECTIONS):  # as a rule, as many neighbours are lost as the differences are large
+            factor *= min(max(allowed / lost, 0.25), 4.0)
+            lost = max(1 - self.predict(before, before + np.float32(factor) * difference), 1e-9)
+        return factor * allowed / lost
 
     def predict(self, before: FloatArray, after: FloatArray) -> float:
         """Return the overlap that is to be expected of a codec that makes `after` of `before`."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
 
+import numpy as np
+
 from embshrink.compression.job import NEIGHBOURS, Job, Made, ngram_steps
 from embshrink.compression.quality_goal import CosineGoal, ErrorGoal, OverlapGoal
 from embshrink.compression.sizes import parse_size
@@ -27,10 +29,11 @@ FEW_BITS = 0.9  # per dimension: with fewer, rq may have the smaller error
 MOST_THOUSANDTHS = 10**10  # of a bit per row: the most that a codec takes as a parameter
 PADDING = 3 * ALIGNMENT  # bytes that are not planned, of sections whose size is not known before
 SPARE = 0.015  # share of the bits per row that may be left
-GOAL_WORDS = 2000  # with fewer, everything is tried outright
+GOAL_ROWS = 2000  # with fewer, everything is tried outright
 CANDIDATES, MORE_CANDIDATES = 64, 256  # nearest neighbours of a word that may be among its ten nearest afterwards
 WELL_KEPT = 0.7  # overlap from which on the fewer candidates are enough
 SPARED = {"max_error": 0.015, "min_cosine": 0.015, "min_overlap": 0.03}  # shares of the allowed loss not aimed at
+GOALS = 3  # runs for a goal; usually 1 or 2
 CLOSE = 0.93  # after a goal, a loss of this share of what is allowed is close enough
 NEAR = 0.97  # a loss of this share of what is allowed is close enough
 
@@ -121,7 +124,8 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
         The last one is the bits step that is set.
     job : Job
     choose : bool
-        Below `FEW_BITS` bits per dimension, try `rq` too, and keep the result with the smaller relative error.
+        With bits or a size, below `FEW_BITS` bits per dimension: try `rq` too, and keep the result with the smaller
+        relative error. With a quality: keep a `cast` that meets it if its file is smaller.
 
     Returns
     -------
@@ -141,7 +145,8 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
     codec = steps[-1]
     search = _Search(aim, steps[:-1], codec, job)
     if aim.kind in QUALITIES:
-        return search.reach_by_step(codec) if isinstance(codec, SteppedCodec) else search.reach_by_bits()
+        made = search.reach_by_step(codec) if isinstance(codec, SteppedCodec) else search.reach_by_bits()
+        return search.or_cast(made) if choose else made
     if not choose or not isinstance(codec, SteppedCodec):
         return search.spend()
     try:
@@ -166,7 +171,8 @@ def estimate_bits(aim: Aim, codec: SteppedCodec, job: Job) -> float | None:
     float or None
         None if this codec or table must be tried from outside, or no step meets the aim.
     """
-    goal = _Search(aim, [], codec, job).goal(codec)
+    search = _Search(aim, [], codec, job)
+    goal = search.goal(codec, search.aimed)
     if goal is None:
         return None
     try:
@@ -410,6 +416,11 @@ class _Search:
         """The largest loss that meets the aim."""
         return QUALITIES[self.aim.kind][1](self.aim.value)
 
+    @property
+    def aimed(self) -> float:
+        """The loss to come to, which is less than allowed: what is predicted is not quite what comes."""
+        return (1 - SPARED[self.aim.kind]) * self._allowed
+
     def _loss(self, job: Job, made: Made) -> tuple[float, float | None]:
         """Return the loss of a result, and the measured value that the aim is about."""
         key, lost = QUALITIES[self.aim.kind]
@@ -448,42 +459,77 @@ class _Search:
                     return made
         return None
 
+    def or_cast(self, made: Made) -> Made:
+        """Return the result of a cast that meets the aim if its file is smaller than that of `made`."""
+        if self.job.plan(self._with(Cast())).bytes >= made.nbytes:
+            return made
+        other = self._met_by_cast()
+        return made if other is None or other.nbytes >= made.nbytes else other
+
     def _smaller(self) -> Job:
         """Return the job on a sample of its words; the job itself if it is small, or if row steps need all words."""
-        if len(self.job.table.words) > 2 * SAMPLE and not any(step.axis == "rows" for step in self.before):
+        if self.job.table.row_map.count > 2 * SAMPLE and not any(step.axis == "rows" for step in self.before):
             return self.job.sample(SAMPLE)
         return self.job
 
     def reach_by_step(self, codec: SteppedCodec) -> Made:
-        """Find the largest step that meets a quality: on a sample, then on the whole table."""
-        goal, step, smaller = self.goal(codec), None, self._smaller()
-        if goal is not None:
-            made = self._run_for(goal, codec)
-            if made is not None and CLOSE * self._allowed <= self._loss(self.job, made)[0] <= self._allowed:
-                return made
-            step = None if made is None else self._corrected(made)
-        elif smaller is not self.job:
+        """Find the largest step that meets a quality: by a goal, or on a sample and then on the whole table."""
+        best, step = self._reach_by_goal(codec)
+        if best is not None:
+            return best
+        smaller = self._smaller()
+        if step is None and smaller is not self.job:
             step = self._try_steps(codec, smaller, None, TRIES).step
-        found = self._try_steps(codec, self.job, step, LAST_TRIES if step else TRIES, NEAR if goal is None else CLOSE)
+        found = self._try_steps(codec, self.job, step, LAST_TRIES if step else TRIES)
         if found.made is None:
             raise self._out_of_reach(found.nearest)
         return found.made
 
-    def goal(self, codec: SteppedCodec) -> QualityGoal | None:
-        """Return what `codec` can find its step for by itself, in one run; None if it must be tried from outside."""
+    def _reach_by_goal(self, codec: SteppedCodec) -> tuple[Made | None, float | None]:
+        """Return the result of a codec that finds its step for a goal, or None; and the last step it found, or None.
+
+        What is measured is not quite what was predicted, so the goal is corrected if the result is not close enough.
+        """
+        best, step = None, None
+        aimed = self.aimed
+        for _ in range(GOALS):
+            goal = self.goal(codec, aimed)
+            made = None if goal is None else self._run_for(goal, codec)
+            if made is None:
+                break
+            step, loss = _found_step(made), max(self._loss(self.job, made)[0], 1e-9)
+            if loss <= self._allowed:
+                best = made if best is None or made.nbytes < best.nbytes else best
+            if CLOSE * self._allowed <= loss <= self._allowed:
+                break
+            aimed *= (1 + CLOSE) / 2 * self._allowed / loss
+        return best, step
+
+    def goal(self, codec: SteppedCodec, lost: float) -> QualityGoal | None:
+        """Return what `codec` can find its step for by itself, in one run; None if it must be tried from outside.
+
+        Parameters
+        ----------
+        codec : SteppedCodec
+        lost : float
+            The loss to come to, of the kind of the aim.
+        """
         table = self.job.table
-        plain = not self.before and table.stored is None and table.row_map.is_identity
-        if not (plain and codec.takes_goal and len(table.words) >= GOAL_WORDS):
+        plain = not self.before and table.row_map.scale is None
+        if not (plain and codec.takes_goal and table.row_map.count >= GOAL_ROWS):
             return None
-        spared = SPARED[self.aim.kind] * self._allowed  # what is predicted is not quite what comes
         if self.aim.kind == "max_error":
-            return ErrorGoal(self.aim.value - spared)
+            return ErrorGoal(lost)
         if self.aim.kind == "min_cosine":
-            return CosineGoal(self.aim.value + spared)
+            return CosineGoal(1 - lost)
+        return self._overlap_goal(lost)
+
+    def _overlap_goal(self, lost: float) -> OverlapGoal | None:
+        """Return the goal of an overlap among all words of the table; None if nearly all vectors are equal."""
         sample = self.job.neighbours(CANDIDATES if self.aim.value >= WELL_KEPT else MORE_CANDIDATES)
-        if sample.nearest.shape[1] < 2 * NEIGHBOURS:  # nearly all vectors are equal
+        if sample.nearest.shape[1] < 2 * NEIGHBOURS:
             return None
-        return OverlapGoal(table.embeddings, sample, NEIGHBOURS, self.aim.value + spared)
+        return OverlapGoal(self.job.table.embeddings, sample, NEIGHBOURS, 1 - lost)
 
     def _run_for(self, goal: QualityGoal, codec: SteppedCodec) -> Made | None:
         """Return the result of a codec that finds its step for a goal; None if there is no such step."""
@@ -492,18 +538,12 @@ class _Search:
         except StepError:
             return None
 
-    def _corrected(self, made: Made) -> float:
-        """Return the step with which a result would come close to the aim."""
-        loss = max(self._loss(self.job, made)[0], 1e-9)
-        power = 1.0 if self.aim.kind == "min_overlap" else 0.5
-        return _found_step(made) * float(((1 + CLOSE) / 2 * self._allowed / loss) ** power)
-
     def _try_steps(
-        self, codec: SteppedCodec, job: Job, step: float | None, tries: int, near: float = NEAR
+        self, codec: SteppedCodec, job: Job, step: float | None, tries: int
     ) -> _Tried:
         """Return the largest step found that meets the aim, by bisection of logarithms."""
         allowed, best = self._allowed, _Tried(None, None, None)
-        bounds = _Bounds(math.log(allowed * (1 + near) / 2))
+        bounds = _Bounds(math.log(allowed * (1 + NEAR) / 2))
         for _ in range(tries):
             made = self._run_with_step(codec, job, step)
             if made is None:
@@ -515,7 +555,7 @@ class _Search:
                     best = _Tried(math.exp(point.step), made, value)
                 elif best.made is None and (bounds.high is None or point.loss < bounds.high.loss):
                     best = best._replace(nearest=value)
-                if near * allowed <= loss <= allowed:
+                if NEAR * allowed <= loss <= allowed:
                     break
                 bounds.add(point, loss <= allowed)
             step = bounds.next_step()
@@ -535,10 +575,12 @@ class _Search:
     def reach_by_bits(self) -> Made:
         """Find the fewest bits that meet a quality: on a sample, then on the whole table, with more if needed."""
         settings, smaller = self._settings(), self._smaller()
+        sampled = smaller is not self.job and self.aim.kind == "min_overlap"
+        goal = self._overlap_goal(self._allowed) if sampled else None
         first, last = 0, len(settings) - 1
         while first < last:
             middle = (first + last) // 2
-            if self._loss(smaller, smaller.run(self._with(settings[middle])))[0] <= self._allowed:
+            if self._lost(smaller, smaller.run(self._with(settings[middle])), goal) <= self._allowed:
                 last = middle
             else:
                 first = middle + 1
@@ -549,6 +591,13 @@ class _Search:
             if loss <= self._allowed:
                 return made
         raise self._out_of_reach(nearest)
+
+
+    def _lost(self, smaller: Job, made: Made, goal: OverlapGoal | None) -> float:
+        """Return the loss of a result on a sample: with a goal, as predicted for all words, which lie closer."""
+        if goal is None:
+            return self._loss(smaller, made)[0]
+        return 1 - goal.predict(*smaller.before_and_after(made, np.arange(len(smaller.table.words))))
 
 
 def _rounded(value: float, *, up: bool) -> str:

@@ -54,15 +54,18 @@ class Suggestion:
     ----------
     goal : {"better", "smaller"}
         Less loss, or a smaller file.
-    steps : list of str
-        Steps for `compress`, with the same source and settings.
+    steps : list of str, or None
+        Steps for `compress`, with the same source and settings. None for none: with `min_overlap`.
     bytes : int
         Estimated size of the whole file.
+    min_overlap : float, optional
+        The aim `min_overlap` for `compress`.
     """
 
     goal: str
-    steps: list[str]
+    steps: list[str] | None
     bytes: int
+    min_overlap: float | None = None
 
 
 @dataclass

@@ -271,7 +271,7 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
         The same as ``order="exact"``, for scripts that were written when that was not the default.
     choose : bool, default False
         With the aim `bits` or `size` and less than 0.9 bits per dimension, use `rq` if its error is smaller than that
-        of the bits step.
+        of the bits step. With another aim, use `cast` if it meets the aim with a smaller file.
     max_memory : int, optional
         Memory of the process in bytes, at least 256 MiB (``256 << 20``). A larger table and its codes are kept in
         temporary files in the folder of `target` and processed in blocks; the output is the same. Possible with text,
@@ -313,7 +313,8 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     After an error, nothing is written, and an existing target is unchanged.
 
     At most one aim can be given; it sets the bits step, which must be the last one. Without steps, this is `ecq`, or
-    with `bits` or `size` and less than 0.9 bits per dimension the one of `ecq` and `rq` with the smaller error.
+    with `bits` or `size` and less than 0.9 bits per dimension the one of `ecq` and `rq` with the smaller error. With
+    another aim, it is float16 if that takes fewer bytes, as in some small tables.
 
     Without steps and aims, `ecq` takes 2 bits per dimension instead where overlap is not measured or tells little:
     with ``measure=False``, with fewer than 100 vectors, and with n-grams alone. If no `ecq` file keeps 8 of 10
@@ -352,14 +353,15 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     weights, counts_source = _weights(table, counts, listed, warnings)
     job = Job(table, seed, ngrams, vocabulary, order, progress, protected, weights, counts_source)
     by_default = steps is None and aim is None and not lossless
-    listed, made, remarks = run_default(job, measure=measure) if by_default else Outcome(
-        listed, job.run(listed) if aim is None else meet(aim, listed, job, choose or steps is None), [])
+    listed, made, remarks, aimed = run_default(job, measure=measure) if by_default else Outcome(
+        listed, job.run(listed) if aim is None else meet(aim, listed, job, choose or steps is None), [],
+        aim if steps is None else None)
     clock.lap("shrink")
     report = dataclasses.replace(_write(made, job, target, remap, force, warnings), remarks=remarks)
     _describe_source(report, source, table, options)
     _warn_if_all_kept(listed, table, made, warnings)
     clock.lap("write and verify")
-    report.suggestions = suggest(job, listed, made, size=report.target_bytes)
+    report.suggestions = suggest(job, listed, made, size=report.target_bytes, aim=aimed)
     ids, report.loss = made.ids, made.loss  # an aim has measured it, and the file was compared with it
     del made  # its codes are in the file now
     _read_back(report, job, ids, measure=measure, sparing=max_memory is not None, progress=progress)

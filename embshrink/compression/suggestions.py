@@ -8,17 +8,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embshrink.compression.job import Job, Made, ngram_steps
+from embshrink.compression.job import NEIGHBOURS, Job, Made, ngram_steps
+from embshrink.compression.quality_goal import OverlapGoal
+from embshrink.compression.rate_control import CANDIDATES, Aim
 from embshrink.compression.report import Suggestion
 from embshrink.errors import EmbshrinkError
+from embshrink.evaluation.neighbour_sample import NeighbourSample
 from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Codec, ColumnStep, Step, SteppedCodec, resolved
 from embshrink.methods.cast import Cast
 from embshrink.methods.ecq.codec import ECQ
 from embshrink.methods.prune import Prune
+from embshrink.numerics.parallel import one_blas_thread
 from embshrink.storage.arrays import StoredArray
 
 ROWS_AT_ONCE = 65_536
+MODEL_QUERIES = 400  # words from whose neighbours other overlaps are estimated
 MORE, LESS = 1.5, 0.75  # bits of the suggestions, relative to those of the run
 FEWEST_BITS, MOST_BITS = 0.5, 10.0  # bits per dimension that ecq is suggested for
 SECTIONS_OF_ECQ = 2000  # bytes of header and padding that its many sections take, more than those of another codec
@@ -27,7 +32,9 @@ FLOAT16_MAX = 65504.0
 WORTHWHILE = 0.95  # a smaller file is suggested only if it has at most this share of the size
 
 
-def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[Suggestion]:
+def suggest(
+    job: Job, steps: Sequence[Step], made: Made, *, size: int, aim: Aim | None = None
+) -> list[Suggestion]:
     """Return at most one suggestion for less loss and one for a smaller file.
 
     Parameters
@@ -39,10 +46,16 @@ def suggest(job: Job, steps: Sequence[Step], made: Made, *, size: int) -> list[S
         Their result.
     size : int
         Bytes of the written file.
+    aim : Aim, optional
+        What `ecq` was set for, if the user gave no steps. After an overlap, other overlaps are suggested.
     """
     if not len(made.words):  # only n-grams
         return []
     advice = _Advice(job, steps, made, size)
+    if aim is not None and aim.kind == "min_overlap" and isinstance(advice.codec, ECQ):
+        found = advice.other_overlaps(aim.value)
+        if found is not None:
+            return found
     (better, more), (smaller, less) = advice.better(), advice.smaller()
     if more <= SAME * size and not advice.merging:  # so few bytes more buy nothing
         better = []
@@ -98,6 +111,39 @@ class _Advice:
         other = ([], 0) if isinstance(self.codec, SteppedCodec) else self._other_bits(LESS)
         choices = [ecq, other] if isinstance(self.codec, Cast) else [other, ecq]
         return next(((steps, size) for steps, size in choices if steps and size <= WORTHWHILE * self.size), ([], 0))
+
+    def other_overlaps(self, aim: float) -> list[Suggestion] | None:
+        """Return suggestions of a larger and of a smaller overlap than the aim; None if sizes cannot be estimated.
+
+        The larger one loses half as many neighbours, the smaller one half as many again.
+        """
+        overlap = (self.made.loss or {}).get("overlap_at_10")
+        if overlap is None or overlap >= (1 + aim) / 2 or self.job.table.row_map.scale is not None:
+            return None
+        sample = self.job.neighbours(CANDIDATES)
+        if sample.nearest.shape[1] < 2 * NEIGHBOURS:
+            return None
+        better, smaller = round((1 + aim) / 2, 4), round(1 - 1.5 * (1 - aim), 4)
+        model = _OverlapModel(self.job, self.made, sample, overlap)
+        found = []
+        more = self._with_more_bits(model.more_bits(better))
+        cast, size = self._planned(self._cast())
+        if more < size:
+            found.append(Suggestion("better", None, more, better))
+        elif size > SAME * self.size:
+            found.append(Suggestion("better", [registry.format(step) for step in cast], size))
+        if smaller > 0:
+            less = self._with_more_bits(model.more_bits(smaller))
+            if less <= WORTHWHILE * self.size:
+                found.append(Suggestion("smaller", None, less, smaller))
+        return found
+
+    def _with_more_bits(self, bits: float) -> int:
+        """Return the size of the file with more bits per row, or fewer if they are negative."""
+        rows, header = self.rows, self.made.header.subwords
+        if header is not None and self.job.ngrams == "same":
+            rows += header.rows
+        return self.size + round(bits * rows / 8)
 
     def _fits_ecq(self, bits: float, rows: int | None = None) -> bool:
         """Whether ecq works with this number of bits per row: in a small table, its own tables take most of them."""
@@ -172,6 +218,49 @@ class _Advice:
             kept, own = ngram_steps(table.ngrams, steps, "same")
             taken += pipeline.plan(len(kept.ids), dim, own).nbytes
         return taken
+
+
+class _OverlapModel:
+    """Estimates how many bits per row another overlap takes, from a result of `ecq` and its overlap.
+
+    The differences of rows are scaled until the predicted overlap is the wanted one. The bits follow from reverse
+    water-filling at the error before and after that.
+
+    Parameters
+    ----------
+    job : Job
+    made : Made
+    whole : NeighbourSample
+        Words of the source and their nearest neighbours.
+    overlap : float
+        As it was measured.
+    """
+
+    def __init__(self, job: Job, made: Made, whole: NeighbourSample, overlap: float) -> None:
+        self.job, self.overlap = job, overlap
+        few = slice(None, None, max(1, len(whole.asked) // MODEL_QUERIES))
+        self.sample = dataclasses.replace(whole, asked=whole.asked[few], nearest=whole.nearest[few])
+        self.before, self.after = job.before_and_after(made, whole.ids)
+        centred = self.before.astype(np.float64) - self.before.mean(axis=0, dtype=np.float64)
+        with one_blas_thread():
+            self.variances = np.maximum(np.linalg.eigvalsh(centred.T @ centred / len(centred)), 0)  # ascending
+        self.error = float(np.square(self.before - self.after.astype(np.float64)).sum(axis=1).mean())
+
+    def more_bits(self, wanted: float) -> float:
+        """Return how many bits per row more an overlap takes than the result has."""
+        goal = OverlapGoal(self.job.table.embeddings, self.sample, NEIGHBOURS, wanted)
+        factor = goal.scale_for(self.before, self.after, self.overlap)
+        return self._bits(self.error * factor**2) - self._bits(self.error)
+
+    def _bits(self, error: float) -> float:
+        """Return the bits per row for a squared error, up to a constant: reverse water-filling."""
+        rising = self.variances
+        below = np.concatenate([[0.0], np.cumsum(rising)])[:-1]  # the error of all smaller ones if they get no bits
+        levels = (error - below) / np.arange(len(rising), 0, -1)
+        if not error < rising.sum():
+            return 0.0
+        level = max(float(levels[np.argmax(levels <= rising)]), 1e-30)
+        return float(np.log2(np.maximum(rising / level, 1)).sum() / 2)
 
 
 def _merged_before(job: Job) -> bool:

@@ -92,10 +92,16 @@ class TooFewBits(StepError):
 class QualityGoal(Protocol):
     """A quality that a `SteppedCodec` is to reach with as few bits as possible."""
 
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
+    def excess(self, before: FloatArray, after: FloatArray, words: IntArray) -> float:
         """Return log2(error / allowed error) of rows (s, d) before and after the codec.
 
         It is above 0 if too much is lost. The error grows about as the square of the step size.
+
+        Parameters
+        ----------
+        before, after : numpy.ndarray, shape (s, d), float32
+        words : numpy.ndarray, shape (s,), int64
+            Number of words that share each row.
         """
 
 
@@ -111,6 +117,8 @@ class Context:
         A generator for this step alone, so that its result does not depend on the other steps.
     leading : numpy.ndarray, shape (n,), float64, or None
         Relative frequency of each row's most frequent word; None if it equals `weights`.
+    words : numpy.ndarray, shape (n,), int64, or None
+        Number of words that share each row; None if every row has one.
     protected : numpy.ndarray of int64
         Rows that a row step must keep unchanged.
     progress : callable
@@ -128,6 +136,7 @@ class Context:
     weights: DoubleArray
     rng: np.random.Generator
     leading: DoubleArray | None = None
+    words: IntArray | None = None
     protected: IntArray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     progress: Progress = no_progress
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -143,7 +152,8 @@ class Context:
     def reordered(self, order: IntArray) -> Context:
         """Return the context of the matrix ``matrix[order]``."""
         leading = None if self.leading is None else self.leading[order]
-        return dataclasses.replace(self, weights=self.weights[order], leading=leading,
+        words = None if self.words is None else self.words[order]
+        return dataclasses.replace(self, weights=self.weights[order], leading=leading, words=words,
                                    protected=inverse_of(order)[self.protected],
                                    name_row=lambda row: self.name_row(int(order[row])))
 

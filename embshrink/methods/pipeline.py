@@ -360,11 +360,11 @@ class _Work:
         step = step.resolve(*self.matrix.shape).in_unit(self.unit)
         if not step.by_blocks:
             self.matrix = np.asarray(self.matrix, np.float32)  # raises an error if they do not fit into memory
-        weights, leading = _row_weights(self.row_map, self.weights)
+        weights, leading, words = _row_weights(self.row_map, self.weights)
         # `rescale` is not counted, so that the other steps draw the same numbers with and without it.
         before = sum(not (isinstance(one, ColumnStep) and one.divides) for one in self.resolved)
         return step, Context(
-            weights=weights, leading=leading, rng=np.random.default_rng([self.seed, before]),
+            weights=weights, leading=leading, words=words, rng=np.random.default_rng([self.seed, before]),
             protected=np.unique(self.row_map.rows[self.protected]), progress=self.progress, notes=self.notes,
             goal=_RescaledGoal(self.goal, self.unit) if self.goal is not None and self.unit else self.goal,
             unit=self.unit, name_row=self._name_row,
@@ -421,10 +421,10 @@ class _RescaledGoal:
     def __init__(self, goal: QualityGoal, exponent: int) -> None:
         self._goal, self._rescale = goal, _rescale(exponent)
 
-    def excess(self, before: FloatArray, after: FloatArray) -> float:
+    def excess(self, before: FloatArray, after: FloatArray, words: IntArray) -> float:
         """Return what the goal says of the rows in their own unit; see `embshrink.methods.base.QualityGoal`."""
         before, after = (self._rescale.invert(rows, {}) for rows in (before, after))
-        return self._goal.excess(before, after)
+        return self._goal.excess(before, after, words)
 
 
 def _rescale(exponent: int) -> ColumnStep:
@@ -461,16 +461,22 @@ def _bounded(stored: Shrunk) -> RowMap:
     return dataclasses.replace(row_map, scale=scale.astype(np.float32))
 
 
-def _row_weights(row_map: RowMap, weights: DoubleArray) -> tuple[DoubleArray, DoubleArray | None]:
-    """Return the sum of the weights of each row's words, and the largest one; None if every row has one word."""
+def _row_weights(
+    row_map: RowMap, weights: DoubleArray
+) -> tuple[DoubleArray, DoubleArray | None, IntArray | None]:
+    """Return the sum of the weights of each row's words, the largest one, and the number of words.
+
+    The last two are None if every row has one word.
+    """
     present = row_map.rows >= 0
     rows, weights = row_map.rows[present], weights[present]
     sums = np.asarray(np.bincount(rows, weights, minlength=row_map.count), np.float64)
-    if np.bincount(rows, minlength=1).max() == 1:
-        return sums, None
+    words: IntArray = np.bincount(rows, minlength=row_map.count)
+    if words.max(initial=1) == 1:
+        return sums, None, None
     leading: DoubleArray = np.zeros(row_map.count)
     np.maximum.at(leading, rows, weights)
-    return sums, leading
+    return sums, leading, words
 
 
 def _encode(codec: Codec, matrix: Matrix, state: State, context: Context) -> Codes:

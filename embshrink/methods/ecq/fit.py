@@ -93,7 +93,8 @@ def fit(codec: Settings, matrix: Matrix, context: Context) -> State:
     count = min(n, SAMPLE_ROWS, max(TRIAL_ROWS, SAMPLE_NUMBERS // c))
     rows = np.unique(np.linspace(0, n - 1, count).astype(np.int64))
     weights = bucket_weights(codec.weights, n, context.weights)
-    sample = Sample(n, centred(rows), bucket_of(rows), means, weights)
+    words = np.ones(len(rows), np.int64) if context.words is None else context.words[rows]
+    sample = Sample(n, centred(rows), bucket_of(rows), means, weights, words)
     return _Fit(codec, sample, draw, lambda state: measured_bits(codec, matrix, state), context).state()
 
 

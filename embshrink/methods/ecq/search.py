@@ -90,15 +90,16 @@ def find_step_for(
     StepError
         If even the smallest possible step size loses too much.
     """
+    few, words = candidate.sample.few, candidate.sample.words[candidate.sample.few]
+
     def excess(trial: Trial) -> float:
-        return goal.excess(*candidate.rebuild(trial, candidate.sample.few))
+        return goal.excess(*candidate.rebuild(trial, few), words)
 
     def change(over: float, trial: Trial) -> float:
         return -min(max((over + GOAL_CLOSE / 2) * math.log(2) / 2, -2), 2)
 
     found, trial = _search(candidate, max(step, candidate.least_step), statistics, excess, change, close=GOAL_CLOSE,
-                           margin=GOAL_CLOSE / 2, least=0.05, larger=False,
-                           rows=candidate.sample.few)
+                           margin=GOAL_CLOSE / 2, least=0.05, larger=False, rows=few)
     if found is None:
         raise StepError("the step of ecq is too small for these vectors", expected=f">= {candidate.least_step:.3g}",
                         hint="Allow a larger error, or use cast.")

@@ -74,6 +74,8 @@ class Sample:
         Mean row of each bucket.
     weights : numpy.ndarray, shape (buckets,), uint16
         Relative step size of each bucket: the factor for decoded values, in 1/64.
+    words : numpy.ndarray, shape (s,), int64
+        Number of words that share each sampled row.
     """
 
     n: int
@@ -81,6 +83,7 @@ class Sample:
     buckets: IntArray
     means: DoubleArray
     weights: Uint16Array
+    words: IntArray
 
     @property
     def multipliers(self) -> DoubleArray:
