@@ -47,6 +47,23 @@ def way(request, monkeypatch):
     monkeypatch.setattr(front_coding, "MANY", many)
 
 
+@pytest.mark.parametrize("size", [1, 3, 10**6])
+def test_words_in_parts(way, size, monkeypatch):
+    """Parts of one block or more are put together, and every word is compared."""
+    monkeypatch.setattr(front_coding, "BLOCKS_AT_ONCE", size)
+    monkeypatch.setattr(front_coding, "MOST_LANES", size)
+    words = Words(random_words(300))
+    packed = PackedWords(encode_packed(words)[1])
+    packed.check(words)
+    assert packed.raw == words.raw and packed.equals(words)
+    swapped = [*range(298), 299, 298]
+    for other in (words.take(swapped), words.part(0, 299), Words([*words.raw[:-1], b"other"])):
+        assert not packed.equals(other)
+        with pytest.raises(FormatError, match="the words are not those that were to be written"):
+            packed.check(other)
+    assert packed.take(swapped).raw == words.take(swapped).raw and packed.take([299]).raw == words.raw[299:]
+
+
 def random_words(n, seed=0):
     """Return words of few letters, so that many share much."""
     rng = random.Random(seed)
@@ -541,7 +558,7 @@ def test_random_changes_of_many_bytes(monkeypatch):
             monkeypatch.setattr(front_coding, "FEW", few)
             monkeypatch.setattr(front_coding, "MANY", many)
             try:
-                outcomes.append(list(PackedWords(changed)._sorted()))
+                outcomes.append(PackedWords(changed)._decoded().raw)
             except FormatError as error:
                 outcomes.append(str(error))
         assert outcomes[1:] == outcomes[:-1]
