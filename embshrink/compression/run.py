@@ -581,7 +581,7 @@ class _Clock:
 
 def _protected_ids(table: SourceTable, keep_words: Iterable[str | bytes], warnings: list[str]) -> IntArray:
     words = list(dict.fromkeys(to_bytes(word) for word in keep_words))
-    ids = [table.words.find(word) for word in words]
+    ids = table.words.find_all(words).tolist()
     missing = [word.decode("utf-8", "replace") for word, index in zip(words, ids) if index < 0]
     if missing:
         warnings.append(f"{len(missing):,} of {len(words):,} words in keep_words (--keep-words) are not in the "

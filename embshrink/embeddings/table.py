@@ -342,7 +342,7 @@ class VectorTable:
             If a word is missing; the message names the first one.
         """
         words = list(words)
-        ids = np.array([self.words.find(word) for word in words], np.int64)
+        ids = self.words.find_all(words)
         vectors = np.empty((len(words), self.vector_size), np.float32)
         if (ids >= 0).any():
             vectors[ids >= 0] = self.decode_ids(ids[ids >= 0])

@@ -50,6 +50,8 @@ class RowMap:
     @property
     def first_words_own(self) -> bool:
         """Whether the owner of each row is the first word that has it; owners are not stored then."""
+        if self.is_identity:
+            return True
         _, first = np.unique(self.rows, return_index=True)
         return self.owners is not None and np.array_equal(first, self.owners)
 

@@ -184,6 +184,16 @@ class FrontCodedWords:
 
     def seek(self, word: bytes) -> tuple[int, bool]:
         """Return the place of the first word >= `word`, and whether it is `word`."""
+        block = self.block_of(word)
+        place = block * WORDS_PER_BLOCK
+        for found in self.words_of(block) if self._n else ():
+            if found >= word:
+                return place, found == word
+            place += 1
+        return place, False
+
+    def block_of(self, word: bytes) -> int:
+        """Return the only block that may contain a word."""
         low, high = 0, self.block_count
         while high - low > 1:
             middle = (low + high) // 2
@@ -191,12 +201,7 @@ class FrontCodedWords:
                 low = middle
             else:
                 high = middle
-        place = low * WORDS_PER_BLOCK
-        for found in self.words_of(low) if high else ():
-            if found >= word:
-                return place, found == word
-            place += 1
-        return place, False
+        return low
 
     def _head(self, block: int) -> bytes:
         head = self._heads.get(block)

@@ -16,7 +16,7 @@ import numpy as np
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
-from embshrink.vocabulary.buffer import bounds_of, sorted_ids
+from embshrink.vocabulary.buffer import bounds_of, sorted_ids, split
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
 from embshrink.vocabulary.id_order import IdOrder
 from embshrink.vocabulary.listed_ids import ListedIds, encode_list
@@ -24,6 +24,8 @@ from embshrink.vocabulary.sections import ErrorMaker, fitting
 from embshrink.vocabulary.words import OTHER_WORDS, Vocabulary, Word, Words, to_bytes
 
 LONGEST = 65_535  # bytes of a word
+MANY = 500  # words that are searched together from this number on
+WORDS_PER_SEARCH = 100  # decoding all words takes as long as searching for one in about so many
 GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
 
 
@@ -142,6 +144,34 @@ class PackedWords(Vocabulary):
             return unpacked.find(to_bytes(word))
         place, there = self._coded.seek(to_bytes(word))
         return self._order.id_at(place) if there else -1
+
+    def find_all(self, words: Sequence[Word]) -> IntArray:
+        """Return the ids of several words, (k,) int64; -1 for a word that is missing.
+
+        Many words are searched together: each block that may hold some of them is decoded once.
+
+        Parameters
+        ----------
+        words : sequence of str or bytes
+            k words.
+        """
+        if self._unpacked is not None or len(words) < MANY:
+            return super().find_all(words)
+        asked = [to_bytes(word) for word in words]
+        distinct = set(asked)
+        places: dict[bytes, int] = {}
+        if len(distinct) > self._n // WORDS_PER_SEARCH:
+            for first, part in self._parts():
+                places.update((word, first + at) for at, word in enumerate(part.raw) if word in distinct)
+        elif self._n:
+            blocks = np.array(sorted(set(map(self._coded.block_of, distinct))))
+            text, lengths = self._coded.decode_blocks(blocks, self._total)
+            of_word = (blocks[:, None] * WORDS_PER_BLOCK + np.arange(WORDS_PER_BLOCK)).ravel().tolist()
+            places.update((word, place) for place, word in zip(of_word, split(text, bounds_of(lengths)))
+                          if word in distinct)
+        ids = self._order.all() if len(places) > self._n // WORDS_PER_SEARCH else None
+        found = {word: self._order.id_at(place) if ids is None else int(ids[place]) for word, place in places.items()}
+        return np.fromiter((found.get(word, -1) for word in asked), np.int64, len(asked))
 
     def prefix(self, text: Word) -> list[int]:
         """Return the ids of the words that begin with `text`, ascending."""

@@ -63,6 +63,16 @@ class Vocabulary(Sequence[str]):
     def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
 
+    def find_all(self, words: Sequence[Word]) -> IntArray:
+        """Return the ids of several words, (k,) int64; -1 for a word that is missing.
+
+        Parameters
+        ----------
+        words : sequence of str or bytes
+            k words.
+        """
+        return np.fromiter(map(self.find, words), np.int64, len(words))
+
     @overload
     def __getitem__(self, index: int) -> str: ...
 
