@@ -59,7 +59,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
     Returns
     -------
-    words : list of bytes
+    words : Words
     matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
     warnings : list of str
 
