@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from unittest import mock
 
 import naive
 import numpy as np
@@ -20,7 +21,8 @@ from second_reader import Array, packed_words
 from embshrink.errors import FormatError
 from embshrink.kernels.words import list_symbols, share
 from embshrink.storage import rans
-from embshrink.vocabulary import context_model, front_coding, listed_ids
+from embshrink.vocabulary import context_model, front_coding, listed_ids, numbers
+from embshrink.vocabulary import packed as packed_module
 from embshrink.vocabulary.numbers import pack_numbers, read_number, unpack_numbers
 from embshrink.vocabulary.octave_ids import encode_octaves
 from embshrink.vocabulary.packed import PackedWords, encode_packed
@@ -45,6 +47,39 @@ def way(request, monkeypatch):
     few, many = LIMITS[request.param]
     monkeypatch.setattr(front_coding, "FEW", few)
     monkeypatch.setattr(front_coding, "MANY", many)
+
+
+@pytest.mark.parametrize("size", [1, 3, 10**6])
+def test_words_in_parts(way, size, monkeypatch):
+    """Parts of one block or more are put together, and every word is compared."""
+    monkeypatch.setattr(front_coding, "BLOCKS_AT_ONCE", size)
+    monkeypatch.setattr(front_coding, "MOST_LANES", size)
+    words = Words(random_words(300))
+    packed = PackedWords(encode_packed(words)[1])
+    packed.check(words)
+    assert packed.raw == words.raw and packed.equals(words)
+    swapped = [*range(298), 299, 298]
+    for other in (words.take(swapped), words.part(0, 299), Words([*words.raw[:-1], b"other"])):
+        assert not packed.equals(other)
+        with pytest.raises(FormatError, match="the words are not those that were to be written"):
+            packed.check(other)
+    assert packed.take(swapped).raw == words.take(swapped).raw and packed.take([299]).raw == words.raw[299:]
+
+
+@pytest.mark.parametrize("per_search", [1, 10**9])  # decode some blocks; decode all
+@given(word_lists, word_lists, st.randoms())
+@settings(deadline=None, max_examples=40)
+def test_many_words_are_found_as_one_by_one(per_search, words, others, random):
+    index = PackedWords(encode_packed(Words(words))[1])
+    asked = [*words, *others, *words[:3]]
+    random.shuffle(asked)
+    asked = asked[: random.choice([1, 5, 500])]
+    expected = [index.find(word) for word in asked]
+    with mock.patch.multiple(packed_module, MANY=0, WORDS_PER_SEARCH=per_search):
+        assert index.find_all(asked).tolist() == expected
+        assert index.find_all([to_text(word) for word in asked]).tolist() == expected
+    index.unpack()
+    assert index.find_all(asked).tolist() == expected
 
 
 def random_words(n, seed=0):
@@ -310,7 +345,8 @@ def test_counts_around_the_borders_of_buckets(n, kept):
 def test_packed_numbers_are_those_of_packbits(width, n):
     values = np.random.default_rng(width).integers(0, 1 << width, n)
     bits = (values[:, None] >> np.arange(width) & 1).astype(np.bool_)
-    found = pack_numbers(values, width)
+    with mock.patch.object(numbers, "GROUPS_AT_ONCE", 3):
+        found = pack_numbers(values, width)
     assert np.array_equal(found, np.packbits(bits.ravel(), bitorder="little"))
     assert unpack_numbers(found, n, width).tolist() == values.tolist()
     assert [read_number(found, i, width) for i in range(n)] == values.tolist()
@@ -541,7 +577,7 @@ def test_random_changes_of_many_bytes(monkeypatch):
             monkeypatch.setattr(front_coding, "FEW", few)
             monkeypatch.setattr(front_coding, "MANY", many)
             try:
-                outcomes.append(list(PackedWords(changed)._sorted()))
+                outcomes.append(PackedWords(changed)._decoded().raw)
             except FormatError as error:
                 outcomes.append(str(error))
         assert outcomes[1:] == outcomes[:-1]

@@ -1,6 +1,7 @@
 """Words as bytes and bounds: gather, sort and find repeats as Python does with lists of bytes."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -39,6 +40,16 @@ def test_repeats(raw, colliding):
     hashes = np.array([len(word) % 2 for word in raw], np.int64) if colliding else None
     ids, firsts = buffer.repeats(given.text, given.bounds, hashes)
     assert list(zip(ids.tolist(), firsts.tolist())) == expected
+
+
+@given(TEXTS, st.integers(1, 50))
+def test_hashes(raw, size):
+    given = Words(raw)
+    with mock.patch.object(buffer, "HASHED", size):
+        hashes = buffer.hashes_of(given.text, given.bounds).tolist()
+        assert [buffer.hashes_of(one.text, one.bounds)[0]
+                for one in map(given.part, range(len(raw)), range(1, len(raw) + 1))] == hashes
+    assert len(set(hashes)) == len(set(raw))
 
 
 @pytest.mark.parametrize("many", [0, 1 << 30])

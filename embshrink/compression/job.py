@@ -187,12 +187,13 @@ class Job:
             from embshrink.vocabulary.packed import encode_packed
 
             self.progress("packing words", 0, 1)
-            order, sections = encode_packed(words, exact=self.order == EXACT)
+            exact = self.order == EXACT
+            order, sections = encode_packed(words, exact)
             self.progress("packing words", 1, 1)
-            if not movable and not np.array_equal(order, np.arange(len(order))):
-                order, sections = encode_packed(words)
+            if not (movable or exact or np.array_equal(order, np.arange(len(order)))):
+                exact, sections = True, encode_packed(words)[1]
             if sections is not None and sum(part.nbytes for part in sections.values()) <= plain_bytes:
-                return StoredWords(kept[order], "packed", sections)
+                return StoredWords(kept if exact else kept[order], "packed", sections)
         return StoredWords(kept, "plain", encode_plain(words))
 
     def neighbours(self, count: int) -> NeighbourSample:
@@ -220,12 +221,12 @@ class Job:
                 table.matrix, own, row_map=table.row_map, weights=self.weights, protected=self.protected,
                 seed=self.seed, progress=self.progress, notes=notes, order_words=lambda kept: self.lay_out(kept).ids,
                 goal=goal, name_word=self._name_word)
-            laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0))
+            laid_out = self.lay_out(full_map.kept())
             if goal is not None:  # it set the step of the words; n-grams get the same
                 steps = [*steps[:-1], _with_step_of(steps[-1], stored.codec)]
         else:  # without steps, the codes of the source are kept
             stored, full_map = table.stored, table.stored.row_map
-            laid_out = self.lay_out(np.flatnonzero(full_map.rows >= 0), movable=False)
+            laid_out = self.lay_out(full_map.kept(), movable=False)
         header = self._header(stored.steps, len(laid_out.ids), stored.row_map.count,
                               stored.row_map.owners is not None, laid_out.vocabulary)
         sections: dict[str, StoredArray] = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from embshrink.methods.row_map import RowMap, StoredRowMap
     from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray
     from embshrink.storage.container import Container
-    from embshrink.vocabulary.words import Vocabulary
+    from embshrink.vocabulary.words import Vocabulary, Words
 
 BLOCK_VALUES = 1 << 21
 UNCOMPILED = 4  # times more rows are decoded at a time without numba: numpy alone reads many as fast as few
@@ -379,7 +379,7 @@ class VectorTable:
         known : numpy.ndarray of bool, shape (k,)
             Whether each word has a vector: its own, or one made of its n-grams.
         """
-        ids = np.array([self.find(word) for word in words], np.int64)
+        ids = self._find_all(words)
         vectors, known = np.zeros((len(words), self.vector_size), np.float32), ids >= 0
         if known.any():
             vectors[known] = self.decode_ids(ids[known])
@@ -388,6 +388,13 @@ class VectorTable:
             if unseen is not None:
                 vectors[place], known[place] = unseen, True
         return (unit_rows(vectors) if norm else vectors), known
+
+    def _find_all(self, keys: Sequence[Key]) -> IntArray:
+        """Return the ids of several words or ids, (k,); -1 for anything else."""
+        words = [key for key in keys if isinstance(key, (str, bytes))]
+        if len(words) == len(keys):
+            return self.words.find_all(words)
+        return np.array([self.find(key) for key in keys], np.int64)
 
     # ------------------------------------------------------------ aliases
 
@@ -495,11 +502,13 @@ class VectorTable:
             "exact_ids": self.words.exact_ids,
         })
 
-    def check(self, *, progress: Progress = no_progress) -> None:
+    def check(self, *, words: Words | None = None, progress: Progress = no_progress) -> None:
         """Check all checksums, the word index, the row map, every code and every decoded row.
 
         Parameters
         ----------
+        words : Words, optional
+            Check that these are the words of the file.
         progress : callable, optional
             Called as ``progress("checking rows", done, total)``.
 
@@ -512,7 +521,8 @@ class VectorTable:
         try:
             if self._container is not None:
                 self._container.check()
-                self.words.check()
+                self.words.check(words)
+                self._let_go()
             self.check_rows(progress)
             if self.subwords is not None:
                 self.subwords.check()
@@ -524,9 +534,11 @@ class VectorTable:
     def check_rows(self, progress: Progress = no_progress) -> None:
         """Check the row map, every code and every decoded row; raise FormatError at the first fault."""
         self._check_codes()
-        owners, scale, row_map = self.owners(), self.scale, self.row_map
-        if row_map is not None and owners is not None and not np.array_equal(row_map[owners], np.arange(self.n_rows)):
-            raise FormatError("map.owners refers to a word that has another row", hint=DAMAGED)
+        scale, row_map = self.scale, self.row_map
+        if row_map is not None:
+            owners = self.owners()
+            if owners is not None and not np.array_equal(row_map[owners], np.arange(self.n_rows)):
+                raise FormatError("map.owners refers to a word that has another row", hint=DAMAGED)
         if scale is not None and not np.isfinite(scale).all():
             raise FormatError("map.scale holds a NaN or an infinity", hint=DAMAGED)
         largest = self._largest_numbers(progress)

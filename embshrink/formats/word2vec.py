@@ -59,7 +59,7 @@ def read(stream: Stream, options: ReadOptions, progress: Progress | None = None)
 
     Returns
     -------
-    words : list of bytes
+    words : Words
     matrix : numpy.ndarray or embshrink.storage.disk_rows.Rows, shape (n, d), float32
     warnings : list of str
 
@@ -157,19 +157,17 @@ class _Reader:
         if self._options.limit is not None:
             most = min(most, self._options.limit - self._rows)
         block = self._table.room(most, self._coming(pieces))
-        starts = np.empty(most, dtype=np.int64)
+        starts, lengths = np.empty((2, most), dtype=np.int64)
         joined = np.empty(pieces.stop - used, dtype=np.uint8)
         refuse = not self._newline and self._options.row_newline == "auto"
         count, written, end, reason = read_rows(pieces.data, used, pieces.stop, pieces.last, self._newline, refuse,
-                                                MAX_WORD, block.view(np.uint8), starts, joined)
+                                                MAX_WORD, block.view(np.uint8), starts, lengths, joined)
         if reason != INCOMPLETE:
             self.stopped = reason
         block = block[:count]
         if sys.byteorder == "big":
             block.byteswap(inplace=True)
-        joined = joined[:written]
-        ends = np.flatnonzero(joined == 32)  # a word of this format has no space
-        words = Words.of_text(joined[joined != 32], bounds_of(np.diff(ends, prepend=-1) - 1))
+        words = Words.of_text(joined[:written], bounds_of(lengths[:count]))
         if not self._rows:
             self._check_byte_order(block[:1000], pieces.base + used)
         self._table.add_settled(block, words, starts[:count] + pieces.base)

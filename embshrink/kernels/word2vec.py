@@ -14,7 +14,7 @@ INCOMPLETE, LONG_WORD, NO_NEWLINE, NEWLINE_IN_WORD = range(4)
 
 @kernel
 def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool, refuse: bool, longest: int,
-              out: ByteArray, starts: IntArray, words: ByteArray) -> tuple[int, int, int, int]:
+              out: ByteArray, starts: IntArray, lengths: IntArray, words: ByteArray) -> tuple[int, int, int, int]:
     """Read rows: a word, a space, the bytes of its numbers, and a newline if `newline` is true.
 
     data : (bytes,) uint8; the rows are in ``data[start:stop]``
@@ -23,7 +23,8 @@ def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool,
     longest : maximum bytes of a word
     out : (rows, width) uint8, the bytes of the numbers
     starts : (rows,) int64, start of each row
-    words : (stop - start,) uint8, the words, each followed by a space
+    lengths : (rows,) int64, bytes of each word
+    words : (stop - start,) uint8, the words, concatenated
     Returns the number of rows read, the number of bytes used in `words`, the start of the next row, and the reason
     why it was not read.
     """
@@ -45,7 +46,8 @@ def read_rows(data: ByteArray, start: int, stop: int, last: bool, newline: bool,
         if newline and end < stop and data[end] != 10:
             return row, written, i, NO_NEWLINE
         starts[row] = i
-        for j in range(i, space + 1):
+        lengths[row] = space - i
+        for j in range(i, space):
             words[written] = data[j]
             written += 1
         numbers = data[space + 1 : end]  # indices into a slice are known not to be negative, which allows SIMD

@@ -215,14 +215,13 @@ def shrink(
     """
     row_steps, column_steps, codec = _split_with_codec(steps)
     row_map = RowMap.identity(len(matrix)) if row_map is None else row_map
-    weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
     dim = matrix.shape[1]
     work = _Work(matrix, row_map, weights, np.asarray(protected, np.int64), seed, progress,
                  {} if notes is None else notes, goal, name_word, _largest_magnitude(matrix))
     del matrix, row_map  # from here on only `work` refers to the table, so a replaced table is freed
     for row_step in row_steps:
         work.reduce_rows(row_step)
-    kept: IntArray = np.flatnonzero(work.row_map.rows >= 0)
+    kept = work.row_map.kept()
     if order_words is not None:
         kept = order_words(kept)
         work.order_rows(kept)
@@ -244,7 +243,8 @@ class _Work:
     matrix : numpy.ndarray or Rows, shape (rows, columns), float32
     row_map : RowMap
         From all words to the rows of `matrix`.
-    weights : numpy.ndarray, shape (n words,), float64
+    weights : numpy.ndarray, shape (n words,), float64, or None
+        As for `shrink`.
     protected : numpy.ndarray of int64
         Ids of words.
     seed, progress, notes, goal, name_word
@@ -259,7 +259,7 @@ class _Work:
 
     matrix: Matrix
     row_map: RowMap
-    weights: DoubleArray
+    weights: DoubleArray | None
     protected: IntArray
     seed: int
     progress: Progress
@@ -462,12 +462,16 @@ def _bounded(stored: Shrunk) -> RowMap:
 
 
 def _row_weights(
-    row_map: RowMap, weights: DoubleArray
+    row_map: RowMap, weights: DoubleArray | None
 ) -> tuple[DoubleArray, DoubleArray | None, IntArray | None]:
     """Return the sum of the weights of each row's words, the largest one, and the number of words.
 
-    The last two are None if every row has one word.
+    The last two are None if every row has one word. The weights are made relative to their sum; None stands for
+    Zipf's law.
     """
+    weights = zipf_weights(len(row_map.rows)) if weights is None else weights / weights.sum()
+    if row_map.is_identity:
+        return weights, None, None
     present = row_map.rows >= 0
     rows, weights = row_map.rows[present], weights[present]
     sums = np.asarray(np.bincount(rows, weights, minlength=row_map.count), np.float64)

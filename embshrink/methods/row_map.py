@@ -43,9 +43,15 @@ class RowMap:
         return (self.scale is None and self.owners is not None and self.count == len(self.rows)
                 and np.array_equal(self.rows, np.arange(self.count)))
 
+    def kept(self) -> IntArray:
+        """Return the ids of the words that have a row, ascending; do not change the array."""
+        return self.owners if self.owners is not None and self.is_identity else np.flatnonzero(self.rows >= 0)
+
     @property
     def first_words_own(self) -> bool:
         """Whether the owner of each row is the first word that has it; owners are not stored then."""
+        if self.is_identity:
+            return True
         _, first = np.unique(self.rows, return_index=True)
         return self.owners is not None and np.array_equal(first, self.owners)
 

@@ -15,6 +15,9 @@ from embshrink.storage.arrays import AnyArray, BoolArray, ByteArray, IntArray
 
 AT_ONCE = 1 << 16  # words that are compared or gathered at a time
 KEY = 8  # bytes of a word that are compared at a time
+HASHED = 1 << 17  # bytes of words that are hashed at a time
+BASE = 0x9E3779B97F4A7C15  # of the polynomial; odd, so that it has an inverse
+INVERSE = pow(BASE, -1, 1 << 64)
 
 
 def split(text: ByteArray | bytes, bounds: AnyArray) -> Iterator[bytes]:
@@ -49,8 +52,30 @@ def crc32_of(text: ByteArray, bounds: IntArray) -> np.ndarray[tuple[int, ...], n
 
 
 def hashes_of(text: ByteArray, bounds: IntArray) -> IntArray:
-    """Return a hash of each word, (n,) int64, that differs from process to process."""
-    return np.fromiter(map(hash, split(text, bounds)), np.int64, len(bounds) - 1)
+    """Return a hash of each word, (n,) int64: a polynomial of its bytes.
+
+    Words with one hash can be made on purpose, so equal hashes are only a reason to compare the words.
+    """
+    hashes = np.empty(len(bounds) - 1, np.uint64)
+    cuts = np.searchsorted(bounds, np.arange(bounds[0], bounds[-1], HASHED))  # whole words, of about so many bytes
+    parts = np.unique(np.concatenate([[0], cuts, [len(hashes)]]))
+    most = int(np.diff(bounds[parts]).max(initial=0)) + 1
+    powers, inverses = _powers(BASE, most), _powers(INVERSE, most)
+    for first, stop in pairwise(parts.tolist()):
+        own = bounds[first : stop + 1] - bounds[first]
+        terms = np.zeros(int(own[-1]) + 1, np.uint64)
+        terms[1:] = np.add(text[bounds[first] : bounds[stop]], 1, dtype=np.uint64) * powers[: own[-1]]
+        sums = np.cumsum(terms, out=terms)
+        # The terms of a word begin with the power of its place in the text, which is divided off.
+        hashes[first:stop] = np.diff(sums[own]) * inverses[own[:-1]]
+    return hashes.view(np.int64)
+
+
+def _powers(base: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    """Return the powers 0 to `count` - 1 of a number, modulo 2**64."""
+    powers = np.full(count, base, np.uint64)
+    powers[:1] = 1
+    return np.cumprod(powers, dtype=np.uint64)
 
 
 def sorted_ids(text: ByteArray, bounds: IntArray) -> IntArray:

@@ -36,11 +36,22 @@ from embshrink.storage import rans
 from embshrink.storage.arrays import ByteArray, IntArray, StoredArray
 from embshrink.vocabulary import context_model
 from embshrink.vocabulary.sections import ErrorMaker
-from embshrink.vocabulary.word_lanes import FIRST, FULL, MOST, REST, SHARED, TWO_KEYS, DamagedBlock, decode_words
+from embshrink.vocabulary.word_lanes import (
+    FIRST,
+    FULL,
+    MOST,
+    MOST_LANES,
+    REST,
+    SHARED,
+    TWO_KEYS,
+    DamagedBlock,
+    decode_words,
+)
 from embshrink.vocabulary.words import Words
 
 WORDS_PER_BLOCK = 32
 WORDS_AT_ONCE = WORDS_PER_BLOCK << 11  # words encoded at a time: their symbols take ten times their bytes
+BLOCKS_AT_ONCE = 1 << 11  # blocks decoded at a time by compiled code
 FEW = 3_000  # up to this many words, plain Python is faster than numpy
 MANY = 100_000  # from this many words on, compiled code is faster, including its loading time
 
@@ -173,6 +184,16 @@ class FrontCodedWords:
 
     def seek(self, word: bytes) -> tuple[int, bool]:
         """Return the place of the first word >= `word`, and whether it is `word`."""
+        block = self.block_of(word)
+        place = block * WORDS_PER_BLOCK
+        for found in self.words_of(block) if self._n else ():
+            if found >= word:
+                return place, found == word
+            place += 1
+        return place, False
+
+    def block_of(self, word: bytes) -> int:
+        """Return the only block that may contain a word."""
         low, high = 0, self.block_count
         while high - low > 1:
             middle = (low + high) // 2
@@ -180,12 +201,7 @@ class FrontCodedWords:
                 low = middle
             else:
                 high = middle
-        place = low * WORDS_PER_BLOCK
-        for found in self.words_of(low) if high else ():
-            if found >= word:
-                return place, found == word
-            place += 1
-        return place, False
+        return low
 
     def _head(self, block: int) -> bytes:
         head = self._heads.get(block)
@@ -193,7 +209,7 @@ class FrontCodedWords:
             head = self._heads[block] = next(self.words_of(block))
         return head
 
-    def decode(self, total: int) -> tuple[ByteArray, IntArray]:
+    def decode(self, total: int) -> Iterator[tuple[ByteArray, IntArray]]:
         """Decode all words, in the fastest of three ways: plain Python, numpy in lockstep, or a compiled kernel.
 
         Parameters
@@ -201,47 +217,66 @@ class FrontCodedWords:
         total : int
             Bytes of all words, as the file states.
 
-        Returns
-        -------
-        text : numpy.ndarray, shape (total,), uint8
-            The concatenated words; only the first ``ends[-1]`` bytes are used.
-        ends : numpy.ndarray, shape (n,), int64
-            End of each word.
+        Yields
+        ------
+        text : numpy.ndarray, shape (bytes,), uint8
+            The words of some blocks, concatenated.
+        lengths : numpy.ndarray, shape (k,), int64
+            Bytes of each of these words.
         """
         if self._n < FEW:
-            return self._decode_one_by_one(total)
-        if self._n < MANY or not can_compile():
-            return self._decode_in_lockstep(total)
-        from embshrink.kernels import words as kernels
+            way, size = self._decode_one_by_one, FEW
+        elif self._n < MANY or not can_compile():
+            way, size = self._decode_in_lockstep, MOST_LANES
+        else:
+            way, size = self._decode_compiled, BLOCKS_AT_ONCE
+        for first in range(0, self.block_count, size):
+            text, lengths = way(first, min(first + size, self.block_count), total)
+            total -= len(text)
+            yield text, lengths
 
-        model = self._model
-        text, lengths = np.empty(total, np.uint8), np.empty(self._n, np.int64)
-        damaged = kernels.decode_words(
-            np.asarray(self._blocks), self._bounds, WORDS_PER_BLOCK, self._longest, model.codes, model.firsts,
-            model.counts, model.symbols, model.starts, text, lengths)
-        if damaged >= 0:
-            raise self.damaged(int(damaged))
-        return text, np.cumsum(lengths)
+    def decode_blocks(self, blocks: IntArray, total: int) -> tuple[ByteArray, IntArray]:
+        """Decode some blocks, given by their numbers, by numpy; text and lengths as from `decode`."""
+        begins, ends = self._bounds[blocks], self._bounds[blocks + 1]
+        if len(blocks) and ends[-1] - begins[0] == (ends - begins).sum():  # one after the other
+            data: ByteArray = self._block(int(begins[0]), int(ends[-1]))
+        else:
+            data = np.concatenate([np.zeros(0, np.uint8), *map(self._block, begins.tolist(), ends.tolist())])
+        counts = np.minimum(WORDS_PER_BLOCK, self._n - blocks * WORDS_PER_BLOCK)
+        try:
+            return decode_words(data, np.append(0, np.cumsum(ends - begins)), counts, self._longest, total,
+                                self._model)
+        except DamagedBlock as error:
+            raise self.damaged(int(blocks[error.block])) from None
 
-    def _decode_one_by_one(self, total: int) -> tuple[ByteArray, IntArray]:
-        text, ends = bytearray(), []
-        for block in range(self.block_count):
+    def _block(self, begin: int, end: int) -> ByteArray:
+        return np.asarray(self._blocks[begin:end], np.uint8)
+
+    def _decode_one_by_one(self, first: int, stop: int, total: int) -> tuple[ByteArray, IntArray]:
+        text, lengths = bytearray(), []
+        for block in range(first, stop):
             for word in self.words_of(block):
                 text += word
-                ends.append(len(text))
+                lengths.append(len(word))
                 if len(text) > total:
                     raise self.damaged(block)
-        return np.frombuffer(bytes(text), np.uint8), np.array(ends, np.int64)
+        return np.frombuffer(bytes(text), np.uint8), np.array(lengths, np.int64)
 
-    def _decode_in_lockstep(self, total: int) -> tuple[ByteArray, IntArray]:
-        counts = np.full(self.block_count, WORDS_PER_BLOCK)
-        counts[-1:] = self._n - (self.block_count - 1) * WORDS_PER_BLOCK
-        try:
-            text, lengths = decode_words(np.asarray(self._blocks), self._bounds, counts, self._longest, total,
-                                         self._model)
-        except DamagedBlock as error:
-            raise self.damaged(error.block) from None
-        return text, np.cumsum(lengths)
+    def _decode_in_lockstep(self, first: int, stop: int, total: int) -> tuple[ByteArray, IntArray]:
+        return self.decode_blocks(np.arange(first, stop), total)
+
+    def _decode_compiled(self, first: int, stop: int, total: int) -> tuple[ByteArray, IntArray]:
+        from embshrink.kernels import words as kernels
+
+        model, bounds = self._model, self._bounds[first : stop + 1]
+        text = np.empty(total, np.uint8)  # of which only the part that is used takes memory
+        lengths = np.empty(min(self._n, stop * WORDS_PER_BLOCK) - first * WORDS_PER_BLOCK, np.int64)
+        damaged = kernels.decode_words(
+            np.asarray(self._blocks[bounds[0] : bounds[-1]]), bounds - bounds[0], WORDS_PER_BLOCK, self._longest,
+            model.codes, model.firsts, model.counts, model.symbols, model.starts, text, lengths)
+        if damaged >= 0:
+            raise self.damaged(first + int(damaged))
+        return text[: int(lengths.sum())], lengths
 
 
 def _take_beginning(

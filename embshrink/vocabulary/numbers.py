@@ -6,6 +6,7 @@ import numpy as np
 
 from embshrink.storage.arrays import ByteArray, IntArray, StoredArray
 
+GROUPS_AT_ONCE = 1 << 15  # groups packed at a time
 PER_GROUP = 8  # numbers: a group of 8 numbers of b bits fills b bytes
 
 
@@ -39,16 +40,24 @@ def pack_numbers(values: IntArray, width: int) -> ByteArray:
     >>> pack_numbers(np.array([1, 2, 3]), 4)
     array([33,  3], dtype=uint8)
     """
-    groups = np.zeros((-(-len(values) // PER_GROUP), PER_GROUP), np.int64)
+    packed = np.zeros((-(-len(values) // PER_GROUP), width), np.uint8)
+    for first in range(0, len(packed), GROUPS_AT_ONCE):
+        _pack_groups(values[first * PER_GROUP : (first + GROUPS_AT_ONCE) * PER_GROUP],
+                     packed[first : first + GROUPS_AT_ONCE])
+    return packed.ravel()[: packed_bytes(len(values), width)]
+
+
+def _pack_groups(values: IntArray, packed: ByteArray) -> None:
+    """Pack numbers into groups (k, width) of zeros."""
+    width = packed.shape[1]
+    groups = np.zeros((len(packed), PER_GROUP), np.int64)
     groups.ravel()[: len(values)] = values
-    packed = np.zeros((len(groups), width), np.uint8)
     for number in range(PER_GROUP):
         start = number * width
         for byte in range(start // 8, -(-(start + width) // 8)):
             shift = 8 * byte - start  # of this byte's lowest bit inside the number
             part = groups[:, number] >> shift if shift >= 0 else groups[:, number] << -shift
             packed[:, byte] |= (part & 255).astype(np.uint8)
-    return packed.ravel()[: packed_bytes(len(values), width)]
 
 
 def read_number(packed: StoredArray, index: int, width: int) -> int:

@@ -16,14 +16,16 @@ import numpy as np
 from embshrink.errors import DAMAGED, FormatError
 from embshrink.numerics.arrays import narrowest_uint
 from embshrink.storage.arrays import AnyArray, IntArray, StoredArray
-from embshrink.vocabulary.buffer import sorted_ids, split
+from embshrink.vocabulary.buffer import bounds_of, sorted_ids, split
 from embshrink.vocabulary.front_coding import WORDS_PER_BLOCK, FrontCodedWords, encode_sorted
 from embshrink.vocabulary.id_order import IdOrder
 from embshrink.vocabulary.listed_ids import ListedIds, encode_list
 from embshrink.vocabulary.sections import ErrorMaker, fitting
-from embshrink.vocabulary.words import Vocabulary, Word, Words, to_bytes
+from embshrink.vocabulary.words import OTHER_WORDS, Vocabulary, Word, Words, to_bytes
 
 LONGEST = 65_535  # bytes of a word
+MANY = 500  # words that are searched together from this number on
+WORDS_PER_SEARCH = 100  # decoding all words takes as long as searching for one in about so many
 GROWTH = 256  # maximum ratio of the bytes of all words to their stored bytes
 
 
@@ -54,20 +56,18 @@ def encode_packed(words: Vocabulary, exact: bool = True) -> tuple[IntArray, dict
         refuse that.
     """
     own = words.in_memory()
-    n = len(own)
     ids = sorted_ids(own.text, own.bounds)  # id of each place
-    sizes = np.array([n, len(own.text), int(np.diff(own.bounds).max(initial=0))], np.uint64)
-    order: IntArray = np.arange(n)
+    sizes = np.array([len(own), len(own.text), int(np.diff(own.bounds).max(initial=0))], np.uint64)
     if sizes[2] > LONGEST:
-        return order, None
+        return np.arange(len(own)), None
     model, blocks, lengths = encode_sorted(own, ids)
     if sizes[1] > GROWTH * len(blocks):
-        return order, None
+        return np.arange(len(own)), None
     sections: dict[str, AnyArray] = {
         "sizes": sizes, "model": np.frombuffer(model, np.uint8), "blocks": blocks,
         "lengths": lengths.astype(narrowest_uint(int(lengths.max(initial=0))))}
     if exact:
-        return order, {**sections, **encode_list(ids)}
+        return np.arange(len(own)), {**sections, **encode_list(ids)}
     from embshrink.vocabulary.tree_ids import deal_by_buckets, encode_tree
 
     order, ids = deal_by_buckets(ids)
@@ -131,7 +131,7 @@ class PackedWords(Vocabulary):
             If the words are damaged.
         """
         if self._unpacked is None:
-            self._unpacked = _Unpacked(*self._decoded(), self._order.all())
+            self._unpacked = _Unpacked(self._decoded(), self._order.all())
 
     def pack(self) -> None:
         """Free the memory that `unpack` uses."""
@@ -144,6 +144,34 @@ class PackedWords(Vocabulary):
             return unpacked.find(to_bytes(word))
         place, there = self._coded.seek(to_bytes(word))
         return self._order.id_at(place) if there else -1
+
+    def find_all(self, words: Sequence[Word]) -> IntArray:
+        """Return the ids of several words, (k,) int64; -1 for a word that is missing.
+
+        Many words are searched together: each block that may hold some of them is decoded once.
+
+        Parameters
+        ----------
+        words : sequence of str or bytes
+            k words.
+        """
+        if self._unpacked is not None or len(words) < MANY:
+            return super().find_all(words)
+        asked = [to_bytes(word) for word in words]
+        distinct = set(asked)
+        places: dict[bytes, int] = {}
+        if len(distinct) > self._n // WORDS_PER_SEARCH:
+            for first, part in self._parts():
+                places.update((word, first + at) for at, word in enumerate(part.raw) if word in distinct)
+        elif self._n:
+            blocks = np.array(sorted(set(map(self._coded.block_of, distinct))))
+            text, lengths = self._coded.decode_blocks(blocks, self._total)
+            of_word = (blocks[:, None] * WORDS_PER_BLOCK + np.arange(WORDS_PER_BLOCK)).ravel().tolist()
+            places.update((word, place) for place, word in zip(of_word, split(text, bounds_of(lengths)))
+                          if word in distinct)
+        ids = self._order.all() if len(places) > self._n // WORDS_PER_SEARCH else None
+        found = {word: self._order.id_at(place) if ids is None else int(ids[place]) for word, place in places.items()}
+        return np.fromiter((found.get(word, -1) for word in asked), np.int64, len(asked))
 
     def prefix(self, text: Word) -> list[int]:
         """Return the ids of the words that begin with `text`, ascending."""
@@ -167,11 +195,14 @@ class PackedWords(Vocabulary):
                 return word
         raise self._coded.damaged(block)
 
-    def _raw_of(self, ids: Sequence[int]) -> list[bytes]:
+    def take(self, ids: Sequence[int] | IntArray) -> Words:
+        """Return the words with these ids, in this order, as `Words` in memory."""
         if len(ids) < len(self) // WORDS_PER_BLOCK:
-            return super()._raw_of(ids)
-        raw = self.raw
-        return [raw[index] for index in ids]
+            return super().take(ids)
+        return self.in_memory().take(ids)
+
+    def _raw_of(self, ids: Sequence[int]) -> list[bytes]:
+        return super()._raw_of(ids) if len(ids) < len(self) // WORDS_PER_BLOCK else self.take(ids).raw
 
     @property
     def raw(self) -> list[bytes]:
@@ -180,48 +211,62 @@ class PackedWords(Vocabulary):
 
     def in_memory(self) -> Words:
         """Return all words as `Words`."""
+        words = self._decoded()
         places = np.empty(self._n, np.int64)
         places[self._order.all()] = np.arange(self._n)
-        return Words(self._sorted()).take(places)
+        return words.take(places)
 
     def equals(self, words: Words) -> bool:
         """Whether `words` are the same words with the same ids."""
         if len(words) != self._n:
             return False
-        raw_at = words.raw_at
-        return all(raw_at(index) == word for index, word in zip(memoryview(self._order.all()), self._sorted()))
+        ids = self._order.all()
+        return all(part.equals(words.take(ids[place : place + len(part)])) for place, part in self._parts())
 
-    def _sorted(self) -> Iterator[bytes]:
-        """Return an iterator over all words, sorted."""
-        unpacked = self._unpacked
-        if unpacked is not None:
-            return unpacked.sorted()
-        text, ends = self._decoded()
-        return split(text, np.append(0, ends))
+    def _decoded(self) -> Words:
+        """Return all words, sorted."""
+        text, bounds = np.empty(self._total, np.uint8), np.zeros(self._n + 1, np.int64)
+        for place, part in self._parts():
+            own = bounds[place : place + len(part) + 1]
+            own[1:] = part.bounds[1:] + own[0]
+            text[own[0] : own[-1]] = part.text
+        return Words.of_text(text, bounds)
 
-    def _decoded(self) -> tuple[bytes, IntArray]:
-        """Return the bytes of all words, sorted, and the end of each word, (n,) int64."""
-        text, ends = self._coded.decode(self._total)
-        self._check_total(int(ends[-1]) if self._n else 0)
-        return text.tobytes(), ends
-
-    def _check_total(self, total: int) -> None:
+    def _parts(self) -> Iterator[tuple[int, Words]]:
+        """Yield all words, sorted, some blocks at a time: the place of the first word, and the words."""
+        place = total = 0
+        for text, lengths in self._coded.decode(self._total):
+            yield place, Words.of_text(text, bounds_of(lengths))
+            place, total = place + len(lengths), total + len(text)
         if total != self._total:
             raise self._error("the bytes of all words do not match words.sizes", expected=self._total, found=total)
 
-    def check(self) -> None:
+    def check(self, expected: Words | None = None) -> None:
         """Check all blocks, that words are sorted and distinct, and that each id occurs exactly once.
+
+        Parameters
+        ----------
+        expected : Words, optional
+            Check that these are the words.
 
         Raises
         ------
         FormatError
             At the first fault.
         """
+        if expected is not None and len(expected) != self._n:
+            raise self._error(OTHER_WORDS, expected=f"{len(expected)} words", found=self._n)
+        ids = None if expected is None else self._order.all()
         before, longest = None, 0
-        for place, word in enumerate(self._sorted()):
-            if before is not None and before >= word:
-                raise self._error("the words are not sorted", where=f"sorted word {place}")
-            before, longest = word, max(longest, len(word))
+        for place, part in self._parts():
+            for head in range(0, len(part), WORDS_PER_BLOCK):  # the words of a block can only ascend
+                before = part.raw_at(head - 1) if head else before
+                if before is not None and before >= part.raw_at(head):
+                    raise self._error("the words are not sorted", where=f"sorted word {place + head}")
+            before, longest = part.raw_at(len(part) - 1), max(longest, int(np.diff(part.bounds).max()))
+            if expected is not None and ids is not None and not part.equals(
+                    expected.take(ids[place : place + len(part)])):
+                raise self._error(OTHER_WORDS, where=f"sorted words from {place} on")
         if longest != self._longest:
             raise self._error("the longest word does not match words.sizes", expected=self._longest,
                               found=longest)
@@ -244,11 +289,11 @@ def _id_order(n: int, arrays: Mapping[str, StoredArray], error: ErrorMaker) -> I
 class _Unpacked:
     """Sorted words in memory: concatenated bytes, the end of each word, and the maps of places to ids and back."""
 
-    def __init__(self, text: bytes, ends: IntArray, ids: IntArray) -> None:
+    def __init__(self, words: Words, ids: IntArray) -> None:
         places = np.empty(len(ids), np.uint32)
         places[ids] = np.arange(len(ids), dtype=np.uint32)
-        bounds = np.append(0, ends).astype(np.uint32 if len(text) < 2**32 else np.uint64)
-        self._text = text
+        self._text = words.text.tobytes()
+        bounds = words.bounds.astype(np.uint32 if len(self._text) < 2**32 else np.uint64)
         # Python reads single numbers fastest from a memoryview.
         self._ends: memoryview[int] = memoryview(bounds)
         self._ids: memoryview[int] = memoryview(ids.astype(np.uint32))
@@ -270,7 +315,3 @@ class _Unpacked:
         """Return the bytes of the word with id `index`."""
         place, ends = self._places[index], self._ends
         return self._text[ends[place] : ends[place + 1]]
-
-    def sorted(self) -> Iterator[bytes]:
-        """Yield all words, sorted."""
-        return split(self._text, np.asarray(self._ends))

@@ -21,6 +21,7 @@ from embshrink.storage.spans import PER_START, span_of
 from embshrink.vocabulary import buffer
 
 WORDS_PER_BUCKET = 4
+OTHER_WORDS = "the words are not those that were to be written"
 MANY = 1 << 20  # words from which on a dict of them takes too much memory
 
 Word: TypeAlias = str | bytes  # as a caller may pass it
@@ -61,6 +62,16 @@ class Vocabulary(Sequence[str]):
     @abstractmethod
     def find(self, word: Word) -> int:
         """Return the id of `word`, or -1."""
+
+    def find_all(self, words: Sequence[Word]) -> IntArray:
+        """Return the ids of several words, (k,) int64; -1 for a word that is missing.
+
+        Parameters
+        ----------
+        words : sequence of str or bytes
+            k words.
+        """
+        return np.fromiter(map(self.find, words), np.int64, len(words))
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -114,14 +125,21 @@ class Vocabulary(Sequence[str]):
     def pack(self) -> None:
         """Free the memory that `unpack` uses."""
 
-    def check(self) -> None:
-        """Check all stored data; does nothing by default.
+    def check(self, expected: Words | None = None) -> None:
+        """Check all stored data.
+
+        Parameters
+        ----------
+        expected : Words, optional
+            Check that these are the words.
 
         Raises
         ------
         FormatError
             At the first fault.
         """
+        if expected is not None and not self.equals(expected):
+            raise FormatError(OTHER_WORDS, hint=DAMAGED)
 
 
 class OrderWarning(UserWarning):
@@ -211,6 +229,8 @@ class Words(Vocabulary):
 
     def take(self, ids: Sequence[int] | IntArray) -> Words:
         """Return the words with these ids, in this order."""
+        if len(ids) == len(self) and np.array_equal(ids, np.arange(len(self))):
+            return self
         return Words.of_text(*buffer.gather(self.text, self.bounds, np.asarray(ids, np.int64)))
 
     def in_memory(self) -> Words:
@@ -404,18 +424,24 @@ class PlainWords(Vocabulary):
                 return int(index)
         return -1
 
-    def check(self) -> None:
+    def check(self, expected: Words | None = None) -> None:
         """Check all arrays, and that words are distinct.
+
+        Parameters
+        ----------
+        expected : Words, optional
+            Check that these are the words.
 
         Raises
         ------
         FormatError
             At the first fault.
         """
+        super().check(expected)
         words = self.in_memory()
         if len(buffer.repeats(words.text, words.bounds)[0]):
             raise self._error("a word occurs twice")
-        expected = encode_plain(words)
+        right = encode_plain(words)
         for name, found in (("starts", self._starts), ("buckets", self._buckets), ("ids", self._ids)):
-            if not np.array_equal(np.asarray(found), expected[name]):
+            if not np.array_equal(np.asarray(found), right[name]):
                 raise self._error(f"words.{name} does not match the words")

@@ -15,7 +15,7 @@ from embshrink.errors import SourceError
 from embshrink.formats.base import ReadOptions, ReadTable
 from embshrink.numerics.arrays import MAX_DIM, first_nonfinite
 from embshrink.numerics.parallel import BLOCK_ROWS
-from embshrink.storage.arrays import BoolArray, FloatArray, IntArray
+from embshrink.storage.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from embshrink.storage.disk_rows import Matrix, Rows
 from embshrink.vocabulary import buffer
 from embshrink.vocabulary.words import Words, to_text
@@ -170,8 +170,7 @@ class TableBuilder:
     def __init__(self, dim: int, options: ReadOptions, path: str, unit: str) -> None:
         self._dim = dim
         self._text = bytearray()  # the words of the rows kept so far
-        self._lengths: list[IntArray] = []
-        self._hashes: list[IntArray] = []
+        self._lengths: list[AnyArray] = []
         self._used = 0  # rows kept so far
         self._distinct = 0  # the first of them, among which no word is repeated
         self._repeated = _Repeated()
@@ -270,8 +269,7 @@ class TableBuilder:
             self._spooled.grow(self._used)
             self._spooled[used : self._used] = block[: len(words)]
         self._text += words.text.data
-        self._lengths.append(np.diff(words.bounds))
-        self._hashes.append(buffer.hashes_of(words.text, words.bounds))
+        self._lengths.append(np.diff(words.bounds).astype(np.int32))
 
     def add_settled(self, block: FloatArray, words: Words, places: IntArray) -> None:
         """Add the rows of `block`, without those that are not finite if the options drop them.
@@ -288,9 +286,9 @@ class TableBuilder:
 
     @property
     def words(self) -> Words:
-        """The words of the rows kept so far; they may be repeated."""
-        lengths = np.concatenate([np.zeros(0, np.int64), *self._lengths])
-        return Words.of_text(np.frombuffer(bytes(self._text), np.uint8), buffer.bounds_of(lengths))
+        """The words of the rows kept so far; they may be repeated. No row can be added while they are in use."""
+        lengths = np.concatenate([np.zeros(0, np.int32), *self._lengths])
+        return Words.of_text(np.frombuffer(self._text, np.uint8), buffer.bounds_of(lengths))
 
     def finish(self, warnings: list[str]) -> tuple[Words, Matrix]:
         """Return the words and the matrix, cut to size; append warnings with counts to `warnings`.
@@ -330,9 +328,8 @@ class TableBuilder:
 
     def _drop_repeated(self) -> None:
         """Keep the first row of each word, or refuse the file."""
-        words, hashes = self.words, np.concatenate(self._hashes)
-        rows, firsts = buffer.repeats(words.text, words.bounds, hashes)
-        self._lengths, self._hashes, self._distinct = [np.diff(words.bounds)], [hashes], self._used
+        words, self._distinct = self.words, self._used
+        rows, firsts = buffer.repeats(words.text, words.bounds)
         if not len(rows):
             return
         if self._options.duplicates == "error":
@@ -347,8 +344,7 @@ class TableBuilder:
         keep[rows] = False
         _close_gaps(self._rows, keep)
         kept = words.take(np.flatnonzero(keep))
-        self._text = bytearray(kept.text.data)
-        self._lengths, self._hashes = [np.diff(kept.bounds)], [hashes[keep]]
+        self._text, self._lengths = bytearray(kept.text.data), [np.diff(kept.bounds).astype(np.int32)]
         self._used = self._distinct = len(kept)
 
 
