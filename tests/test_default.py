@@ -43,12 +43,51 @@ def test_lossless_is_asked_for(vectors, tmp_path):
             compress(vectors, tmp_path / "d.ems", lossless=True, **given)
 
 
-@pytest.mark.parametrize("count, given, said", [
-    (99, {}, "fewer than 100"), (300, {"measure": False}, "--no-measure")])
-def test_two_bits_where_neighbours_say_little_or_are_not_measured(count, given, said, tmp_path):
-    report = compress(make_vectors(count, 12), tmp_path / "a.ems", **given)
+def test_two_bits_where_neighbours_are_not_measured(vectors, tmp_path):
+    report = compress(vectors, tmp_path / "a.ems", measure=False)
     assert report.steps[0].startswith("ecq:bits=")
-    assert said in report.remarks[0] and "2 bits" in report.remarks[0]
+    assert "--no-measure" in report.remarks[0] and "2 bits" in report.remarks[0]
+
+
+def test_a_cast_where_the_tables_of_ecq_take_more_bytes_than_few_vectors(tmp_path):
+    table = make_vectors(99, 12)
+    report = compress(table, tmp_path / "a.ems")
+    assert report.steps == ["cast"]
+    assert "ecq would take more bytes" in report.remarks[0] and "fewer than 100" in report.remarks[0]
+    assert plan(table).remarks == report.remarks
+    assert report.target_bytes < compress(table, tmp_path / "b.ems", "ecq").target_bytes
+
+
+def few_distinct(count):
+    """Return 300 vectors, `count` of them distinct."""
+    matrix = np.eye(count, 8, dtype=np.float32)[np.arange(300) % count]
+    return WordVectors([f"w{i}" for i in range(300)], matrix)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_equal_vectors_have_no_neighbours_to_keep(count, tmp_path):
+    """Any file keeps all neighbours of a few distinct vectors, so that an overlap says nothing of them."""
+    report = compress(few_distinct(count), tmp_path / "a.ems")
+    assert "distinct vectors" in report.remarks[0]
+    assert report.mean_cosine > 0.99
+    with pytest.raises(StepError, match="each is a neighbour of each .*found " + str(count)):
+        compress(few_distinct(count), tmp_path / "b.ems", "ecq", min_overlap=0.5)
+
+
+def test_an_error_that_is_not_defined_meets_no_aim(tmp_path):
+    for table in (few_distinct(1), WordVectors(["w"], np.ones((1, 5), np.float32))):
+        with pytest.raises(StepError, match="the relative error is not defined"):
+            compress(table, tmp_path / "a.ems", "ecq", max_error=0.01)
+    matrix = np.full((300, 8), 0.1, np.float32)  # its mean has rounding errors
+    loss = compress(WordVectors(map(str, range(300)), matrix), tmp_path / "a.ems", "ecq:bits=9").loss
+    assert loss["weighted_error"] in (None, 0.0) and loss["relative_error"] in (None, 0.0)
+
+
+def test_rows_of_too_different_sizes_are_stored_exactly(tmp_path):
+    matrix = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32)
+    matrix[7] = 3e38
+    report = compress(WordVectors(map(str, range(300)), matrix), tmp_path / "a.ems")
+    assert report.steps == ["cast:dtype=float32"] and "too large for ecq" in report.remarks[0]
 
 
 def test_a_hundred_vectors_are_enough(tmp_path):
@@ -145,5 +184,5 @@ def test_plan_estimates_the_size_of_the_default(vectors, tmp_path):
     assert plan(vectors, "ecq").remarks == [] and plan(vectors, []).bits_per_word == 32 * 12
 
 
-def test_the_least_rows_are_those_of_the_text():
-    assert default.LEAST_ROWS == 100 and default.AIM.value == 0.8
+def test_the_least_vectors_are_those_of_the_text():
+    assert default.LEAST_VECTORS == 100 and default.AIM.value == 0.8

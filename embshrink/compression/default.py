@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import NamedTuple
 
 from embshrink.compression.job import Job, Made, PlannedFile
-from embshrink.compression.rate_control import Aim, AimMissed, estimate_bits, meet
+from embshrink.compression.rate_control import CANDIDATES, Aim, AimMissed, estimate_bits, meet
+from embshrink.errors import EmbshrinkError, ShapeError
 from embshrink.methods import registry
 from embshrink.methods.base import Step
 from embshrink.methods.cast import Cast
@@ -15,9 +17,10 @@ from embshrink.methods.ecq.codec import ECQ
 
 DEFAULT = ECQ()
 AIM = Aim("min_overlap", 0.8)
-LEAST_ROWS = 100  # with fewer, ten neighbours are a large part of the table, and ecq's tables most of the file
+LEAST_VECTORS = 100  # distinct ones; of fewer, ten neighbours are a large part
 WORTHWHILE = 0.9  # codes of the source are replaced only by a file of at most this share of the size
 KEPT = "8 of 10 nearest neighbours"
+LARGER = "because ecq would take more bytes"
 TWO_BITS = "about 2 bits per dimension, besides the tables of ecq"
 
 
@@ -45,6 +48,8 @@ class Outcome(NamedTuple):
 def run_default(job: Job, *, measure: bool) -> Outcome:
     """Run `ecq` for the smallest file that keeps 8 of 10 nearest neighbours, or at 2 bits where that cannot be known.
 
+    A cast is run instead if its file is smaller, or if `ecq` cannot store the vectors.
+
     Parameters
     ----------
     job : Job
@@ -52,7 +57,11 @@ def run_default(job: Job, *, measure: bool) -> Outcome:
         Whether the loss may be measured.
     """
     reason = why_two_bits(job, measure)
-    found = _smallest(job) if reason is None else Outcome([DEFAULT], job.run([DEFAULT]), [f"{TWO_BITS}, {reason}"])
+    try:
+        found = _smallest(job) if reason is None else _two_bits(job, reason)
+    except ShapeError as unfit:
+        exact = Cast("float32")
+        found = Outcome([exact], job.run([exact]), [f"{registry.format(exact)}, because {unfit.problem}"])
     return found if job.table.stored is None else _or_codes(job, found)
 
 
@@ -65,7 +74,10 @@ def plan_default(job: Job) -> PlannedFile:
     """
     reason = why_two_bits(job, True)
     if reason is not None:
-        return dataclasses.replace(job.plan([DEFAULT]), remarks=[f"{TWO_BITS}, {reason}"])
+        planned, cast = job.plan([DEFAULT]), job.plan([Cast()])
+        if cast.bytes < planned.bytes:
+            return dataclasses.replace(cast, remarks=[f"{registry.format(Cast())}, {LARGER} and {reason}"])
+        return dataclasses.replace(planned, remarks=[f"{TWO_BITS}, {reason}"])
     bits = estimate_bits(AIM, DEFAULT, job)
     if bits is None:
         unknown = f"the bits that keep {KEPT} are not known before the run"
@@ -79,11 +91,20 @@ def why_two_bits(job: Job, measure: bool) -> str | None:
     table = job.table
     if not len(table.words):
         return "because n-grams alone have no words whose neighbours could be kept"
-    if len(table.matrix) < LEAST_ROWS:
-        return f"because the neighbours in a table of fewer than {LEAST_ROWS} vectors say little"
     if not measure:
         return "because the loss is not measured: measure=False (--no-measure)"
+    if len(table.matrix) < LEAST_VECTORS or len(job.neighbours(CANDIDATES).ids) < LEAST_VECTORS:
+        return f"because the neighbours among fewer than {LEAST_VECTORS} distinct vectors say little"
     return None
+
+
+def _two_bits(job: Job, reason: str) -> Outcome:
+    """Return the file of ecq at 2 bits per dimension; that of a cast to float16 if it is smaller."""
+    made, cast = job.run([DEFAULT]), Cast()
+    if job.plan([cast]).bytes < made.nbytes:
+        with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
+            return Outcome([cast], job.run([cast]), [f"{registry.format(cast)}, {LARGER} and {reason}"])
+    return Outcome([DEFAULT], made, [f"{TWO_BITS}, {reason}"])
 
 
 def _smallest(job: Job) -> Outcome:
@@ -93,7 +114,7 @@ def _smallest(job: Job) -> Outcome:
         codec = made.stored.codec
         if isinstance(codec, ECQ):
             return Outcome([DEFAULT], made, [kept], AIM)
-        return Outcome([codec], made, [kept, f"{registry.format(codec)}, because ecq would take more bytes"])
+        return Outcome([codec], made, [kept, f"{registry.format(codec)}, {LARGER}"])
     except AimMissed as missed:
         instead = missed.instead
     never = f"because ecq cannot keep {KEPT} of these vectors"

@@ -145,6 +145,7 @@ def meet(aim: Aim, steps: Sequence[Step], job: Job, choose: bool = False) -> Mad
     codec = steps[-1]
     search = _Search(aim, steps[:-1], codec, job)
     if aim.kind in QUALITIES:
+        search.check_neighbours()
         made = search.reach_by_step(codec) if isinstance(codec, SteppedCodec) else search.reach_by_bits()
         return search.or_cast(made) if choose else made
     if not choose or not isinstance(codec, SteppedCodec):
@@ -411,6 +412,16 @@ class _Search:
 
     # ------------------------------------------------------------ quality
 
+    def check_neighbours(self) -> None:
+        """Raise StepError for an overlap if there are so few vectors that each is a neighbour of each."""
+        if self.aim.kind != "min_overlap" or not len(self.job.table.words):
+            return
+        distinct = len(self.job.neighbours(CANDIDATES).ids)
+        if distinct <= NEIGHBOURS + 1:
+            raise StepError(f"{self.aim.option} means nothing for so few vectors: each is a neighbour of each",
+                            expected=f"more than {NEIGHBOURS + 1} distinct vectors", found=distinct,
+                            hint="Set max_error, min_cosine, bits or size, or use cast.")
+
     @property
     def _allowed(self) -> float:
         """The largest loss that meets the aim."""
@@ -421,12 +432,19 @@ class _Search:
         """The loss to come to, which is less than allowed: what is predicted is not quite what comes."""
         return (1 - SPARED[self.aim.kind]) * self._allowed
 
-    def _loss(self, job: Job, made: Made) -> tuple[float, float | None]:
-        """Return the loss of a result, and the measured value that the aim is about."""
+    def _loss(self, job: Job, made: Made) -> tuple[float, float]:
+        """Return the loss of a result, and the measured value that the aim is about.
+
+        Raises
+        ------
+        StepError
+            If the value is not defined.
+        """
         key, lost = QUALITIES[self.aim.kind]
         value = dict(job.loss(made))[key]
         if not isinstance(value, float):
-            return 0.0, None
+            raise StepError(f"{self.aim.option} means nothing for these vectors: the {MEASURED[key]} is not defined",
+                            hint="There are no words, or all vectors are equal. Set bits or size, or use cast.")
         return lost(value), value
 
     def _out_of_reach(self, nearest: float | None) -> AimMissed:
@@ -454,8 +472,8 @@ class _Search:
                 continue
             with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
                 made = self.job.run(self._with(cast))
-                loss, value = self._loss(self.job, made)
-                if loss <= self._allowed and value is not None:
+                loss, _ = self._loss(self.job, made)
+                if loss <= self._allowed:
                     return made
         return None
 
@@ -591,7 +609,6 @@ class _Search:
             if loss <= self._allowed:
                 return made
         raise self._out_of_reach(nearest)
-
 
     def _lost(self, smaller: Job, made: Made, goal: OverlapGoal | None) -> float:
         """Return the loss of a result on a sample: with a goal, as predicted for all words, which lie closer."""

@@ -19,6 +19,7 @@ from embshrink.numerics.progress import Progress, count_progress, no_progress
 from embshrink.storage.arrays import DoubleArray, IntArray
 from embshrink.vocabulary.words import to_text
 
+EQUAL = 1e-24  # of the squares: a smaller variance is rounding, for float32 rows that differ at all have a larger one
 CommonIds: TypeAlias = tuple[IntArray, IntArray]  # ids of the same words in a table and in its baseline
 
 
@@ -73,16 +74,16 @@ def reconstruction(
     worst = int(ties[np.argmin(base_ids[ties])])
     return Reconstruction(
         words=len(ids), coverage=coverage,
-        relative_error=_ratio(*found.sums[:2]),
-        weighted_error=None if weights is None else _ratio(*found.sums[2:]),
+        relative_error=_ratio(*found.sums[:3]),
+        weighted_error=None if weights is None else _ratio(*found.sums[3:]),
         mean_cosine=float(found.cosines.mean()), cosine_p1=float(np.percentile(found.cosines, 1)),
         worst_cosine=float(found.cosines[worst]), worst_word=table.words[int(ids[worst])], zero_words=found.zeros,
     )
 
 
-def _ratio(error: float, spread: float) -> float | None:
-    """Return an error as a share of the variance; None if only the latter is 0."""
-    if spread:
+def _ratio(error: float, spread: float, size: float) -> float | None:
+    """Return an error as a share of the variance; None if only the latter is 0, or is rounding beside the squares."""
+    if spread > EQUAL * size:
         return float(error) / float(spread)
     return None if error else 0.0
 
@@ -92,8 +93,8 @@ class _Differences(NamedTuple):
 
     Parameters
     ----------
-    sums : numpy.ndarray of float64, shape (4,)
-        Sums of ||x - y||^2 and of ||x - mean||^2, then the same with weighted rows and the weighted mean.
+    sums : numpy.ndarray of float64, shape (6,)
+        Sums of ||x - y||^2, ||x - mean||^2 and ||x||^2, then the same with weighted rows and the weighted mean.
     cosines : numpy.ndarray of float64, shape (n,)
     zeros : int
         Number of zero rows x.
@@ -126,11 +127,13 @@ def _differences(
         cosines = np.einsum("ij,ij->i", x, y) / np.where(product > 0, product, 1)
         worth, lost = weights[start:stop], ((x - y) ** 2).sum(axis=1)
         spread = ((x - weighted_mean) ** 2).sum(axis=1)
-        sums = np.array([lost.sum(), ((x - mean) ** 2).sum(), (worth * lost).sum(), (worth * spread).sum()])
+        squares = lengths ** 2
+        sums = np.array([lost.sum(), ((x - mean) ** 2).sum(), squares.sum(),
+                         (worth * lost).sum(), (worth * spread).sum(), (worth * squares).sum()])
         return _Differences(sums, np.clip(cosines, -1, 1), int(np.count_nonzero(lengths == 0)))
 
     parts = map_blocks(compare, n, size, count_progress(progress, "reconstruction", n))
-    return _Differences(sum((part.sums for part in parts), np.zeros(4)),
+    return _Differences(sum((part.sums for part in parts), np.zeros(6)),
                         np.concatenate([part.cosines for part in parts]), sum(part.zeros for part in parts))
 
 
