@@ -170,7 +170,7 @@ SECTIONS = {  # at the end of the main help
 ), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embshrink")
 def cli() -> None:
-    """Make files of word vectors about 10 times smaller, after training.
+    """Make files of word vectors 9 to 20 times smaller, after training.
 
     embshrink reads word2vec, GloVe, fastText and other formats, and writes .ems files. An .ems file is memory-mapped,
     and a word is looked up without decoding the whole file.
