@@ -204,8 +204,8 @@ def quantize(
     neighbour overlap@10 is at least 0.8, as with --min-overlap 0.8. Another aim, such as --size, replaces this one.
     Without an aim, --method and --set use the default settings of the method.
 
-    About 2 bits per dimension are used instead with --no-measure, for fewer than 100 distinct vectors, and for n-grams
-    alone. Numbers are stored as float16 where that takes fewer bytes, as in small tables.
+    About 2 bits per dimension are used instead with --no-measure, for fewer than 100 distinct vectors, and for
+    n-grams alone. Numbers are stored as float16 where that takes fewer bytes, as in small tables.
     """
     from embshrink.compression import run
 

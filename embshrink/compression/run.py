@@ -317,13 +317,13 @@ def compress(  # noqa: PLR0913 - all settings of the main job, by name
     another aim, it is float16 if that takes fewer bytes, as in some small tables.
 
     Without steps and aims, `ecq` takes 2 bits per dimension instead where overlap is not measured or tells little:
-    with ``measure=False``, with fewer than 100 distinct vectors, and with n-grams alone. Numbers are stored as float16
-    or float32 if that takes fewer bytes, or if no `ecq` file keeps 8 of 10 neighbours. Codes of the source are kept if
-    `ecq` would save less than a tenth of the file. `Report.remarks` says which of these was done.
+    with ``measure=False``, with fewer than 100 distinct vectors, and with n-grams alone. Numbers are stored as
+    float16 or float32 if that takes fewer bytes, or if no `ecq` file keeps 8 of 10 neighbours. Codes of the source
+    are kept if `ecq` would save less than a tenth of the file. `Report.remarks` says which of these was done.
 
-    The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the share of the ten nearest neighbours that
-    stay the same. An aim that is not defined for the vectors is refused: an error if all of them are equal, an overlap
-    if there are at most 11 distinct ones.
+    The relative error is ``||X - X^||^2 / ||X - mean||^2``; overlap@10 is the share of the ten nearest neighbours
+    that stay the same. An aim that is not defined for the vectors is refused: an error if all of them are equal, an
+    overlap if there are at most 11 distinct ones.
 
     Examples
     --------
