@@ -86,7 +86,7 @@ def read(emb):
     ids, cosines = emb.nearest(some[:2] + some[3:], topn=8)
     found = {
         "words": digest(names), "iterated": digest(emb.words), "sliced": digest(emb.words[15_000:]),
-        "vectors": np.asarray(emb.vectors), "batch": emb.vectors_for(names[::-1]), "norms": emb.norms(),
+        "vectors": np.asarray(emb.vectors), "batch": emb.vectors_for(names[::-1]), "norms": emb.norms,
         "few": emb[some], "ids": ids, "cosines": cosines,
         "found": np.array([emb.words.find(word) for word in [*names[::50], *UNSEEN]]),
         "prefix": np.array(emb.words.prefix("sea")), "similarity": emb.similarity(some[0], some[4]),
