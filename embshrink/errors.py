@@ -37,9 +37,10 @@ def printable(text: object) -> str:
                    for char in str(text))
 
 
-def _short(value: object) -> str:
+def shortened(value: object, most: int = LONGEST) -> str:
+    """Return a value as text, of which at most `most` characters are shown."""
     text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 class EmbshrinkError(ValueError):
@@ -81,7 +82,7 @@ class EmbshrinkError(ValueError):
     def _message(self) -> str:
         place = ": ".join(str(part) for part in (self.path, self.where) if part is not None)
         text = f"{place}: {self.problem}" if place else self.problem
-        sides = [f"{name} {_short(value)}" for name, value in (("expected", self.expected), ("found", self.found))
+        sides = [f"{name} {shortened(value)}" for name, value in (("expected", self.expected), ("found", self.found))
                  if value is not None]
         if sides:
             text += f" ({', '.join(sides)})"
@@ -109,7 +110,7 @@ class EmbshrinkError(ValueError):
         for name in ("path", "where", "expected", "found", "hint"):
             value = getattr(self, name)
             if value is not None:
-                parts[name] = value if isinstance(value, (int, float)) else _short(value)
+                parts[name] = value if isinstance(value, (int, float)) else shortened(value)
         return parts
 
 

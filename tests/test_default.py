@@ -5,7 +5,7 @@ import pytest
 from conftest import make_vectors
 
 from embshrink import StepError, WordVectors, compress, info, plan, quantize, write_vectors
-from embshrink.compression import default
+from embshrink.compression import default, job
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +186,13 @@ def test_plan_estimates_the_size_of_the_default(vectors, tmp_path):
 
 def test_the_least_vectors_are_those_of_the_text():
     assert default.LEAST_VECTORS == 100 and default.AIM.value == 0.8
+
+
+@pytest.mark.parametrize("overlap", [0.5, 0.8])
+def test_neighbours_of_the_source_are_searched_once(vectors, overlap, tmp_path, monkeypatch):
+    searched = []
+    search = job.sample_neighbours
+    monkeypatch.setattr(
+        job, "sample_neighbours", lambda *given, **named: searched.append(1) or search(*given, **named))
+    compress(vectors, tmp_path / "a.ems", "ecq", min_overlap=overlap)
+    assert len(searched) == 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from embshrink.cli.help import Argument, Option
+from embshrink.errors import shortened
 
 if TYPE_CHECKING:
     from embshrink.formats import ReadOptions
@@ -71,7 +72,7 @@ class WholeRange(click.IntRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if abs(number) >= 2**63:
-            self.fail(f"{_shown(value)} is too large.", param, ctx)
+            self.fail(f"{shortened(value, LONGEST)} is too large.", param, ctx)
         return number
 
 
@@ -82,14 +83,8 @@ class FiniteRange(click.FloatRange):
         """Return the number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{_shown(value)!r} is not a finite number.", param, ctx)
+            self.fail(f"{shortened(value, LONGEST)!r} is not a finite number.", param, ctx)
         return number
-
-
-def _shown(value: object) -> str:
-    """Return what was typed, for a message: its beginning, if it is long."""
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -100,7 +95,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     from embshrink.errors import StepError
 
     try:
-        return parse_size(value, repr(_shown(value)))
+        return parse_size(value, repr(shortened(value, LONGEST)))
     except StepError as error:
         raise click.BadParameter(f"{error.problem}; expected {error.expected}.") from None
 

@@ -56,7 +56,7 @@ def run_default(job: Job, *, measure: bool) -> Outcome:
     measure : bool
         Whether the loss may be measured.
     """
-    reason = why_two_bits(job, measure)
+    reason = _why_two_bits(job, measure)
     try:
         found = _smallest(job) if reason is None else _two_bits(job, reason)
     except ShapeError as unfit:
@@ -72,11 +72,11 @@ def plan_default(job: Job) -> PlannedFile:
     ----------
     job : Job
     """
-    reason = why_two_bits(job, True)
+    reason = _why_two_bits(job, True)
     if reason is not None:
         planned, cast = job.plan([DEFAULT]), job.plan([Cast()])
         if cast.bytes < planned.bytes:
-            return dataclasses.replace(cast, remarks=[f"{registry.format(Cast())}, {LARGER} and {reason}"])
+            return dataclasses.replace(cast, remarks=[_instead(Cast(), reason)])
         return dataclasses.replace(planned, remarks=[f"{TWO_BITS}, {reason}"])
     bits = estimate_bits(AIM, DEFAULT, job)
     if bits is None:
@@ -86,7 +86,7 @@ def plan_default(job: Job) -> PlannedFile:
         f"an estimate, from a sample of rows, of the smallest file that keeps {KEPT}: {AIM}"])
 
 
-def why_two_bits(job: Job, measure: bool) -> str | None:
+def _why_two_bits(job: Job, measure: bool) -> str | None:
     """Return why the default is 2 bits per dimension for this table, or None if it is an overlap."""
     table = job.table
     if not len(table.words):
@@ -103,8 +103,13 @@ def _two_bits(job: Job, reason: str) -> Outcome:
     made, cast = job.run([DEFAULT]), Cast()
     if job.plan([cast]).bytes < made.nbytes:
         with contextlib.suppress(EmbshrinkError):  # numbers too large for float16
-            return Outcome([cast], job.run([cast]), [f"{registry.format(cast)}, {LARGER} and {reason}"])
+            return Outcome([cast], job.run([cast]), [_instead(cast, reason)])
     return Outcome([DEFAULT], made, [f"{TWO_BITS}, {reason}"])
+
+
+def _instead(cast: Cast, reason: str) -> str:
+    """Return the remark on a cast that is smaller than `ecq` at 2 bits, which would be used for `reason`."""
+    return f"{registry.format(cast)}, {LARGER} and {reason}"
 
 
 def _smallest(job: Job) -> Outcome:

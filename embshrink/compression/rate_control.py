@@ -16,6 +16,7 @@ from embshrink.compression.job import NEIGHBOURS, Job, Made, ngram_steps
 from embshrink.compression.quality_goal import CosineGoal, ErrorGoal, OverlapGoal
 from embshrink.compression.sizes import parse_size
 from embshrink.errors import EmbshrinkError, StepError
+from embshrink.evaluation.neighbour_sample import NeighbourSample
 from embshrink.methods import pipeline, registry
 from embshrink.methods.base import Codec, QualityGoal, Step, SteppedCodec, TooFewBits
 from embshrink.methods.cast import Cast
@@ -416,11 +417,15 @@ class _Search:
         """Raise StepError for an overlap if there are so few vectors that each is a neighbour of each."""
         if self.aim.kind != "min_overlap" or not len(self.job.table.words):
             return
-        distinct = len(self.job.neighbours(CANDIDATES).ids)
+        distinct = len(self._neighbours().ids)
         if distinct <= NEIGHBOURS + 1:
             raise StepError(f"{self.aim.option} means nothing for so few vectors: each is a neighbour of each",
                             expected=f"more than {NEIGHBOURS + 1} distinct vectors", found=distinct,
                             hint="Set max_error, min_cosine, bits or size, or use cast.")
+
+    def _neighbours(self) -> NeighbourSample:
+        """Return words and as many neighbours as an overlap goal needs, so that they are searched once."""
+        return self.job.neighbours(CANDIDATES if self.aim.value >= WELL_KEPT else MORE_CANDIDATES)
 
     @property
     def _allowed(self) -> float:
@@ -544,7 +549,7 @@ class _Search:
 
     def _overlap_goal(self, lost: float) -> OverlapGoal | None:
         """Return the goal of an overlap among all words of the table; None if nearly all vectors are equal."""
-        sample = self.job.neighbours(CANDIDATES if self.aim.value >= WELL_KEPT else MORE_CANDIDATES)
+        sample = self._neighbours()
         if sample.nearest.shape[1] < 2 * NEIGHBOURS:
             return None
         return OverlapGoal(self.job.table.embeddings, sample, NEIGHBOURS, 1 - lost)
